@@ -1,0 +1,155 @@
+# One Makefile, no recursion.  `make help` lists the targets.
+CC       ?= cc
+FLAVOR   ?= release
+WERROR   ?= -Werror
+BUILD    ?= build
+PYTHON   ?= python3
+B        := $(BUILD)/$(FLAVOR)
+VERSION  := $(shell cat VERSION)
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
+	-Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wvla \
+	-Wformat=2 -Wswitch-enum -Wimplicit-fallthrough -Wdouble-promotion $(WERROR)
+HARD := -fstack-protector-strong -fno-common -fPIE
+
+opt.release := -O2 -g -D_FORTIFY_SOURCE=2
+opt.debug   := -O1 -g
+opt.asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+opt.tsan    := -O1 -g -fsanitize=thread
+opt.cov     := -O0 -g --coverage
+opt.fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+ifeq ($(opt.$(FLAVOR)),)
+$(error unknown FLAVOR '$(FLAVOR)')
+endif
+
+PKGS     := libmicrohttpd libpq hiredis msgpack libjwt sqlite3 openssl libsodium jansson
+CPPFLAGS += -I. -D_GNU_SOURCE -DKAE_VERSION='"$(VERSION)"' -MMD -MP
+CFLAGS   += -std=gnu17 $(opt.$(FLAVOR)) $(WARN) $(HARD)
+LDFLAGS  += $(filter -fsanitize% --coverage,$(opt.$(FLAVOR))) -pie -rdynamic -Wl,-z,relro,-z,now
+# Asked for when something is linked, so that `make help` and `make deps` work
+# before the libraries are there.
+pkg_cflags = $(shell pkg-config --cflags $(PKGS))
+pkg_libs   = $(shell pkg-config --libs $(PKGS)) -lnng -lm -lpthread
+
+objs      = $(patsubst %.c,$(B)/%.o,$(1))
+all_c    := $(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c tests/*.c tests/*/*.c)
+all_h    := $(wildcard common/*/*.h gateway/*.h svc-*/*.h local/*.h tests/*.h tests/*/*.h)
+mains    := $(wildcard gateway/main.c svc-*/main.c local/main.c)
+lib_c    := $(filter-out $(mains),$(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c))
+unit     := $(wildcard tests/unit/test_*.c)
+store    := $(wildcard tests/store/test_*.c)
+fuzz     := $(wildcard tests/fuzz/fuzz_*.c)
+bench    := $(wildcard tests/bench/*.c)
+programs := $(if $(wildcard gateway/main.c),$(B)/bin/kae-gateway) \
+	$(patsubst svc-%/main.c,$(B)/bin/kae-%,$(wildcard svc-*/main.c)) \
+	$(if $(wildcard local/main.c),$(B)/bin/knowalledge)
+
+unit_bin   := $(unit:tests/unit/%.c=$(B)/unit/%)
+store_bin  := $(store:tests/store/%.c=$(B)/store/%)
+replay_bin := $(fuzz:tests/fuzz/fuzz_%.c=$(B)/replay/%)
+bench_bin  := $(bench:tests/bench/%.c=$(B)/bench/%)
+
+.PHONY: all
+all: $(programs) ## build every program (FLAVOR=release|debug|asan|tsan|cov)
+
+# --- two commands: run and test ---------------------------------------------
+.PHONY: run run-split test check
+run: deps-run ## build and start everything in one process on 127.0.0.1:5000
+	@$(MAKE) --no-print-directory -s all
+	@ENVIRONMENT=$${ENVIRONMENT:-development} exec $(B)/bin/knowalledge
+run-split: deps-run ## the same as four processes over ipc
+	@$(MAKE) --no-print-directory -s all
+	@ENVIRONMENT=$${ENVIRONMENT:-development} BIN=$(B)/bin exec deploy/run-split.sh
+test: deps-test ## everything that proves a change: see tests/run.py
+	@$(MAKE) --no-print-directory -s -j2 all tests
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store integration sanitizers
+check: deps-test ## under two minutes: format, banned calls, unit tests, saved fuzz inputs
+	@$(MAKE) --no-print-directory -s -j2 all tests
+	@$(MAKE) --no-print-directory -s format-check lint-rules
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit
+
+.PHONY: deps deps-run deps-test tests
+deps: ## print the missing Debian packages and install them
+	@deploy/deps.sh build run test
+deps-run:
+	@deploy/deps.sh build run
+deps-test:
+	@deploy/deps.sh build run test
+tests: $(unit_bin) $(store_bin) $(replay_bin) ## build the test programs
+
+# --- further tests -----------------------------------------------------------
+.PHONY: test-unit test-store test-integration test-asan test-tsan test-clean bench-quick fuzz
+test-unit test-store test-integration: test-%: deps-test all tests ## one suite
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
+test-asan: deps-test ## unit and integration under address + undefined sanitizers
+	@$(MAKE) --no-print-directory -s -j2 FLAVOR=asan all tests
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor asan unit store integration
+test-tsan: deps-test ## bus, pool, log and cache under the thread sanitizer
+	@$(MAKE) --no-print-directory -s -j2 FLAVOR=tsan tests
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor tsan threads
+test-clean: deps-test ## both README commands inside a bare Debian root
+	@tests/clean.sh
+bench-quick: deps-test ## requests per second against nginx proxy_pass, two minutes
+	@deploy/deps.sh build run test bench
+	@$(MAKE) --no-print-directory -s -j2 all
+	@$(PYTHON) tests/bench/quick.py --bin $(B)/bin
+fuzz: ## FUZZ_S seconds (60) on every fuzz target (clang)
+	@$(MAKE) --no-print-directory CC=clang FLAVOR=fuzz $(fuzz:tests/fuzz/fuzz_%.c=$(BUILD)/fuzz/fuzzers/%)
+	@set -e; for t in $(fuzz:tests/fuzz/fuzz_%.c=%); do mkdir -p $(BUILD)/fuzz/found/$$t; \
+		$(BUILD)/fuzz/fuzzers/$$t -max_total_time=$(or $(FUZZ_S),60) $(BUILD)/fuzz/found/$$t tests/fuzz/corpus/$$t; done
+
+# --- how things are made -----------------------------------------------------
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(pkg_cflags) $(CFLAGS) -c -o $@ $<
+
+$(B)/libkae.a: $(call objs,$(lib_c))
+	@rm -f $@
+	ar rcs $@ $^
+
+link = @mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(pkg_libs)
+$(B)/bin/kae-gateway: $(B)/gateway/main.o $(B)/libkae.a
+	$(link)
+$(B)/bin/kae-%: $(B)/svc-%/main.o $(B)/libkae.a
+	$(link)
+$(B)/bin/knowalledge: $(B)/local/main.o $(B)/libkae.a
+	$(link)
+$(B)/unit/%: $(B)/tests/unit/%.o $(B)/tests/alloc_fault.o $(B)/libkae.a
+	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
+$(B)/store/%: $(B)/tests/store/%.o $(B)/libkae.a
+	$(link) -lcmocka
+$(B)/bench/%: $(B)/tests/bench/%.o $(B)/libkae.a
+	$(link)
+$(B)/replay/%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libkae.a
+	$(link)
+$(B)/fuzzers/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libkae.a
+	@mkdir -p $(@D)
+	$(CC) -fsanitize=fuzzer,address,undefined -rdynamic -o $@ $^ $(pkg_libs)
+
+# --- documents made from tables ------------------------------------------------
+.PHONY: docs lint lint-rules format format-check audit-auth clean help
+docs: all ## write docs/config.md, docs/errors.md and docs/openapi.yaml from their tables
+	@$(B)/bin/kae-gateway --doc config > docs/config.md
+	@$(B)/bin/kae-gateway --doc errors > docs/errors.md
+	@$(B)/bin/kae-gateway --doc openapi > docs/openapi.yaml
+audit-auth: all ## who may call each route, and why ANYONE where it says so
+	@$(B)/bin/kae-gateway --routes
+
+# --- reading the code for us ----------------------------------------------------
+lint-rules: ## banned calls and includes against the arrows
+	@tests/lint.sh
+lint: lint-rules ## clang-tidy and cppcheck too
+	printf "%s\n" $(all_c) | xargs -P$$(nproc) -I{} clang-tidy --quiet {} -- $(filter-out -MMD -MP,$(CPPFLAGS)) $(pkg_cflags) -std=gnu17
+	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr -I. $(all_c)
+format: ## rewrite sources in the house format
+	clang-format -i $(all_c) $(all_h)
+format-check: ## fail if `make format` would change anything
+	clang-format --dry-run -Werror $(all_c) $(all_h)
+clean: ## remove build/
+	rm -rf $(BUILD)
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t16
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+-include $(patsubst %.c,$(B)/%.d,$(all_c))

@@ -1,0 +1,368 @@
+#include "common/base/conf.h"
+
+#include "common/base/buf.h"
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+extern char **environ;
+
+enum type { TYPE_U64, TYPE_BOOL, TYPE_TEXT };
+enum flags { FLAG_PLAIN, FLAG_SECRET };
+
+#define SECRET_FILE_MAX 4096
+
+static const struct row {
+	unsigned who;
+	enum flags flags;
+	enum type type;
+	const char *name;
+	size_t offset;
+	const char *fallback;
+	uint64_t min, max;
+	const char *help;
+} rows[] = {
+#define SETTING(who, flags, type, name, field, fallback, min, max, help) \
+	{who,                                                            \
+	 FLAG_##flags,                                                   \
+	 TYPE_##type,                                                    \
+	 name,                                                           \
+	 offsetof(struct settings, field),                               \
+	 fallback,                                                       \
+	 min,                                                            \
+	 max,                                                            \
+	 help},
+#include "common/base/conf.def"
+#undef SETTING
+};
+
+/* Settings that people bring from the old system, and what came of them. */
+static const struct {
+	const char *name, *successor;
+} gone[] = {
+	{"FLASK_ENV", "ENVIRONMENT"},
+	{"FLASK_DEBUG", "LOG_LEVEL=debug"},
+	{"SECRET_KEY", "KEY_ENCRYPTION_KEY"},
+	{"JWT_SECRET_KEY", "none: tokens are ES256, signed with keys that "
+                           "svc-auth makes"},
+	{"JWT_SECRET", "none: tokens are ES256"},
+	{"BCRYPT_COST_FACTOR", "none: passwords use argon2id"},
+	{"GUNICORN_WORKERS", "GATEWAY_THREADS, DB_THREADS"},
+	{"GUNICORN_WORKER_CLASS", "none: the gateway is event driven"},
+	{"GUNICORN_TIMEOUT", "none: deadlines are a column of the route table"},
+	{"GUNICORN_BIND", "BIND, PORT"},
+	{"REDIS_HOST", "REDIS_URL"},
+	{"DATABASE_PATH", "DATABASE_URL"},
+};
+
+static const char *const env_names[] = {
+	[ENV_DEVELOPMENT] = "development",
+	[ENV_TESTING] = "testing",
+	[ENV_STAGING] = "staging",
+	[ENV_PRODUCTION] = "production",
+};
+
+const char *env_name(enum env e)
+{
+	return env_names[e];
+}
+
+static void *slot(struct settings *s, const struct row *r)
+{
+	return (char *)s + r->offset;
+}
+
+static bool parse_bool(struct str v, bool *out)
+{
+	static const char *const yes[] = {"true", "1", "yes", "on"};
+	static const char *const no[] = {"false", "0", "no", "off"};
+
+	for (size_t i = 0; i < COUNTOF(yes); i++) {
+		if (str_ieq(v, str_from(yes[i])) ||
+		    str_ieq(v, str_from(no[i]))) {
+			*out = str_ieq(v, str_from(yes[i]));
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool set_text(struct settings *s, const struct row *r, struct str v)
+{
+	char *copy = malloc(v.n + 1);
+
+	if (!copy)
+		return false;
+	if (v.n)
+		memcpy(copy, v.p, v.n);
+	copy[v.n] = '\0';
+	*(struct str *)slot(s, r) = (struct str){copy, v.n};
+	return true;
+}
+
+/* Complains and returns false when v is not what the row allows. */
+static bool set(struct settings *s, const struct row *r, struct str v,
+                FILE *complaints)
+{
+	int64_t n = 0;
+
+	switch (r->type) {
+	case TYPE_U64:
+		if (!str_to_i64(v, &n) || n < 0 || (uint64_t)n < r->min ||
+		    (uint64_t)n > r->max) {
+			(void)fprintf(complaints,
+			              "%s: must be a whole number from %llu to "
+			              "%llu\n",
+			              r->name, (unsigned long long)r->min,
+			              (unsigned long long)r->max);
+			return false;
+		}
+		*(uint64_t *)slot(s, r) = (uint64_t)n;
+		return true;
+	case TYPE_BOOL:
+		if (parse_bool(v, slot(s, r)))
+			return true;
+		(void)fprintf(complaints, "%s: must be true or false\n",
+		              r->name);
+		return false;
+	case TYPE_TEXT:
+		if (v.n >= r->min && v.n <= r->max && set_text(s, r, v))
+			return true;
+		(void)fprintf(complaints,
+		              "%s: must have %llu to %llu characters\n",
+		              r->name, (unsigned long long)r->min,
+		              (unsigned long long)r->max);
+		return false;
+	}
+	return false;
+}
+
+/* The text of NAME_FILE without its last newline; false when unreadable. */
+static bool read_secret(const char *path, struct buf *out)
+{
+	FILE *f = fopen(path, "re");
+	char part[512];
+	size_t n;
+
+	if (!f)
+		return false;
+	out->max = SECRET_FILE_MAX;
+	while ((n = fread(part, 1, sizeof(part), f)) > 0)
+		buf_add(out, part, n);
+	n = (size_t)ferror(f);
+	(void)fclose(f);
+	if (out->n && out->p[out->n - 1] == '\n')
+		out->n--;
+	if (out->n && out->p[out->n - 1] == '\r')
+		out->n--;
+	return n == 0 && !out->failed;
+}
+
+static bool load_row(struct settings *s, const struct row *r, FILE *complaints)
+{
+	AUTO_BUF secret = {0};
+	const char *v = getenv(r->name);
+	char file_name[64];
+	const char *path;
+	bool ok;
+
+	if (v || r->flags != FLAG_SECRET)
+		return set(s, r, str_from(v ? v : r->fallback), complaints);
+	(void)snprintf(file_name, sizeof(file_name), "%s_FILE", r->name);
+	path = getenv(file_name);
+	if (!path)
+		return set(s, r, str_from(r->fallback), complaints);
+	if (!read_secret(path, &secret)) {
+		(void)fprintf(complaints, "%s: cannot read %s: %s\n", file_name,
+		              path, strerror(errno));
+		return false;
+	}
+	ok = set(s, r, buf_view(&secret), complaints);
+	if (secret.p)
+		explicit_bzero(secret.p, secret.cap);
+	return ok;
+}
+
+static void tell_gone(void)
+{
+	for (size_t i = 0; i < COUNTOF(gone); i++)
+		if (getenv(gone[i].name))
+			log_warn(NULL, "config.ignored",
+			         LOG_TEXT("name", gone[i].name),
+			         LOG_TEXT("successor", gone[i].successor));
+}
+
+/* At most one character inserted, dropped or changed between a and b. */
+static bool near(struct str a, struct str b)
+{
+	size_t i = 0, j = 0;
+
+	if (a.n > b.n)
+		return near(b, a);
+	if (b.n - a.n > 1 || str_eq(a, b))
+		return false;
+	while (i < a.n && a.p[i] == b.p[i])
+		i++;
+	while (j < a.n - i && a.p[a.n - 1 - j] == b.p[b.n - 1 - j])
+		j++;
+	return a.n - i - j <= 1;
+}
+
+static void tell_misspelt(void)
+{
+	for (char **e = environ; *e; e++) {
+		struct str rest = str_from(*e);
+		struct str name = str_cut(&rest, '=');
+		const char *meant = NULL;
+
+		for (size_t i = 0; i < COUNTOF(rows); i++) {
+			if (str_eq(name, str_from(rows[i].name)))
+				meant = NULL;
+			else if (strlen(rows[i].name) > 5 &&
+			         near(name, str_from(rows[i].name)))
+				meant = rows[i].name;
+			else
+				continue;
+			break;
+		}
+		if (meant)
+			log_warn(NULL, "config.ignored", LOG_STR("name", name),
+			         LOG_TEXT("meant", meant));
+	}
+}
+
+bool conf_load(struct settings *out, unsigned who, FILE *complaints)
+{
+	bool ok = true, known = false;
+	enum log_level level;
+
+	*out = (struct settings){.env = ENV_PRODUCTION};
+	for (size_t i = 0; i < COUNTOF(rows); i++) {
+		if (rows[i].who & who)
+			ok &= load_row(out, &rows[i], complaints);
+		else
+			ok &= set(out, &rows[i], str_from(rows[i].fallback),
+			          complaints);
+	}
+	for (size_t i = 0; i < COUNTOF(env_names); i++) {
+		if (str_eq(out->environment, str_from(env_names[i]))) {
+			out->env = (enum env)i;
+			known = true;
+		}
+	}
+	if (!known)
+		(void)fprintf(complaints, "ENVIRONMENT: must be development, "
+		                          "testing, staging or production\n");
+	if (out->log_level.n && !log_level_from_str(out->log_level, &level)) {
+		(void)fprintf(complaints,
+		              "LOG_LEVEL: must be error, warn, info or "
+		              "debug\n");
+		ok = false;
+	}
+	if (ok && known) {
+		tell_gone();
+		tell_misspelt();
+	}
+	return ok && known;
+}
+
+void conf_fini(struct settings *s)
+{
+	for (size_t i = 0; i < COUNTOF(rows); i++) {
+		struct str *t = slot(s, &rows[i]);
+
+		if (rows[i].type != TYPE_TEXT || !t->p)
+			continue;
+		if (rows[i].flags == FLAG_SECRET)
+			explicit_bzero((void *)(uintptr_t)t->p, t->n);
+		free((void *)(uintptr_t)t->p);
+		*t = (struct str){NULL, 0};
+	}
+}
+
+static void print_value(const struct settings *s, const struct row *r, FILE *f)
+{
+	const char *at = (const char *)s + r->offset;
+	const struct str *t = (const void *)at;
+
+	switch (r->type) {
+	case TYPE_U64:
+		(void)fprintf(f, "%llu",
+		              (unsigned long long)*(
+				      const uint64_t *)(const void *)at);
+		break;
+	case TYPE_BOOL:
+		(void)fprintf(f, "%s", *(const bool *)at ? "true" : "false");
+		break;
+	case TYPE_TEXT:
+		if (r->flags == FLAG_SECRET)
+			(void)fprintf(f, "%s", t->n ? "***" : "");
+		else
+			(void)fprintf(f, "%.*s", STR_FMT(*t));
+		break;
+	}
+}
+
+void conf_print(const struct settings *s, unsigned who, FILE *f)
+{
+	for (size_t i = 0; i < COUNTOF(rows); i++) {
+		if (!(rows[i].who & who))
+			continue;
+		(void)fprintf(f, "%s=", rows[i].name);
+		print_value(s, &rows[i], f);
+		(void)fputc('\n', f);
+	}
+}
+
+void conf_document(FILE *f)
+{
+	static const struct {
+		unsigned who;
+		const char *name;
+	} programs[] = {{FOR_GATEWAY, "gateway"},
+	                {FOR_AUTH, "auth"},
+	                {FOR_CONTENT, "content"},
+	                {FOR_GDPR, "gdpr"}};
+
+	(void)fputs(
+		"# Settings\n\n"
+		"Generated from `common/base/conf.def`; `make docs` writes "
+		"it again.\n\n"
+		"Every setting is an environment variable. A setting marked "
+		"secret can also be given as\n`NAME_FILE`, the path of a file "
+		"that holds it; the variable wins when both are set.\n"
+		"`knowalledge` reads all of them. Wrong values are all told "
+		"at once, and the program exits with 2.\n\n"
+		"| name | default | range | read by | meaning |\n"
+		"|---|---|---|---|---|\n",
+		f);
+	for (size_t i = 0; i < COUNTOF(rows); i++) {
+		const struct row *r = &rows[i];
+		const char *sep = "";
+
+		(void)fprintf(f, "| `%s`%s | %s%s%s | ", r->name,
+		              r->flags == FLAG_SECRET ? " (secret)" : "",
+		              *r->fallback ? "`" : "", r->fallback,
+		              *r->fallback ? "`" : "");
+		if (r->type == TYPE_BOOL)
+			(void)fputs("true, false", f);
+		else
+			(void)fprintf(f, "%llu–%llu%s",
+			              (unsigned long long)r->min,
+			              (unsigned long long)r->max,
+			              r->type == TYPE_TEXT ? " characters"
+			                                   : "");
+		(void)fputs(" | ", f);
+		if (r->who == FOR_ALL)
+			(void)fputs("all", f);
+		else
+			for (size_t k = 0; k < COUNTOF(programs); k++)
+				if (r->who & programs[k].who) {
+					(void)fprintf(f, "%s%s", sep,
+					              programs[k].name);
+					sep = ", ";
+				}
+		(void)fprintf(f, " | %s |\n", r->help);
+	}
+}

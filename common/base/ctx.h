@@ -1,0 +1,82 @@
+/*
+ * ctx - what one request carries through every layer.
+ *
+ * First argument of every function that works for a request.  Owned by the
+ * transport that created it; nobody keeps it past the reply.  All str fields
+ * are slices that live as long as the request.
+ */
+#ifndef BASE_CTX_H
+#define BASE_CTX_H
+
+#include "common/base/arena.h"
+#include "common/base/err.h"
+
+/* Names in role.def order travel as text; see role_name(). */
+enum role { ROLE_GUEST, ROLE_USER, ROLE_ADMIN, ROLE_SERVICE };
+enum tier { TIER_LIMITED, TIER_FREE, TIER_BASIC, TIER_PREMIUM, TIER_UNLIMITED };
+
+const char *role_name(enum role r);
+bool role_from_str(struct str s, enum role *out);
+const char *tier_name(enum tier t);
+bool tier_from_str(struct str s, enum tier *out);
+
+/* One entry of the error body's details[]. */
+struct fault {
+	char pointer[72]; /* "/focus/3" in the body, "?limit" in the query */
+	const char *code; /* static, e.g. "REQUIRED" */
+	char message[120];
+};
+
+#define CTX_FAULTS_MAX 16
+
+struct problem {
+	enum err code;
+	char detail[256];
+	unsigned retry_after_s; /* 0: none */
+	size_t faults_n;
+	struct fault *faults; /* CTX_FAULTS_MAX in the arena, or NULL */
+};
+
+struct ctx {
+	const char *service; /* whose log lines these are: static text */
+	struct arena *arena;
+	uint64_t deadline_ms; /* CLOCK_MONOTONIC */
+	struct str rid;       /* request ID, never empty */
+	struct str tp;        /* W3C traceparent or empty */
+
+	/* Who is asking; sub is empty for guests and services. */
+	struct str sub, hnd, sid;
+	enum role role;
+	enum tier tier;
+	uint32_t scopes;       /* SCOPE_* bits */
+	int64_t auth_time_s;   /* epoch seconds */
+	const char *principal; /* the peer program: "gateway", "auth", ... */
+
+	struct str ip, ua, lang; /* lang: one of the supported codes */
+	struct str idk;          /* Idempotency-Key or empty */
+	struct problem problem;  /* for the client; see ctx_fail() */
+};
+
+enum {
+	SCOPE_READ = 1,
+	SCOPE_WRITE = 2,
+	SCOPE_GENERATE = 4,
+	SCOPE_ADMIN = 8,
+};
+
+/* "read write": names of the bits, blank separated; out takes 40 bytes. */
+struct str scopes_text(uint32_t scopes, char out[40]);
+/* False when a name is unknown. */
+bool scopes_from_str(struct str text, uint32_t *out);
+
+/* Records why, in words safe to show the client, and returns code. */
+enum err ctx_fail(struct ctx *cx, enum err code, const char *fmt, ...)
+	PRINTF(3, 4);
+/*
+ * Adds one details[] entry (silently none past CTX_FAULTS_MAX or without
+ * memory) and makes the problem ERR_INVALID.  Returns ERR_INVALID.
+ */
+enum err ctx_fault(struct ctx *cx, const char *pointer, const char *code,
+                   const char *fmt, ...) PRINTF(4, 5);
+
+#endif

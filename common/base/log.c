@@ -1,0 +1,249 @@
+#include "common/base/log.h"
+
+#include "common/base/clock.h"
+#include "common/base/ctx.h"
+#include "common/base/guard.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+_Atomic int log_threshold = LOG_INFO;
+
+/* The writer swaps the two halves and writes without holding the lock. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t some;
+	pthread_t writer;
+	bool running, ending;
+	int fd;
+	const char *program;
+	char *half[2];
+	unsigned filling;
+	size_t n;
+	_Atomic uint64_t dropped;
+} lg = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
+
+static const char *const level_names[] = {
+	[LOG_ERROR] = "error",
+	[LOG_WARN] = "warn",
+	[LOG_INFO] = "info",
+	[LOG_DEBUG] = "debug",
+};
+
+bool log_level_from_str(struct str s, enum log_level *out)
+{
+	for (size_t i = 0; i < COUNTOF(level_names); i++) {
+		if (str_ieq(str_from(level_names[i]), s)) {
+			*out = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A line under construction; what does not fit is left out. */
+struct line {
+	char p[LOG_LINE_MAX];
+	size_t n;
+};
+
+/* Two bytes stay free for the closing brace and the newline. */
+static bool put(struct line *l, const char *p, size_t n)
+{
+	if (n > sizeof(l->p) - 2 - l->n)
+		return false;
+	memcpy(l->p + l->n, p, n);
+	l->n += n;
+	return true;
+}
+
+static void put_escaped(struct line *l, struct str s)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		char esc[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+
+		/* A quote must still fit behind whatever is cut here. */
+		if (sizeof(l->p) - 2 - l->n < sizeof(esc) + 2)
+			return;
+		if (c == '"' || c == '\\') {
+			esc[1] = (char)c;
+			(void)put(l, esc, 2);
+		} else if (c < 0x20 || c == 0x7f) {
+			(void)put(l, esc, sizeof(esc));
+		} else {
+			(void)put(l, s.p + i, 1);
+		}
+	}
+}
+
+static void put_string(struct line *l, const char *name, struct str s)
+{
+	size_t before = l->n;
+
+	if (put(l, ",\"", 2) && put(l, name, strlen(name)) &&
+	    put(l, "\":\"", 3)) {
+		put_escaped(l, s);
+		if (put(l, "\"", 1))
+			return;
+	}
+	l->n = before;
+}
+
+static void put_raw(struct line *l, const char *name, const char *text)
+{
+	size_t before = l->n;
+
+	if (put(l, ",\"", 2) && put(l, name, strlen(name)) &&
+	    put(l, "\":", 2) && put(l, text, strlen(text)))
+		return;
+	l->n = before;
+}
+
+static void put_field(struct line *l, const struct log_field *f)
+{
+	char num[40];
+
+	switch (f->kind) {
+	case LOG_KIND_STR:
+		put_string(l, f->name, f->v.s);
+		return;
+	case LOG_KIND_I64:
+		(void)snprintf(num, sizeof(num), "%" PRId64, f->v.i);
+		break;
+	case LOG_KIND_U64:
+		(void)snprintf(num, sizeof(num), "%" PRIu64, f->v.u);
+		break;
+	case LOG_KIND_F64:
+		(void)snprintf(num, sizeof(num), "%.6g",
+		               isfinite(f->v.f) ? f->v.f : 0.0);
+		break;
+	case LOG_KIND_BOOL:
+		(void)snprintf(num, sizeof(num), "%s",
+		               f->v.b ? "true" : "false");
+		break;
+	}
+	put_raw(l, f->name, num);
+}
+
+static void write_all(int fd, const char *p, size_t n)
+{
+	while (n) {
+		ssize_t got = write(fd, p, n);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return; /* nobody to tell */
+		p += got;
+		n -= (size_t)got;
+	}
+}
+
+static void enqueue(const struct line *l)
+{
+	GUARD(&lg.lock);
+
+	if (!lg.running) {
+		write_all(STDERR_FILENO, l->p, l->n);
+		return;
+	}
+	if (l->n > LOG_QUEUE_MAX - lg.n) {
+		atomic_fetch_add(&lg.dropped, 1);
+		return;
+	}
+	memcpy(lg.half[lg.filling] + lg.n, l->p, l->n);
+	if (lg.n == 0)
+		pthread_cond_signal(&lg.some);
+	lg.n += l->n;
+}
+
+void log_emit(enum log_level level, const struct ctx *cx, const char *event,
+              const struct log_field *fields, size_t n)
+{
+	char ts[CLOCK_ISO_MAX];
+	const char *service = cx && cx->service ? cx->service : lg.program;
+	struct line l;
+
+	(void)clock_iso(wall_ms(), ts);
+	l.n = (size_t)snprintf(l.p, sizeof(l.p),
+	                       "{\"ts\":\"%s\",\"level\":\"%s\","
+	                       "\"service\":\"%.32s\",\"event\":\"%.64s\"",
+	                       ts, level_names[level], service ? service : "-",
+	                       event);
+	if (cx && cx->rid.n)
+		put_string(&l, "request_id", cx->rid);
+	for (size_t i = 0; i < n; i++)
+		put_field(&l, &fields[i]);
+	l.p[l.n++] = '}';
+	l.p[l.n++] = '\n';
+	enqueue(&l);
+}
+
+static void *writer(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		unsigned full;
+		size_t n;
+
+		pthread_mutex_lock(&lg.lock);
+		while (lg.n == 0 && !lg.ending)
+			pthread_cond_wait(&lg.some, &lg.lock);
+		full = lg.filling;
+		n = lg.n;
+		lg.filling = !full;
+		lg.n = 0;
+		pthread_mutex_unlock(&lg.lock);
+		if (n == 0)
+			return NULL;
+		write_all(lg.fd, lg.half[full], n);
+	}
+}
+
+bool log_start(int fd, const char *program)
+{
+	lg.fd = fd;
+	lg.program = program;
+	lg.half[0] = malloc(LOG_QUEUE_MAX);
+	lg.half[1] = malloc(LOG_QUEUE_MAX);
+	if (lg.half[0] && lg.half[1] &&
+	    pthread_create(&lg.writer, NULL, writer, NULL) == 0) {
+		GUARD(&lg.lock);
+		lg.ending = false;
+		lg.running = true;
+		return true;
+	}
+	free(lg.half[0]);
+	free(lg.half[1]);
+	lg.half[0] = lg.half[1] = NULL;
+	return false;
+}
+
+void log_stop(void)
+{
+	pthread_mutex_lock(&lg.lock);
+	if (!lg.running) {
+		pthread_mutex_unlock(&lg.lock);
+		return;
+	}
+	lg.running = false;
+	lg.ending = true;
+	pthread_cond_signal(&lg.some);
+	pthread_mutex_unlock(&lg.lock);
+	pthread_join(lg.writer, NULL);
+	free(lg.half[0]);
+	free(lg.half[1]);
+	lg.half[0] = lg.half[1] = NULL;
+}
+
+uint64_t log_dropped(void)
+{
+	return atomic_load(&lg.dropped);
+}

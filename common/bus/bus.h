@@ -1,0 +1,210 @@
+/*
+ * bus - requests, replies and streams between our programs, over nng.
+ *
+ * Follows design sections 3 and 3.1: raw REQ/REP sockets with our own
+ * correlation ids, many items in one frame, cumulative acknowledgements and a
+ * window of 32 frames each way (raw REP drops silently beyond 64), parts with
+ * credit for what is larger than 64 KiB, cancel, MAC.  The frame is specified
+ * in docs/bus.md and frame.h; golden frames are in tests/golden/.
+ *
+ * Two kinds of client:
+ *   bus_client   all its state belongs to one thread, the owner of the event
+ *                loop (the gateway).  Never blocks, never locks on the hot path.
+ *   bus_caller   a bus_client with a thread of its own, for services: blocking
+ *                calls from any thread.
+ *
+ * Delivery: a call is sent once.  It is sent again to another replica, inside
+ * its deadline and a retry budget (20 % of the calls of the last 10 s), only
+ * when `retry` says that the method is idempotent, or when it provably never
+ * left this process.  With a single replica down, idempotent calls are held up
+ * to BUS_HOLD_MS.  Errors: ERR_UNAVAILABLE no replica, never sent;
+ * ERR_PEER_LOST sent, peer gone, unknown whether it ran; ERR_TIMEOUT deadline;
+ * ERR_BUSY in-flight bound or the peer said so; ERR_TOO_LARGE beyond max_reply.
+ */
+#ifndef BUS_BUS_H
+#define BUS_BUS_H
+
+#include "common/base/attr.h"
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+enum bus_peer { PEER_GATEWAY, PEER_AUTH, PEER_CONTENT, PEER_GDPR, PEER_COUNT };
+
+const char *bus_peer_name(enum bus_peer p); /* "gateway", "auth", ... */
+/* The allowed edges of design D11: who may call whom. */
+bool bus_edge_allowed(enum bus_peer from, enum bus_peer to);
+
+#define BUS_FRAME_MAX   ((size_t)256 << 10) /* bytes of items in a frame */
+#define BUS_FRAME_ITEMS 256
+#define BUS_WINDOW      32 /* unacknowledged frames each way */
+#define BUS_PART_MAX    ((size_t)64 << 10)
+#define BUS_REQUEST_MAX ((size_t)16 << 20)
+#define BUS_REPLY_MAX   ((size_t)64 << 20)
+#define BUS_HOLD_MS     1000
+#define BUS_CLASSES     16 /* route classes with a latency average each */
+
+/* Keys of the frame MAC.  n 0: frames carry none (ipc, inproc). */
+struct bus_keys {
+	size_t n; /* at most 2; the first signs, all are accepted */
+	unsigned char key[2][32];
+};
+
+/* BUS_KEY's text: one or two comma-separated secrets of 32+ characters. */
+bool bus_keys_parse(struct str text, struct bus_keys *out) MUST_CHECK;
+
+/*
+ * Fewer nng task threads cost less CPU (limits-bus.md).  Call first in main(),
+ * before any other bus function.
+ */
+void bus_global_init(void);
+
+/* --- client ------------------------------------------------------------ */
+
+struct bus_client;
+
+/*
+ * The end, or with more = true one part, of a reply.  bytes live during the
+ * call.  e != OK: bytes are empty and it is the last.  Called only from
+ * bus_client_turn(), never from bus_client_call().
+ */
+typedef void bus_reply_fn(void *arg, enum err e, struct str bytes, bool more);
+
+struct bus_client_conf {
+	enum bus_peer self;
+	const struct bus_keys *keys; /* copied; NULL: none */
+	unsigned in_flight_max;      /* per replica; 0: 1024 */
+	unsigned suspect_ms;         /* 0: 50 */
+	/* Any thread: a turn is due.  Called at most once between two turns. */
+	void (*wake)(void *arg);
+	/* An unsolicited message of a service (bus_server_push); or NULL.
+	 * Called from bus_client_turn(). */
+	void (*push)(void *arg, enum bus_peer from, struct str bytes);
+	void *arg;
+};
+
+struct bus_client *bus_client_new(const struct bus_client_conf *conf);
+void bus_client_free(struct bus_client *c); /* open calls are forgotten */
+AUTO_TYPE(bus_client, struct bus_client *, bus_client_free)
+
+/*
+ * urls: comma-separated inproc://, ipc://, tcp:// or tls+tcp://.  A tcp name is
+ * resolved to all its addresses on a thread of its own, again every 2 s, and
+ * followed.  ERR_INVALID with a line on the log when an URL is not one.
+ */
+enum err bus_client_add(struct bus_client *c, enum bus_peer to,
+                        struct str urls) MUST_CHECK;
+
+struct bus_call {
+	enum bus_peer to;
+	unsigned route_class; /* below BUS_CLASSES: whose latency average */
+	bool retry;           /* idempotent */
+	bool stream;          /* hand over parts as they come */
+	uint64_t deadline_ms; /* mono_ms() */
+	size_t max_reply;     /* bytes; 0: 1 MiB */
+	struct str bytes;     /* the entry, copied */
+	bus_reply_fn *on_reply;
+	void *arg;
+};
+
+/* OK and *id (never 0), or the error and no callback. */
+enum err bus_client_call(struct bus_client *c, const struct bus_call *call,
+                         uint64_t *id) MUST_CHECK;
+/* No callback will come.  The peer is told.  Unknown ids are fine. */
+void bus_client_cancel(struct bus_client *c, uint64_t id);
+/*
+ * One turn of the owner's loop: replies and events in, deadlines, one frame
+ * out per replica that is not busy.  Call when woken, when
+ * bus_client_timeout_ms() has passed, and after queueing calls.
+ */
+void bus_client_turn(struct bus_client *c, uint64_t now_ms);
+/* Milliseconds until a turn is due without a wake; UINT64_MAX: none. */
+uint64_t bus_client_timeout_ms(const struct bus_client *c, uint64_t now_ms);
+/*
+ * Before sleeping: true promises that wake() will be called for what comes
+ * from now on; false says that something is waiting already: turn first.
+ */
+bool bus_client_may_sleep(struct bus_client *c);
+
+enum bus_state { BUS_DOWN, BUS_UP, BUS_SUSPECT };
+struct bus_replica {
+	enum bus_peer peer;
+	char url[128];
+	enum bus_state state;
+	unsigned in_flight;
+	uint64_t sent, replied, failed, moved, late;
+	double latency_ms;
+};
+/* Fills up to max rows, returns how many replicas there are.  Owner thread. */
+size_t bus_client_replicas(const struct bus_client *c, struct bus_replica *out,
+                           size_t max);
+/* Replicas of one service that are up, readable from any thread. */
+unsigned bus_client_up(const struct bus_client *c, enum bus_peer to);
+
+/* --- caller: the same for threads that block ---------------------------- */
+
+struct bus_caller;
+
+/* conf.wake and conf.push's thread are the caller's own. */
+struct bus_caller *bus_caller_new(const struct bus_client_conf *conf);
+void bus_caller_free(struct bus_caller *c);
+AUTO_TYPE(bus_caller, struct bus_caller *, bus_caller_free)
+enum err bus_caller_add(struct bus_caller *c, enum bus_peer to,
+                        struct str urls) MUST_CHECK;
+/* Blocks at most until the deadline.  The reply's bytes are appended to *out. */
+enum err bus_caller_call(struct bus_caller *c, const struct bus_call *call,
+                         struct buf *out) MUST_CHECK;
+unsigned bus_caller_up(const struct bus_caller *c, enum bus_peer to);
+
+/* --- server ------------------------------------------------------------- */
+
+struct bus_server;
+struct bus_item; /* one request; exactly one bus_item_end() each */
+
+struct str bus_item_bytes(const struct bus_item *it); /* until the end */
+uint64_t bus_item_deadline_ms(const struct bus_item *it);
+enum bus_peer bus_item_peer(const struct bus_item *it);
+bool bus_item_cancelled(const struct bus_item *it); /* stop working on it */
+/*
+ * One part of a streamed reply; waits for credit at most until the deadline.
+ * Not from the on_item callback.
+ */
+enum err bus_item_part(struct bus_item *it, struct str bytes) MUST_CHECK;
+/* The reply (or last part) and the end of it.  Any thread, never blocks. */
+void bus_item_end(struct bus_item *it, struct str bytes);
+/* Ends without work done: the caller gets e (BUSY, TIMEOUT, INTERNAL). */
+void bus_item_refuse(struct bus_item *it, enum err e);
+
+struct bus_server_conf {
+	enum bus_peer self;
+	const struct bus_keys *keys;
+	/*
+	 * A request has come.  Runs on an nng thread: answer from memory or
+	 * hand it to a lane; never block.  it is the callee's.
+	 */
+	void (*on_item)(void *arg, struct bus_item *it);
+	void *arg;
+	unsigned items_max; /* in work at once; beyond it BUSY; 0: 8192 */
+};
+
+struct bus_server *bus_server_new(const struct bus_server_conf *conf);
+/* ERR_EXISTS: address in use.  ERR_INVALID: not an URL, or one that is not
+ * allowed (tcp without keys: the caller checks the environment first). */
+enum err bus_server_listen(struct bus_server *s, struct str url) MUST_CHECK;
+/* The port when listening on tcp port 0. */
+unsigned bus_server_port(const struct bus_server *s);
+/* To every peer that has called; best effort. */
+void bus_server_push(struct bus_server *s, struct str bytes);
+/* Tells peers to call others; refuses new items with ERR_UNAVAILABLE. */
+void bus_server_drain(struct bus_server *s);
+unsigned bus_server_in_work(const struct bus_server *s);
+/* All items must have ended. */
+void bus_server_free(struct bus_server *s);
+AUTO_TYPE(bus_server, struct bus_server *, bus_server_free)
+
+struct bus_server_stats {
+	uint64_t frames_in, frames_out, items, replies, refused, expired;
+	uint64_t bad_frames, bad_mac, replayed;
+};
+void bus_server_stats(const struct bus_server *s, struct bus_server_stats *out);
+
+#endif

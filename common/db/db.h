@@ -1,0 +1,168 @@
+/*
+ * db - one interface over PostgreSQL (libpq) and SQLite: a pool, named
+ * statements, transactions, migrations (design D17 to D19).
+ *
+ *     static enum err add(struct db *db, void *arg)
+ *     {
+ *             struct add *a = arg;
+ *             const struct db_val v[] = {DB_STR(a->sub), DB_I64(a->xp)};
+ *
+ *             return db_run(db, STMT(LEDGER_ADD), v, COUNTOF(v), NULL);
+ *     }
+ *     e = db_write(pool, cx, add, &a);
+ *
+ * A transaction is a function: the pool borrows the connection, begins, calls
+ * it, commits on OK and rolls back on anything else.  The function may run
+ * again (serialization failure, deadlock, a connection found dead before the
+ * commit was sent), so it must do nothing but talk to db and fill its arg.
+ * On SQLite writes of one file run on its single writer thread, several in one
+ * durable commit (a savepoint each); db_write() returns after the commit.
+ *
+ * Statements are rows of a stmts.def: a name, the text for both drivers (or one
+ * text each).  Parameters are $1, $2 ... in both.  Values are bound, never
+ * printed into the text.
+ *
+ * Errors: ERR_DATABASE away or out of connections by the deadline (503),
+ * ERR_TIMEOUT, ERR_DB_DUPLICATE a unique constraint, ERR_CONFLICT when the
+ * retries of a conflict are used up, ERR_INTERNAL what is our mistake (logged
+ * with the statement's name and SQLSTATE, never with values).
+ * A commit whose outcome is unknown (connection lost after COMMIT was sent) is
+ * ERR_PEER_LOST and is not run again.
+ */
+#ifndef DB_DB_H
+#define DB_DB_H
+
+#include "common/base/attr.h"
+#include "common/base/buf.h"
+#include "common/base/ctx.h"
+
+enum db_kind { DB_SQLITE, DB_POSTGRES };
+struct db_pool;
+struct db; /* a borrowed connection inside a transaction function */
+
+/* --- statements and values ---------------------------------------------- */
+
+struct db_stmt {
+	const char *name;     /* "ledger.add", unique per service */
+	const char *sqlite;   /* text for SQLite */
+	const char *postgres; /* text for PostgreSQL; NULL: the same text */
+};
+
+enum db_type { DB_T_NULL, DB_T_I64, DB_T_F64, DB_T_STR, DB_T_BLOB };
+struct db_val {
+	enum db_type type;
+	union {
+		int64_t i;
+		double f;
+		struct str s;
+	} v;
+};
+#define DB_NULL    ((struct db_val){.type = DB_T_NULL})
+#define DB_I64(x)  ((struct db_val){.type = DB_T_I64, .v.i = (x)})
+#define DB_F64(x)  ((struct db_val){.type = DB_T_F64, .v.f = (x)})
+#define DB_STR(x)  ((struct db_val){.type = DB_T_STR, .v.s = (x)})
+#define DB_TEXT(z) DB_STR(str_from(z))
+#define DB_BLOB(x) ((struct db_val){.type = DB_T_BLOB, .v.s = (x)})
+
+/*
+ * One row at a time: called for each; returning anything but OK ends the
+ * statement with it.  The row is valid during the call.
+ */
+struct db_row;
+typedef enum err db_row_fn(void *arg, const struct db_row *row);
+struct db_sink {
+	db_row_fn *row;
+	void *arg;
+};
+/* Columns by position, from 0; asserts on a position that is not there. */
+bool db_row_null(const struct db_row *r, int col);
+int64_t db_row_i64(const struct db_row *r, int col); /* 0 when NULL */
+double db_row_f64(const struct db_row *r, int col);
+struct str db_row_str(const struct db_row *r, int col); /* text or blob */
+int db_row_cols(const struct db_row *r);
+
+/* Runs a statement; sink may be NULL.  Inside a transaction function only. */
+enum err db_run(struct db *db, const struct db_stmt *st, const struct db_val *v,
+                size_t n, const struct db_sink *sink) MUST_CHECK;
+/* The same; *changed is the rows inserted, updated or deleted. */
+enum err db_change(struct db *db, const struct db_stmt *st,
+                   const struct db_val *v, size_t n,
+                   int64_t *changed) MUST_CHECK;
+/* First column of the first row; ERR_NOT_FOUND when there is no row. */
+enum err db_get_i64(struct db *db, const struct db_stmt *st,
+                    const struct db_val *v, size_t n, int64_t *out) MUST_CHECK;
+enum db_kind db_kind(const struct db *db);
+/*
+ * Exclusive among all processes until this transaction ends, by number:
+ * advisory lock on PostgreSQL, nothing on SQLite (its writer is alone).
+ */
+enum err db_lock(struct db *db, int64_t number) MUST_CHECK;
+
+/* --- pool ---------------------------------------------------------------- */
+
+struct db_conf {
+	const char
+		*service; /* "auth": schema on PostgreSQL, part of file name */
+	struct str url;   /* of this service; sqlite stem already resolved */
+	struct str migration_url; /* or empty */
+	unsigned size, max_overflow, timeout_s, recycle_s;
+	bool pre_ping, prepare, echo;
+};
+
+/*
+ * Opens nothing yet; ERR_INVALID (told on the log) for an URL that is neither
+ * sqlite:/// nor postgres(ql)://.
+ */
+enum err db_pool_new(const struct db_conf *conf,
+                     struct db_pool **out) MUST_CHECK;
+/* Waits for borrowed connections. */
+void db_pool_free(struct db_pool *p);
+AUTO_TYPE(db_pool, struct db_pool *, db_pool_free)
+
+typedef enum err db_fn(struct db *db, void *arg);
+/* Deadline and trace come from cx.  Both block: DB lane threads only. */
+enum err db_write(struct db_pool *p, struct ctx *cx, db_fn *fn,
+                  void *arg) MUST_CHECK;
+/* Read only: one consistent snapshot. */
+enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn,
+                 void *arg) MUST_CHECK;
+
+struct db_pool_stats {
+	enum db_kind kind;
+	unsigned size, in_use, overflow, waiters, ceiling;
+	uint64_t opened, recycled, failed_pings, timeouts, conflicts;
+	uint64_t borrows, wait_us; /* sums, for an average */
+	bool usable;               /* the last attempt worked */
+	int64_t unusable_since_ms; /* wall_ms(); 0 while usable */
+};
+void db_pool_stats(const struct db_pool *p, struct db_pool_stats *out);
+/* One "SELECT 1" round trip. */
+enum err db_pool_ping(struct db_pool *p, uint64_t deadline_ms) MUST_CHECK;
+
+/* --- migrations ----------------------------------------------------------- */
+
+struct db_migration {
+	unsigned number; /* 1, 2, ... without a gap */
+	const char *name;
+	const char *sqlite, *postgres; /* several statements each */
+};
+
+/*
+ * Applies what is missing, each in a transaction, under a lock.  Refuses, with
+ * a line on the log: a newer schema than the table knows, a checksum that
+ * changed (ERR_INVALID; do not retry).  ERR_DATABASE: try again later.
+ */
+enum err db_migrate(struct db_pool *p, const struct db_migration *m,
+                    size_t n) MUST_CHECK;
+
+/*
+ * DATA_DIR/.lock, or beside the SQLite stem: held by this process until exit.
+ * ERR_EXISTS fills holder with who has it ("pid 123 (knowalledge)").
+ */
+enum err db_dir_lock(struct str dir, const char *program, char *holder,
+                     size_t holder_max) MUST_CHECK;
+/* "sqlite:///x.db" -> "sqlite:///x-auth.db"; other URLs are copied. */
+bool db_url_for(struct str url, const char *service,
+                struct buf *out) MUST_CHECK;
+
+#endif

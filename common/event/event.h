@@ -1,0 +1,113 @@
+/*
+ * event - what one service must tell another, exactly once (design D21).
+ *
+ * Sending:   event_emit() writes an outbox row in the transaction of the cause;
+ *            seq counts per (target, sub) under a counter row, so the order per
+ *            person is the order of commits.
+ * Relay:     a thread that owns shards of hash(sub) by lease, sends what is in
+ *            the outbox as the method "event.apply" of the target and deletes a
+ *            row once it is acknowledged.  It keeps no cursor.  event_kick()
+ *            after the commit makes it look at once; else every 250 ms.
+ * Receiving: event_accept() in the transaction of the effect says whether this
+ *            is seq = last + 1 (apply), a repeat (acknowledge) or ahead (ask
+ *            for the gap: the relay sends from `want`).
+ *
+ * Nothing here depends on Redis.  Tables outbox, outbox_seq, outbox_lease and
+ * inbox belong to each service: their statements and migration text are
+ * EVENT_MIGRATION_* below, to be put into each service's migrations.
+ *
+ * Threads: event_emit() and event_accept() inside a db transaction function;
+ *          event_kick() any.
+ */
+#ifndef EVENT_EVENT_H
+#define EVENT_EVENT_H
+
+#include "common/bus/bus.h"
+#include "common/db/db.h"
+
+/* Table definitions for both drivers, part of a service's first migration.
+ * On PostgreSQL names are qualified: schema is a string literal, "content". */
+#define EVENT_TABLES_SQLITE                                                  \
+	"CREATE TABLE outbox_seq (target TEXT NOT NULL, sub TEXT NOT NULL, " \
+	"seq INTEGER NOT NULL, PRIMARY KEY (target, sub)) WITHOUT ROWID;"    \
+	"CREATE TABLE outbox (id TEXT PRIMARY KEY, target TEXT NOT NULL, "   \
+	"sub TEXT NOT NULL, seq INTEGER NOT NULL, shard INTEGER NOT NULL, "  \
+	"type TEXT NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL, "      \
+	"UNIQUE (target, sub, seq));"                                        \
+	"CREATE INDEX outbox_shard ON outbox (shard, at, seq);"              \
+	"CREATE TABLE outbox_lease (shard INTEGER PRIMARY KEY, "             \
+	"owner TEXT NOT NULL, until INTEGER NOT NULL);"                      \
+	"CREATE TABLE inbox (source TEXT NOT NULL, sub TEXT NOT NULL, "      \
+	"seq INTEGER NOT NULL, PRIMARY KEY (source, sub)) WITHOUT ROWID;"
+#define EVENT_TABLES_POSTGRES(schema)                                         \
+	"CREATE TABLE " schema ".outbox_seq (target text NOT NULL, "          \
+	"sub text NOT NULL, seq bigint NOT NULL, PRIMARY KEY (target, sub));" \
+	"CREATE TABLE " schema ".outbox (id text PRIMARY KEY, "               \
+	"target text NOT NULL, sub text NOT NULL, seq bigint NOT NULL, "      \
+	"shard bigint NOT NULL, type text NOT NULL, body bytea NOT NULL, "    \
+	"at bigint NOT NULL, UNIQUE (target, sub, seq));"                     \
+	"CREATE INDEX outbox_shard ON " schema ".outbox (shard, at, seq);"    \
+	"CREATE TABLE " schema ".outbox_lease (shard bigint PRIMARY KEY, "    \
+	"owner text NOT NULL, until bigint NOT NULL);"                        \
+	"CREATE TABLE " schema ".inbox (source text NOT NULL, "               \
+	"sub text NOT NULL, seq bigint NOT NULL, PRIMARY KEY (source, sub));"
+
+#define EVENT_SHARDS 16
+
+/* The statements of one service, made once from its schema name. */
+struct event_store;
+struct event_store *event_store_new(const char *service);
+void event_store_free(struct event_store *s);
+AUTO_TYPE(event_store, struct event_store *, event_store_free)
+
+struct event {
+	char id[37]; /* UUIDv7, the unique cause in ledgers */
+	struct str source, sub, type, body; /* body: msgpack */
+	int64_t seq, at;                    /* at: wall_ms() of the cause */
+};
+
+enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
+                    struct str sub, struct str type, struct str body,
+                    int64_t now_ms) MUST_CHECK;
+
+enum event_verdict { EVENT_APPLY, EVENT_REPEAT, EVENT_AHEAD };
+/* *want is the seq that is next.  On EVENT_APPLY the inbox row is advanced. */
+enum err event_accept(struct event_store *s, struct db *db,
+                      const struct event *ev, enum event_verdict *verdict,
+                      int64_t *want) MUST_CHECK;
+
+/*
+ * The wire form of "event.apply": body {src, events: [{id, sub, type, seq, at,
+ * b}]}, reply {acks: [{sub, ok: seq, want: seq}]}.  A service's handler calls
+ * event_apply(), which runs `apply` for each event that is due, one transaction
+ * an event or a few, and packs the reply.
+ */
+typedef enum err event_apply_fn(void *arg, struct db *db,
+                                const struct event *ev);
+enum err event_apply(struct event_store *s, struct db_pool *pool,
+                     struct ctx *cx, struct str body, event_apply_fn *apply,
+                     void *arg, struct buf *reply) MUST_CHECK;
+
+struct event_relay;
+struct event_relay_conf {
+	struct event_store *store;
+	struct db_pool *pool;
+	struct bus_caller *caller;
+	const char *service; /* source name on the wire */
+	const char *owner;   /* unique per process: an instance id */
+	unsigned lease_ms;   /* 0: 5000 */
+};
+struct event_relay *event_relay_new(const struct event_relay_conf *conf);
+void event_relay_free(struct event_relay *r); /* sends what is due, gives up
+                                                 the leases, joins */
+AUTO_TYPE(event_relay, struct event_relay *, event_relay_free)
+void event_kick(struct event_relay *r);
+
+struct event_stats {
+	uint64_t sent, acked, repeated, failed;
+	uint64_t backlog;      /* rows in the outbox at the last look */
+	int64_t oldest_age_ms; /* of the oldest of them */
+};
+void event_relay_stats(const struct event_relay *r, struct event_stats *out);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * metrics - counters, gauges and histograms in Prometheus text format 0.0.4.
+ *
+ * A family is made at start with its label names; a series is one set of label
+ * values, found once and kept by the caller: updating it is one atomic add.
+ * Series per family are bounded (METRICS_SERIES_MAX); past that all further
+ * label sets share one series whose label values are "other".
+ * Collectors are functions that print what other libraries count (pools, bus,
+ * cache), called at each scrape.
+ *
+ * Threads: any, except that families are made before the first scrape.
+ */
+#ifndef OBS_METRICS_H
+#define OBS_METRICS_H
+
+#include "common/base/buf.h"
+
+#define METRICS_SERIES_MAX 1024
+#define METRICS_LABELS_MAX 4
+
+struct metrics;
+struct metric; /* a series */
+
+struct metrics *metrics_new(void);
+void metrics_free(struct metrics *m);
+AUTO_TYPE(metrics, struct metrics *, metrics_free)
+
+enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+struct metric_family;
+/* labels: NULL-terminated list of at most METRICS_LABELS_MAX names.  buckets:
+ * histograms only, upper bounds in ascending order, +Inf is added.  NULL
+ * without memory. */
+struct metric_family *metrics_family(struct metrics *m, enum metric_kind kind,
+                                     const char *name, const char *help,
+                                     const char *const *labels,
+                                     const double *buckets, size_t buckets_n);
+/* Finds or makes; never NULL for a family that is not NULL. */
+struct metric *metric_series(struct metric_family *f,
+                             const char *const *values);
+void metric_add(struct metric *s, double by);    /* counter, gauge */
+void metric_set(struct metric *s, double v);     /* gauge */
+void metric_observe(struct metric *s, double v); /* histogram */
+
+/* Seconds: 0.005 to 10, the OpenTelemetry bounds. */
+extern const double metrics_latency_buckets[];
+extern const size_t metrics_latency_buckets_n;
+
+typedef void metrics_collect_fn(void *arg, struct buf *out);
+bool metrics_collector(struct metrics *m, metrics_collect_fn *fn,
+                       void *arg) MUST_CHECK;
+/* For collectors: # HELP and # TYPE, then lines.  labels is "" or
+ * `a="b",c="d"` already escaped. */
+void metrics_head(struct buf *out, enum metric_kind kind, const char *name,
+                  const char *help);
+void metrics_line(struct buf *out, const char *name, const char *labels,
+                  double v);
+void metrics_render(struct metrics *m, struct buf *out);
+
+#endif

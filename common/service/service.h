@@ -1,0 +1,130 @@
+/*
+ * service - the life of a service: a value with methods, lanes and stores, so
+ * that local/main.c can start several in one process (design D2, D4, D13, D15).
+ *
+ * A service is described by a `struct service_def` (static, const) and runs as
+ * a `struct service`.  Its methods are rows of its methods.def; this library
+ * reads the entry, finds the method, decodes its fields, enforces who may call,
+ * picks the lane, runs the handler and packs the reply.
+ *
+ * Lanes:  INLINE  answered on the receive callback, memory only
+ *         DB      worker threads, two per core, may block on the pool
+ *         SLOW    few threads of its own: hashing, generation, export
+ * A method of the DB lane may have a `peek`, tried on the receive callback
+ * first: true means that it has answered.
+ * A full lane answers ERR_BUSY at once; an item whose deadline has passed is
+ * dropped and counted.
+ */
+#ifndef SERVICE_SERVICE_H
+#define SERVICE_SERVICE_H
+
+#include "common/base/conf.h"
+#include "common/bus/bus.h"
+#include "common/bus/entry.h"
+#include "common/codec/fields.h"
+#include "common/codec/mp.h"
+#include "common/db/db.h"
+#include "common/event/event.h"
+#include "common/obs/health.h"
+#include "common/obs/metrics.h"
+
+struct service;
+
+enum lane { LANE_INLINE, LANE_DB, LANE_SLOW, LANE_COUNT };
+enum caller {
+	CALL_GATEWAY, /* only the gateway, on behalf of anyone */
+	CALL_USER,    /* only the gateway, with a person */
+	CALL_ADMIN,   /* only the gateway, with an administrator */
+	CALL_SERVICE, /* only a service principal, or the gateway itself */
+};
+
+/* state is the service's own (service_def.start). */
+typedef enum err method_fn(void *state, struct ctx *cx, const void *in,
+                           struct reply *out);
+typedef bool peek_fn(void *state, struct ctx *cx, const void *in,
+                     struct reply *out);
+
+struct method {
+	const char *name; /* "quiz.submit" */
+	enum lane lane;
+	enum caller caller;
+	bool retry; /* idempotent: the bus may send it again */
+	const struct field *fields;
+	size_t fields_n, in_size;
+	method_fn *run;
+	peek_fn *peek; /* or NULL */
+};
+
+/*
+ * methods.def is read several times, with these names defined differently:
+ *
+ *   METHOD(quiz_submit, "quiz.submit", DB, USER, ONCE, NULL)
+ *   FIELD(quiz_submit, BODY, LINE, topic, REQUIRED, 1, 200, NULL, 0)
+ *   END(quiz_submit)
+ *
+ * METHOD(id, name, lane, caller, RETRY|ONCE, peek): run is method_<id>.
+ * FIELD(id, from, type, name, REQUIRED|OPTIONAL, min, max, text, number).
+ * See service/methods.h for how a service includes it.
+ */
+
+struct service_def {
+	enum bus_peer self;
+	const char *name; /* "auth": also the PostgreSQL schema */
+	const struct method *methods;
+	size_t methods_n;
+	const struct db_migration *migrations;
+	size_t migrations_n;
+	unsigned slow_threads; /* of the SLOW lane */
+	/*
+	 * Builds the state; the database is migrated and the bus caller works.
+	 * ERR_DATABASE: tried again.  The method table is not served before.
+	 */
+	enum err (*start)(struct service *sv, void **state);
+	/* Requests have ended; ends threads and frees the state. */
+	void (*stop)(void *state);
+	/* Events for this service (design D21), or NULL. */
+	event_apply_fn *apply;
+};
+
+/* What the state may use; all live as long as the service. */
+const struct settings *service_conf(const struct service *sv);
+struct db_pool *service_pool(struct service *sv);
+struct bus_caller *service_caller(struct service *sv);
+struct event_store *service_events(struct service *sv);
+struct metrics *service_metrics(struct service *sv);
+struct health *service_health(struct service *sv);
+const char *service_instance(const struct service *sv); /* unique per process */
+void service_kick(struct service *sv); /* outbox has something: after commit */
+/* To every gateway that is connected (revocations). */
+void service_push(struct service *sv, struct str bytes);
+
+struct service_env {
+	const struct settings *conf;
+	struct metrics *metrics; /* shared in one process */
+	struct health *health;
+	const char *listen;           /* bus URL to listen on */
+	const char *urls[PEER_COUNT]; /* of the others; NULL: never called */
+	const struct bus_keys *keys;
+};
+
+/*
+ * Starts in the background: listens, migrates with back-off until the database
+ * is there, calls def->start, then is ready.  ERR_EXISTS: address taken.
+ * ERR_INVALID: will never work (told on the log).
+ */
+enum err service_start(const struct service_def *def,
+                       const struct service_env *env,
+                       struct service **out) MUST_CHECK;
+bool service_ready(const struct service *sv);
+/* True when the service has given up (newer schema, bad setting): exit 2. */
+bool service_failed(const struct service *sv);
+/* Refuses new work, finishes what runs within grace_ms, sends the outbox. */
+void service_stop(struct service *sv, uint64_t grace_ms);
+
+/*
+ * main() of a single service: settings, flags (--version, --check,
+ * --print-config, --health, --help), log, admin port, signals, drain.
+ */
+int service_main(const struct service_def *def, int argc, char **argv);
+
+#endif

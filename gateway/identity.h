@@ -1,0 +1,80 @@
+/*
+ * identity - who is asking: verifies bearer tokens and API keys at the edge
+ * (design D24 to D28).
+ *
+ * Tokens are ES256 JWTs, checked here with keys parsed once: algorithm pinned,
+ * typ, iss, aud, exp, nbf, kid and every claim that D26 names.  An unknown kid
+ * asks svc-auth at most once per IDENTITY_COOLDOWN_MS.  API keys are hashed
+ * here (SHA-256) and the hash is asked of svc-auth: a key never travels.
+ * Verified credentials are remembered by their hash until they expire (keys:
+ * 1 s), refusals for 1 s, in a bounded table that evicts.
+ *
+ * Revocation: svc-auth pushes new rows and is polled every 250 ms; the list
+ * must be loaded once before identity_ready().  Without news for 1 s admin and
+ * GDPR routes are refused (identity_stale), for REVOCATION_MAX_STALE_S all are.
+ *
+ * Threads: one gateway loop owns it.  Callbacks come from bus_client_turn() or
+ * identity_turn().
+ */
+#ifndef GATEWAY_IDENTITY_H
+#define GATEWAY_IDENTITY_H
+
+#include "common/base/conf.h"
+#include "common/base/ctx.h"
+#include "common/bus/bus.h"
+
+#define IDENTITY_COOLDOWN_MS 5000
+#define IDENTITY_POLL_MS     250
+#define IDENTITY_FRESH_MS    1000
+
+struct who {
+	char sub[40], hnd[72], sid[48];
+	enum role role;
+	enum tier tier;
+	uint32_t scopes;
+	int64_t auth_time_s, expires_s; /* expires_s 0: an API key */
+};
+
+struct identity;
+
+struct identity *identity_new(const struct settings *conf,
+                              struct bus_client *bus);
+void identity_free(struct identity *id);
+AUTO_TYPE(identity, struct identity *, identity_free)
+
+/* The credentials of one request; empty where absent.  `Bearer null`, `Bearer
+ * undefined` and an empty bearer count as absent. */
+struct credentials {
+	struct str authorization; /* header value, whole */
+	struct str api_key;       /* X-API-Key */
+};
+
+/*
+ * OK with *who: known at once.  ERR_LOGIN_NEEDED: no credentials.  Other
+ * errors: refused (401 codes; ERR_DENIED when both are valid for different
+ * people; ERR_UNAVAILABLE when svc-auth is needed and away, or the revocation
+ * list is too old).  ERR_BUSY is never a verdict: it means that `done` will be
+ * called later, before deadline_ms, unless identity_forget(arg) comes first.
+ */
+typedef void identity_fn(void *arg, enum err e, const struct who *who);
+enum err identity_check(struct identity *id, const struct credentials *c,
+                        uint64_t now_ms, uint64_t deadline_ms, struct who *who,
+                        identity_fn *done, void *arg) MUST_CHECK;
+void identity_forget(struct identity *id, void *arg);
+
+bool identity_ready(const struct identity *id);
+/* No word from svc-auth for longer than IDENTITY_FRESH_MS. */
+bool identity_stale(const struct identity *id, uint64_t now_ms);
+void identity_push(struct identity *id, struct str bytes, uint64_t now_ms);
+void identity_turn(struct identity *id, uint64_t now_ms);
+uint64_t identity_timeout_ms(const struct identity *id, uint64_t now_ms);
+
+struct identity_stats {
+	uint64_t hits, misses, refused, key_fetches, evicted, revoked;
+	uint64_t entries, revocations;
+	uint64_t age_ms; /* since the last word from svc-auth */
+};
+void identity_stats(const struct identity *id, uint64_t now_ms,
+                    struct identity_stats *out);
+
+#endif
