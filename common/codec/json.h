@@ -6,7 +6,8 @@
  * \u0000 in text, depth at most JSON_DEPTH_MAX, numbers written as integers
  * must fit 64 bits (INT64_MIN to UINT64_MAX), others must be finite doubles.
  * mp_to_json() writes what msgpack can say and JSON too: bin becomes base64
- * text, ext and non-text keys are refused, NaN and infinities become null.
+ * text, ext and non-text keys are refused, NaN and infinities become null;
+ * whether a key stands twice is not looked at, since our own services wrote it.
  * "-0" comes back as -0.0.  Text is written as UTF-8, not escaped, except what
  * RFC 8259 demands, plus "<", ">", "&" and U+2028/2029 as \u escapes, so that a
  * body pasted into a page starts no tag.
@@ -34,7 +35,10 @@ bool json_to_mp(struct str json, struct buf *out,
                 struct json_error *at) MUST_CHECK;
 /* False when mp is not well-formed or cannot be said in JSON. */
 bool mp_to_json(struct str mp, struct buf *out) MUST_CHECK;
-/* Appends s as a JSON string with its quotes. */
+/* Appends s as a JSON string with its quotes; bytes that are not UTF-8 become
+ * U+FFFD, so that what is told of a fault can always be told. */
 void json_add_str(struct buf *out, struct str s);
+/* Appends the shortest number that reads back as v; null if there is none. */
+void json_add_f64(struct buf *out, double v);
 
 #endif

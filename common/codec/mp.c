@@ -78,6 +78,14 @@ void mp_str(struct buf *b, struct str s)
 		buf_str(b, s);
 }
 
+void mp_str_head(struct buf *b, size_t n)
+{
+	msgpack_packer pk = packer(b);
+
+	if (fits(b, n))
+		(void)msgpack_pack_str(&pk, n);
+}
+
 void mp_text(struct buf *b, const char *z)
 {
 	mp_str(b, str_from(z));

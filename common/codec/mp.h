@@ -25,7 +25,8 @@ void mp_bool(struct buf *b, bool v);
 void mp_i64(struct buf *b, int64_t v); /* shortest form */
 void mp_u64(struct buf *b, uint64_t v);
 void mp_f64(struct buf *b, double v);
-void mp_str(struct buf *b, struct str s); /* p NULL packs nil */
+void mp_str(struct buf *b, struct str s);  /* p NULL packs nil */
+void mp_str_head(struct buf *b, size_t n); /* header only: n bytes follow */
 void mp_text(struct buf *b, const char *z);
 void mp_bin(struct buf *b, struct str s);
 void mp_map(struct buf *b, size_t pairs);   /* header only */

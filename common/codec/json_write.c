@@ -1,0 +1,279 @@
+#include "common/base/utf8.h"
+#include "common/codec/json.h"
+#include "common/codec/mp.h"
+
+#include <math.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- text ---------------------------------------------------------------- */
+
+/*
+ * What each ASCII byte becomes: 0 itself, 'u' \u00XX, else a backslash and the
+ * letter.  '<', '>' and '&' are escaped so that a body pasted into a page
+ * starts no tag.
+ */
+static const char escapes[128] = {
+	[0x00 ... 0x07] = 'u', [0x08] = 'b',          [0x09] = 't',
+	[0x0a] = 'n',          [0x0b] = 'u',          [0x0c] = 'f',
+	[0x0d] = 'r',          [0x0e ... 0x1f] = 'u', ['"'] = '"',
+	['&'] = 'u',           ['<'] = 'u',           ['>'] = 'u',
+	['\\'] = '\\',
+};
+
+static void add_escape(struct buf *out, unsigned char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	char esc[6] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
+
+	if (escapes[c] == 'u') {
+		buf_add(out, esc, sizeof(esc));
+		return;
+	}
+	esc[1] = escapes[c];
+	buf_add(out, esc, 2);
+}
+
+/*
+ * Passes over what is written as it is.  U+2028 and U+2029 are line ends in
+ * older JavaScript and so not among it.
+ */
+static size_t run_of_text(struct str s, size_t at)
+{
+	uint32_t cp;
+
+	while (at < s.n) {
+		size_t next = at;
+
+		if ((unsigned char)s.p[at] < 0x80) {
+			if (escapes[(unsigned char)s.p[at]])
+				break;
+			at++;
+			continue;
+		}
+		if (!utf8_next(s, &next, &cp) || cp == 0x2028 || cp == 0x2029)
+			break;
+		at = next;
+	}
+	return at;
+}
+
+/* instead: what stands for bytes that are not UTF-8; NULL: they are refused. */
+static bool add_text(struct buf *out, struct str s, const char *instead)
+{
+	size_t at = 0;
+	uint32_t cp;
+
+	buf_char(out, '"');
+	while (at < s.n) {
+		size_t run = run_of_text(s, at);
+
+		buf_add(out, s.p + at, run - at);
+		at = run;
+		if (at == s.n)
+			break;
+		if ((unsigned char)s.p[at] < 0x80) {
+			add_escape(out, (unsigned char)s.p[at++]);
+		} else if (utf8_next(s, &at, &cp)) {
+			buf_str(out,
+			        cp == 0x2028 ? STR("\\u2028") : STR("\\u2029"));
+		} else if (instead) {
+			buf_str(out, str_from(instead));
+			at++;
+		} else {
+			return false;
+		}
+	}
+	buf_char(out, '"');
+	return !out->failed;
+}
+
+void json_add_str(struct buf *out, struct str s)
+{
+	(void)!add_text(out, s, "\xef\xbf\xbd");
+}
+
+static bool add_base64(struct buf *out, struct str s)
+{
+	const int variant = sodium_base64_VARIANT_ORIGINAL;
+	size_t n;
+
+	if (s.n > SIZE_MAX / 2)
+		return false;
+	n = sodium_base64_encoded_len(s.n, variant); /* with the NUL */
+	if (!buf_reserve(out, n + 2))
+		return false;
+	buf_char(out, '"');
+	(void)sodium_bin2base64(out->p + out->n, n, (const unsigned char *)s.p,
+	                        s.n, variant);
+	out->n += n - 1;
+	buf_char(out, '"');
+	return !out->failed;
+}
+
+/* --- numbers --------------------------------------------------------------- */
+
+static void add_integer(struct buf *out, uint64_t v, bool minus)
+{
+	char text[24];
+	size_t at = sizeof(text);
+
+	do {
+		text[--at] = (char)('0' + v % 10);
+		v /= 10;
+	} while (v);
+	if (minus)
+		text[--at] = '-';
+	buf_add(out, text + at, sizeof(text) - at);
+}
+
+void json_add_f64(struct buf *out, double v)
+{
+	char text[40];
+
+	if (!isfinite(v)) {
+		buf_str(out, STR("null"));
+		return;
+	}
+	/* The shorter form where it reads back as the same number. */
+	(void)snprintf(text, sizeof(text), "%.15g", v);
+	if (strtod(text, NULL) != v)
+		(void)snprintf(text, sizeof(text), "%.17g", v);
+	buf_str(out, str_from(text));
+	/* It stays a number with a point when it is read again. */
+	if (!strpbrk(text, ".e"))
+		buf_str(out, STR(".0"));
+}
+
+/* --- structure ------------------------------------------------------------- */
+
+struct level {
+	uint64_t left; /* keys and values to come */
+	bool map;
+};
+
+struct writer {
+	struct mp in;
+	struct buf *out;
+	unsigned depth;
+	struct level level[MP_DEPTH_MAX];
+};
+
+static bool open_level(struct writer *w, bool map)
+{
+	uint32_t n;
+
+	if (w->depth == MP_DEPTH_MAX ||
+	    !(map ? mp_get_map(&w->in, &n) : mp_get_array(&w->in, &n)))
+		return false;
+	w->level[w->depth++] = (struct level){
+		.left = map ? 2 * (uint64_t)n : n,
+		.map = map,
+	};
+	buf_char(w->out, map ? '{' : '[');
+	return true;
+}
+
+static bool add_bytes(struct writer *w, bool bin)
+{
+	struct str s;
+
+	if (!(bin ? mp_get_bin(&w->in, &s) : mp_get_str(&w->in, &s)))
+		return false;
+	return bin ? add_base64(w->out, s) : add_text(w->out, s, NULL);
+}
+
+static bool add_number(struct writer *w, enum mp_type type)
+{
+	uint64_t u;
+	int64_t i;
+	double d;
+
+	if (type == MP_INT && mp_get_i64(&w->in, &i))
+		add_integer(w->out, i < 0 ? 0 - (uint64_t)i : (uint64_t)i,
+		            i < 0);
+	else if (type == MP_UINT && mp_get_u64(&w->in, &u))
+		add_integer(w->out, u, false);
+	else if (mp_get_f64(&w->in, &d))
+		json_add_f64(w->out, d);
+	else
+		return false;
+	return true;
+}
+
+static bool add_value(struct writer *w)
+{
+	enum mp_type type = mp_peek(&w->in);
+	bool b = false;
+
+	switch (type) {
+	case MP_NIL:
+		buf_str(w->out, STR("null"));
+		return mp_get_nil(&w->in);
+	case MP_BOOL:
+		if (!mp_get_bool(&w->in, &b))
+			return false;
+		buf_str(w->out, b ? STR("true") : STR("false"));
+		return true;
+	case MP_INT:
+	case MP_UINT:
+	case MP_FLOAT:
+		return add_number(w, type);
+	case MP_STR:
+	case MP_BIN:
+		return add_bytes(w, type == MP_BIN);
+	case MP_ARRAY:
+	case MP_MAP:
+		return open_level(w, type == MP_MAP);
+	case MP_EXT:
+	case MP_END:
+	case MP_BAD:
+		return false;
+	}
+	return false;
+}
+
+/* Closes what is complete and writes what stands before the next value. */
+static bool between(struct writer *w, bool first)
+{
+	struct level *l;
+	bool value_due;
+
+	while (w->depth && w->level[w->depth - 1].left == 0) {
+		buf_char(w->out, w->level[--w->depth].map ? '}' : ']');
+		first = false;
+	}
+	if (w->depth == 0)
+		return true;
+	l = &w->level[w->depth - 1];
+	value_due = l->map && l->left % 2 == 1;
+	if (value_due)
+		buf_char(w->out, ':');
+	else if (!first)
+		buf_char(w->out, ',');
+	if (l->map && !value_due && mp_peek(&w->in) != MP_STR)
+		return false;
+	l->left--;
+	return true;
+}
+
+bool mp_to_json(struct str mp, struct buf *out)
+{
+	struct writer w = {.in = mp_open(mp), .out = out};
+	size_t before = out->n;
+
+	do {
+		unsigned depth = w.depth;
+
+		if (!add_value(&w) || !between(&w, w.depth > depth) ||
+		    out->failed) {
+			out->n = before;
+			return false;
+		}
+	} while (w.depth);
+	if (w.in.p == w.in.end)
+		return true;
+	out->n = before;
+	return false;
+}
