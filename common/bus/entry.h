@@ -8,7 +8,17 @@
  *            ra retry_after_s, f [[pointer, code, message]...]} ·
  *            h {header: value}
  *
- * Absent keys mean empty.  Unknown keys are skipped, so later versions may add.
+ * Absent keys mean empty (role: guest, tier: limited).  Unknown keys are
+ * skipped, so later versions may add; role and tier travel by name, scp as the
+ * SCOPE_* bits, so that a reader may ignore bits it does not know.
+ *
+ * Bounds:  each text as in the table below; what the reader finds longer, not
+ *          UTF-8, twice or of another type makes the whole entry ERR_INVALID.
+ *          A packer cuts ua to its bound and leaves it out where it is not
+ *          UTF-8, since clients choose it freely; the other texts were checked
+ *          where they came in.
+ * Owns:    nothing; readers lend slices of the bytes.
+ * Threads: any.
  */
 #ifndef BUS_ENTRY_H
 #define BUS_ENTRY_H
@@ -16,8 +26,17 @@
 #include "common/base/buf.h"
 #include "common/base/ctx.h"
 
+#define ENTRY_OP_MAX  64
+#define ENTRY_RID_MAX 128
+#define ENTRY_SUB_MAX 64
+#define ENTRY_HND_MAX 128
+#define ENTRY_SID_MAX 64
+#define ENTRY_IP_MAX  64
+#define ENTRY_UA_MAX  256
+#define ENTRY_IDK_MAX 255
+
 struct entry {
-	struct str op;
+	struct str op;                /* never empty */
 	struct str query, path, body; /* msgpack of a map, or empty */
 };
 
@@ -41,7 +60,11 @@ struct reply {
 	} headers[REPLY_HEADERS_MAX];
 };
 
-/* Packs a success, or with e != OK the problem of cx (default words of e). */
+/*
+ * Packs a success, or with e != OK the problem of cx, if it is the problem of
+ * e, else the default words of e.  Codes that stay inside become ERR_INTERNAL.
+ * r may be NULL with an error; its body is not sent then, its headers are.
+ */
 void reply_pack(struct buf *b, const struct ctx *cx, enum err e,
                 const struct reply *r);
 
@@ -56,7 +79,11 @@ struct reply_view {
 	} headers[REPLY_HEADERS_MAX];
 };
 
-/* cx gives the arena for faults.  ERR_PEER_LOST when bytes are no reply. */
+/*
+ * cx gives the arena for faults.  ERR_PEER_LOST when bytes are no reply: that
+ * includes header names that are no tokens and values with control characters,
+ * which could otherwise write headers of their own.  ERR_NOMEM.
+ */
 enum err reply_read(struct str bytes, struct ctx *cx,
                     struct reply_view *out) MUST_CHECK;
 
