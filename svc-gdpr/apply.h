@@ -1,0 +1,22 @@
+/*
+ * apply - turns an event into awards, in the transaction that takes it.
+ *
+ *   user.registered  auth     {hnd, at}           the person and their handle
+ *   quiz.submitted   content  {score, total, percent, earns, at}
+ *   topic.finished   content  {at}
+ *
+ * Each counted event is one ledger row whose cause is the event's id, so even
+ * an event that came past the inbox twice counts once.  An event that makes no
+ * sense is logged and taken: refusing it would hold back all later ones of that
+ * person for ever.  Unknown types are taken too: a newer sender may have more.
+ */
+#ifndef SVC_GDPR_APPLY_H
+#define SVC_GDPR_APPLY_H
+
+#include "common/event/event.h"
+
+/* An event_apply_fn; arg is not used. */
+enum err gdpr_apply(void *arg, struct db *db,
+                    const struct event *ev) MUST_CHECK;
+
+#endif

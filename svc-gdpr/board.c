@@ -1,0 +1,133 @@
+#include "svc-gdpr/board.h"
+
+#include "svc-gdpr/stmts.h"
+
+#include <stdlib.h>
+
+#define XP_MAX      (((int64_t)1 << 37) - 1)
+#define MINUTE_BITS 26
+#define MINUTE_MAX  (((int64_t)1 << MINUTE_BITS) - 1)
+#define LEVELS      4
+
+/* A bucket of a level is the key without so many low bits. */
+static const int shifts[LEVELS] = {MINUTE_BITS + 9, MINUTE_BITS, 11, 0};
+
+static int64_t clamp(int64_t v, int64_t max)
+{
+	if (v < 0)
+		return 0;
+	return v > max ? max : v;
+}
+
+int64_t board_key(int64_t xp, int64_t at_ms)
+{
+	int64_t minute = clamp(at_ms / 60000, MINUTE_MAX);
+
+	return clamp(xp, XP_MAX) << MINUTE_BITS | (MINUTE_MAX - minute);
+}
+
+/* by 1: enters the buckets of the key; by -1: leaves them. */
+static enum err move(struct db *db, int64_t key, int64_t by)
+{
+	struct db_val v[LEVELS + 1];
+	enum err e;
+
+	for (size_t i = 0; i < LEVELS; i++)
+		v[i] = DB_I64(key >> shifts[i]);
+	v[LEVELS] = DB_I64(by);
+	e = db_run(db, STMT(BUCKET_MOVE), v, COUNTOF(v), NULL);
+	if (!e && by < 0)
+		e = db_run(db, STMT(BUCKET_SWEEP), v, LEVELS, NULL);
+	return e;
+}
+
+enum err board_place(struct db *db, struct person *p)
+{
+	int64_t key = p->handle[0] && p->tally.xp > 0
+	                      ? board_key(p->tally.xp, p->xp_at)
+	                      : PERSON_UNRANKED;
+	enum err e = OK;
+
+	if (key == p->rank_key)
+		return OK;
+	if (p->rank_key != PERSON_UNRANKED)
+		e = move(db, p->rank_key, -1);
+	if (!e && key != PERSON_UNRANKED)
+		e = move(db, key, 1);
+	if (!e)
+		p->rank_key = key;
+	return e;
+}
+
+/* The first bucket of level i + 1 beyond the bucket of level i with the key. */
+static int64_t beyond(int64_t key, size_t i)
+{
+	return ((key >> shifts[i]) + 1) << (shifts[i] - shifts[i + 1]);
+}
+
+enum err board_rank(struct db *db, const struct person *p, struct str handle,
+                    int64_t *rank)
+{
+	int64_t key = board_key(p->tally.xp, p->xp_at);
+	const struct db_val v[] = {
+		DB_I64(key >> shifts[0]), DB_I64(key >> shifts[1]),
+		DB_I64(beyond(key, 0)),   DB_I64(key >> shifts[2]),
+		DB_I64(beyond(key, 1)),   DB_I64(key >> shifts[3]),
+		DB_I64(beyond(key, 2)),   DB_I64(p->xp_at),
+		DB_STR(handle),
+	};
+	int64_t ahead = 0;
+	enum err e = db_get_i64(db, STMT(RANK_AHEAD), v, COUNTOF(v), &ahead);
+
+	if (!e)
+		*rank = ahead + 1;
+	return e;
+}
+
+struct top {
+	board_row_fn *fn;
+	void *arg;
+	int64_t rank;
+};
+
+static enum err read_top(void *arg, const struct db_row *row)
+{
+	struct top *top = arg;
+	struct board_row r = {db_row_str(row, 0), db_row_i64(row, 1),
+	                      db_row_i64(row, 2), db_row_i64(row, 3),
+	                      ++top->rank};
+
+	return top->fn(top->arg, &r);
+}
+
+enum err board_top(struct db *db, int64_t limit, board_row_fn *fn, void *arg)
+{
+	const struct db_val v[] = {DB_I64(limit)};
+	struct top top = {fn, arg, 0};
+	const struct db_sink sink = {read_top, &top};
+
+	return db_run(db, STMT(RANK_TOP), v, COUNTOF(v), &sink);
+}
+
+enum err board_check(struct db *db, int64_t *broken)
+{
+	int64_t sum = 0;
+
+	for (size_t i = 0; i < LEVELS; i++) {
+		const struct db_val level[] = {DB_I64((int64_t)i)};
+		const struct db_val span[] = {DB_I64((int64_t)1 << shifts[i]),
+		                              DB_I64((int64_t)i)};
+		int64_t wrong = 0, extra = 0;
+		enum err e = db_get_i64(db, STMT(CHECK_BUCKETS), span,
+		                        COUNTOF(span), &wrong);
+
+		if (!e)
+			e = db_get_i64(db, STMT(CHECK_SUMS), level,
+			               COUNTOF(level), &extra);
+		if (e)
+			return e;
+		sum += wrong + llabs(extra);
+	}
+	*broken = sum;
+	return OK;
+}

@@ -1,0 +1,56 @@
+/*
+ * board - the leaderboard: who is ahead of whom, and how many.
+ *
+ * Order:  more XP first; ties by the earlier time at which it was reached, then
+ *         by handle, byte for byte.  Only people with XP and a handle.
+ *
+ * Why:    counting everybody ahead of a person costs as much as there are
+ *         people.  So each ranked person has a key that orders them up to one
+ *         minute, and is counted in one bucket per level, where a bucket of
+ *         one level spans several of the next:
+ *
+ *             key      | XP (37 bits) | minutes left until 2097 (26 bits) |
+ *             level 0  | XP / 512     |
+ *             level 1  | XP           |
+ *             level 2  | XP           | 2048 minutes |
+ *             level 3  | XP           | minute                            |
+ *
+ *         A rank is the sum over the higher buckets of each level inside the
+ *         bucket above, plus a count by index inside one bucket of the last.
+ *         The first two levels alone would do, were it not for ties: XP come
+ *         in few sizes, and a tenth of a million people may have 200.
+ * Bounds: a rank reads at most XP/512 + 512 + 257 per year + 2048 buckets, and
+ *         those of one XP and minute, however many people there are; a move
+ *         writes 8 rows.
+ *
+ * Buckets are changed in the transaction of the award, lowest XP first, which
+ * is an order in which two awards cannot lock each other.
+ */
+#ifndef SVC_GDPR_BOARD_H
+#define SVC_GDPR_BOARD_H
+
+#include "svc-gdpr/person.h"
+
+int64_t board_key(int64_t xp, int64_t at_ms);
+
+/* Puts p into, out of or elsewhere on the board as its handle and XP say;
+ * changes p->rank_key only: person_set() stores it. */
+enum err board_place(struct db *db, struct person *p) MUST_CHECK;
+
+/* 1 for the first.  p need not be on the board; its XP must not be 0. */
+enum err board_rank(struct db *db, const struct person *p, struct str handle,
+                    int64_t *rank) MUST_CHECK;
+
+struct board_row {
+	struct str handle; /* valid during the call */
+	int64_t xp, achievements, updated_at, rank;
+};
+typedef enum err board_row_fn(void *arg, const struct board_row *row);
+/* The first `limit`, in order. */
+enum err board_top(struct db *db, int64_t limit, board_row_fn *fn,
+                   void *arg) MUST_CHECK;
+
+/* Part of person_check(): buckets that do not hold who they should. */
+enum err board_check(struct db *db, int64_t *broken) MUST_CHECK;
+
+#endif

@@ -1,0 +1,45 @@
+#include "svc-gdpr/migrations.h"
+
+#include "common/event/event.h"
+
+/*
+ * t: the schema's prefix; bytes: the collation that compares bytes, so that
+ * both databases put handles in one order; tree: rows stored in their key.
+ * A person without a handle or without XP has no rank_key and no rank.
+ */
+#define TABLES(t, bytes, tree)                                              \
+	"CREATE TABLE " t "person (sub TEXT PRIMARY KEY, "                  \
+	"handle TEXT " bytes ", "                                           \
+	"total_xp BIGINT NOT NULL DEFAULT 0 CHECK (total_xp >= 0), "        \
+	"xp_at BIGINT NOT NULL DEFAULT 0, rank_key BIGINT, "                \
+	"topics BIGINT NOT NULL DEFAULT 0, "                                \
+	"quizzes BIGINT NOT NULL DEFAULT 0, "                               \
+	"quizzes_paid BIGINT NOT NULL DEFAULT 0, "                          \
+	"achievements BIGINT NOT NULL DEFAULT 0, "                          \
+	"streak_last BIGINT NOT NULL DEFAULT 0, "                           \
+	"streak_days BIGINT NOT NULL DEFAULT 0, "                           \
+	"longest BIGINT NOT NULL DEFAULT 0, "                               \
+	"active_at BIGINT NOT NULL DEFAULT 0, "                             \
+	"created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL);"          \
+	"CREATE INDEX person_rank ON " t                                    \
+	"person (rank_key DESC, xp_at, handle) WHERE rank_key IS NOT NULL;" \
+	"CREATE TABLE " t "ledger (cause TEXT PRIMARY KEY, "                \
+	"sub TEXT NOT NULL, kind TEXT NOT NULL, "                           \
+	"xp BIGINT NOT NULL CHECK (xp >= 0), at BIGINT NOT NULL)" tree ";"  \
+	"CREATE INDEX ledger_sub ON " t "ledger (sub, at);"                 \
+	"CREATE TABLE " t "unlocked (sub TEXT NOT NULL, "                   \
+	"achievement TEXT NOT NULL, at BIGINT NOT NULL, "                   \
+	"PRIMARY KEY (sub, achievement))" tree ";"                          \
+	"CREATE TABLE " t "streak_run (sub TEXT NOT NULL, "                 \
+	"last_day BIGINT NOT NULL, days BIGINT NOT NULL CHECK (days > 0), " \
+	"PRIMARY KEY (sub, last_day))" tree ";"                             \
+	"CREATE TABLE " t "rank_bucket (level BIGINT NOT NULL, "            \
+	"bucket BIGINT NOT NULL, "                                          \
+	"people BIGINT NOT NULL, "                                          \
+	"PRIMARY KEY (level, bucket))" tree ";"
+
+const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
+	{1, "gamification",
+         TABLES("", "COLLATE BINARY", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
+         TABLES("gdpr.", "COLLATE \"C\"", "") EVENT_TABLES_POSTGRES("gdpr")},
+};

@@ -1,0 +1,47 @@
+#define METHODS_TABLE
+#include "svc-gdpr/methods.h"
+
+#include "svc-gdpr/apply.h"
+#include "svc-gdpr/migrations.h"
+#include "svc-gdpr/service.h"
+#include "svc-gdpr/state.h"
+
+#include <stdlib.h>
+
+enum err gdpr_start(struct service *sv, void **state)
+{
+	struct gdpr_state *st = calloc(1, sizeof(*st));
+
+	if (!st)
+		return ERR_NOMEM;
+	st->pool = service_pool(sv);
+	st->events = service_events(sv);
+	st->cache = cache_new(service_conf(sv)->cache_memory_mb << 20);
+	if (!st->cache) {
+		free(st);
+		return ERR_NOMEM;
+	}
+	*state = st;
+	return OK;
+}
+
+void gdpr_stop(void *state)
+{
+	struct gdpr_state *st = state;
+
+	cache_free(st->cache);
+	free(st);
+}
+
+const struct service_def gdpr_service = {
+	.self = PEER_GDPR,
+	.name = "gdpr",
+	.methods = methods,
+	.methods_n = COUNTOF(methods),
+	.migrations = gdpr_migrations,
+	.migrations_n = GDPR_MIGRATIONS,
+	.slow_threads = 1,
+	.start = gdpr_start,
+	.stop = gdpr_stop,
+	.apply = gdpr_apply,
+};
