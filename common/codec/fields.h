@@ -32,6 +32,8 @@
 
 #include "common/base/ctx.h"
 
+#define FIELDS_MAX 32 /* of one method */
+
 enum field_from { FROM_BODY, FROM_QUERY, FROM_PATH };
 enum field_type {
 	FIELD_TEXT,
