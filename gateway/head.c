@@ -1,0 +1,293 @@
+#include "gateway/head.h"
+
+#include "common/base/attr.h"
+#include "common/base/utf8.h"
+
+#include <stddef.h>
+
+/* A repeated header is joined by its grammar (MANY: the first is kept) or is a
+ * way to make two readers see two requests (ONCE: refused). */
+enum times { MANY, ONCE };
+
+static const struct known {
+	struct str name;
+	size_t offset;
+	enum times times;
+} known[] = {
+#define KNOWN(name, field, times)                              \
+	{                                                      \
+		STR(name), offsetof(struct head, field), times \
+	}
+	KNOWN("host", host, ONCE),
+	KNOWN("content-length", content_length, ONCE),
+	KNOWN("transfer-encoding", transfer_encoding, ONCE),
+	KNOWN("content-type", content_type, ONCE),
+	KNOWN("authorization", authorization, ONCE),
+	KNOWN("x-api-key", api_key, ONCE),
+	KNOWN("x-user-id", user_id, ONCE),
+	KNOWN("origin", origin, ONCE),
+	KNOWN("idempotency-key", idempotency_key, ONCE),
+	KNOWN("expect", expect, MANY),
+	KNOWN("x-request-id", request_id, MANY),
+	KNOWN("traceparent", traceparent, MANY),
+	KNOWN("access-control-request-method", cors_method, MANY),
+	KNOWN("accept-language", accept_language, MANY),
+	KNOWN("user-agent", user_agent, MANY),
+	KNOWN("referer", referer, MANY),
+#undef KNOWN
+};
+
+static void refuse(struct head *h, enum err e, const char *reason)
+{
+	if (h->err)
+		return; /* the first fault is the one that is told */
+	h->err = e;
+	h->reason = reason;
+}
+
+/* RFC 9110, 5.6.2. */
+static bool is_token(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		unsigned char lower = c | 0x20;
+
+		if ((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9'))
+			continue;
+		if (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c))
+			return false;
+	}
+	return s.n > 0;
+}
+
+static bool has_control(struct str s, unsigned char least)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if ((c < least && c != '\t') || c == 0x7f)
+			return true;
+	}
+	return false;
+}
+
+/* Also refuses %00, which would end a C string once decoded. */
+static bool target_sound(struct str s)
+{
+	if (has_control(s, 0x21) || memchr(s.p, '\t', s.n) || !utf8_valid(s))
+		return false;
+	for (size_t i = 0; i + 2 < s.n; i++)
+		if (s.p[i] == '%' && s.p[i + 1] == '0' && s.p[i + 2] == '0')
+			return false;
+	return true;
+}
+
+/* "http://host/path" is as good as "/path" (RFC 9112, 3.2.2). */
+static void drop_authority(struct str *target)
+{
+	static const struct str schemes[] = {STR("http://"), STR("https://")};
+	struct str rest = *target;
+	const char *slash;
+
+	for (size_t i = 0; i < COUNTOF(schemes); i++) {
+		if (rest.n < schemes[i].n ||
+		    strncasecmp(rest.p, schemes[i].p, schemes[i].n) != 0)
+			continue;
+		rest.p += schemes[i].n;
+		rest.n -= schemes[i].n;
+		slash = memchr(rest.p, '/', rest.n);
+		*target = slash ? (struct str){slash, rest.n - (size_t)(slash -
+		                                                        rest.p)}
+		                : STR("/");
+		return;
+	}
+}
+
+void head_target(struct head *h, struct str method, struct str target,
+                 struct str version)
+{
+	h->http11 = str_eq(version, STR("HTTP/1.1"));
+	if (method.n + target.n + version.n + 2 > HEAD_REQUEST_MAX) {
+		refuse(h, ERR_URI_TOO_LONG,
+		       "The request line is longer than 4094 bytes.");
+		return;
+	}
+	if (target.n == 0 || !target_sound(target)) {
+		refuse(h, ERR_BAD_REQUEST,
+		       "The address has bytes that an address may not have.");
+		return;
+	}
+	drop_authority(&target);
+	h->has_query = memchr(target.p, '?', target.n) != NULL;
+	h->path = str_cut(&target, '?');
+	h->query = h->has_query ? target : STR("");
+	if (h->path.p[0] != '/' && !str_eq(h->path, STR("*")))
+		refuse(h, ERR_BAD_REQUEST, "The address must begin with '/'.");
+}
+
+void head_line(struct head *h, struct str name, struct str value)
+{
+	h->lines++;
+	h->bytes += name.n + value.n + 4; /* ": " and CR LF */
+	if (name.n + value.n + 2 > HEAD_FIELD_MAX)
+		refuse(h, ERR_HEADERS_LARGE,
+		       "A header is longer than 8190 bytes.");
+	if (!is_token(name)) {
+		refuse(h, ERR_BAD_REQUEST, "A header's name is malformed.");
+		return;
+	}
+	if (has_control(value, 0x20))
+		refuse(h, ERR_BAD_REQUEST,
+		       "A header's value has control characters.");
+	for (size_t i = 0; i < COUNTOF(known); i++) {
+		struct str *slot;
+
+		if (!str_ieq(known[i].name, name))
+			continue;
+		slot = (struct str *)(void *)((char *)h + known[i].offset);
+		if (!(h->seen & 1u << i))
+			*slot = str_trim(value);
+		else if (known[i].times == ONCE)
+			refuse(h, ERR_BAD_REQUEST,
+			       "A header that may stand once stands twice.");
+		h->seen |= 1u << i;
+		return;
+	}
+}
+
+static bool seen(const struct head *h, const struct str *slot)
+{
+	size_t offset = (size_t)((const char *)slot - (const char *)h);
+
+	for (size_t i = 0; i < COUNTOF(known); i++)
+		if (known[i].offset == offset)
+			return h->seen & 1u << i;
+	return false;
+}
+
+static void check_framing(struct head *h)
+{
+	bool length = seen(h, &h->content_length);
+	bool coded = seen(h, &h->transfer_encoding);
+
+	if (length && coded) {
+		refuse(h, ERR_BAD_REQUEST,
+		       "Content-Length and Transfer-Encoding exclude each "
+		       "other.");
+		return;
+	}
+	if (coded) {
+		if (!str_ieq(h->transfer_encoding, STR("chunked")))
+			refuse(h, ERR_BAD_REQUEST,
+			       "The only Transfer-Encoding taken is chunked.");
+		else if (!h->http11)
+			refuse(h, ERR_BAD_REQUEST,
+			       "HTTP/1.0 knows no Transfer-Encoding.");
+		h->chunked = true;
+	}
+	if (length) {
+		uint64_t v = 0;
+
+		for (size_t i = 0; i < h->content_length.n; i++) {
+			unsigned d = (unsigned)(unsigned char)
+			                     h->content_length.p[i] -
+			             '0';
+
+			if (d > 9 || __builtin_mul_overflow(v, 10, &v) ||
+			    __builtin_add_overflow(v, d, &v)) {
+				refuse(h, ERR_BAD_REQUEST,
+				       "Content-Length is not a number.");
+				return;
+			}
+		}
+		if (h->content_length.n == 0)
+			refuse(h, ERR_BAD_REQUEST,
+			       "Content-Length is not a number.");
+		h->has_length = true;
+		h->length = v;
+	}
+}
+
+enum err head_end(struct head *h)
+{
+	if (h->lines > HEAD_LINES_MAX)
+		refuse(h, ERR_HEADERS_LARGE,
+		       "The request has more than 100 headers.");
+	if (h->bytes > HEAD_TOTAL_MAX)
+		refuse(h, ERR_HEADERS_LARGE,
+		       "The headers are longer than 12288 bytes in all.");
+	if (h->http11 && h->host.n == 0)
+		refuse(h, ERR_BAD_REQUEST, "The Host header is missing.");
+	check_framing(h);
+	if (seen(h, &h->expect)) {
+		h->continues = str_ieq(h->expect, STR("100-continue"));
+		if (!h->continues)
+			refuse(h, ERR_EXPECTATION,
+			       "The only expectation met is 100-continue.");
+	}
+	return h->err;
+}
+
+bool head_has_body(const struct head *h)
+{
+	return h->chunked || h->length > 0;
+}
+
+bool head_request_id_valid(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		unsigned char lower = c | 0x20;
+
+		if (!((lower >= 'a' && lower <= 'z') ||
+		      (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+		      c == '-'))
+			return false;
+	}
+	return s.n >= 1 && s.n <= 128;
+}
+
+static bool is_hex_id(struct str s)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+			return false;
+		any |= c != '0';
+	}
+	return any;
+}
+
+bool head_traceparent_valid(struct str s)
+{
+	return s.n == 55 && memcmp(s.p, "00-", 3) == 0 && s.p[35] == '-' &&
+	       s.p[52] == '-' && is_hex_id((struct str){s.p + 3, 32}) &&
+	       is_hex_id((struct str){s.p + 36, 16}) &&
+	       (memcmp(s.p + 53, "00", 2) == 0 ||
+	        is_hex_id((struct str){s.p + 53, 2}));
+}
+
+bool head_is_json(struct str content_type)
+{
+	struct str rest = content_type;
+	struct str type = str_trim(str_cut(&rest, ';'));
+
+	if (!str_ieq(type, STR("application/json")))
+		return false;
+	while (rest.n) {
+		struct str value = str_trim(str_cut(&rest, ';'));
+		struct str name = str_trim(str_cut(&value, '='));
+
+		value = str_trim(value);
+		if (value.n >= 2 && value.p[0] == '"' &&
+		    value.p[value.n - 1] == '"')
+			value = (struct str){value.p + 1, value.n - 2};
+		if (str_ieq(name, STR("charset")) &&
+		    !str_ieq(value, STR("utf-8")))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,106 @@
+#include "gateway/problem.h"
+
+#include "common/base/utf8.h"
+#include "common/codec/json.h"
+
+unsigned problem_retry_after(enum err e, const struct problem *pb)
+{
+	unsigned http = err_http(e);
+
+	if (pb && pb->retry_after_s)
+		return pb->retry_after_s;
+	/* Full is over soon; what is away takes a restart or a reconnect. */
+	if (http == 429)
+		return 1;
+	if (http == 503)
+		return e == ERR_BUSY || e == ERR_NOMEM ? 1 : 2;
+	return 0;
+}
+
+static void member(struct buf *out, const char *name, struct str value)
+{
+	buf_printf(out, ",\"%s\":", name);
+	json_add_str(out, value);
+}
+
+static void details(struct buf *out, const struct problem *pb)
+{
+	if (pb->faults_n == 0)
+		return;
+	buf_str(out, STR(",\"details\":["));
+	for (size_t i = 0; i < pb->faults_n; i++) {
+		const struct fault *f = &pb->faults[i];
+
+		buf_str(out, i ? STR(",{\"pointer\":") : STR("{\"pointer\":"));
+		json_add_str(out, str_from(f->pointer));
+		member(out, "code", str_from(f->code));
+		member(out, "message", str_from(f->message));
+		buf_char(out, '}');
+	}
+	buf_char(out, ']');
+}
+
+void problem_write(struct buf *out, const struct ctx *cx, enum err e,
+                   struct str instance, bool development)
+{
+	const struct problem *pb = &cx->problem;
+	bool ours = pb->code == e && pb->detail[0] != '\0';
+	bool unexpected = e == ERR_INTERNAL;
+	struct str title = unexpected && development ? STR("Unexpected Error")
+	                                             : str_from(err_title(e));
+	struct str detail = ours && !unexpected ? str_from(pb->detail)
+	                                        : str_from(err_text(e));
+	unsigned retry_after = problem_retry_after(e, ours ? pb : NULL);
+
+	buf_printf(out, "{\"type\":\"/problems/%s\",\"title\":", err_code(e));
+	json_add_str(out, title);
+	buf_printf(out, ",\"status\":%u", err_http(e));
+	member(out, "detail", detail);
+	if (instance.n && utf8_valid(instance))
+		member(out, "instance", instance);
+	member(out, "error", title);
+	member(out, "message", detail);
+	member(out, "error_code", str_from(err_code(e)));
+	member(out, "request_id", cx->rid);
+	if (pb->code == e)
+		details(out, pb);
+	if (retry_after)
+		buf_printf(out, ",\"retry_after\":%u", retry_after);
+	if (unexpected && development) {
+		member(out, "error_type", str_from(err_name(e)));
+		if (ours)
+			member(out, "cause", str_from(pb->detail));
+	}
+	buf_char(out, '}');
+}
+
+bool problem_explain(struct buf *out, struct str error_code)
+{
+	bool found = false;
+
+	/* Codes that stay inside have no page; several errors share one. */
+	for (int i = 1; i < ERR_COUNT; i++) {
+		enum err e = (enum err)i;
+
+		if (!str_eq(str_from(err_code(e)), error_code) ||
+		    e == ERR_DB_CONFLICT || e == ERR_DB_DUPLICATE)
+			continue;
+		if (!found) {
+			buf_printf(out, "{\"type\":\"/problems/%s\",\"title\":",
+			           err_code(e));
+			json_add_str(out, str_from(err_title(e)));
+			buf_printf(out, ",\"status\":%u,\"retry\":%s",
+			           err_http(e),
+			           err_may_retry(e) ? "true" : "false");
+			member(out, "error_code", error_code);
+			buf_str(out, STR(",\"causes\":["));
+		} else {
+			buf_char(out, ',');
+		}
+		json_add_str(out, str_from(err_text(e)));
+		found = true;
+	}
+	if (found)
+		buf_str(out, STR("]}"));
+	return found;
+}

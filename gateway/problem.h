@@ -1,0 +1,28 @@
+/*
+ * problem - the one shape of every error answer (design D31, RFC 9457).
+ *
+ * Carries `type title status detail instance` and, for clients of the old
+ * system, `error` (= title), `message` (= detail), `error_code`, `request_id`,
+ * `details` and `retry_after`.  The words of an unexpected error go to the
+ * client in development only.
+ */
+#ifndef GATEWAY_PROBLEM_H
+#define GATEWAY_PROBLEM_H
+
+#include "common/base/buf.h"
+#include "common/base/ctx.h"
+
+#define PROBLEM_TYPE "application/problem+json"
+
+/* Seconds for Retry-After: what the problem says, else the code's own; 0: the
+ * answer carries none. */
+unsigned problem_retry_after(enum err e, const struct problem *pb);
+
+/* Appends the body.  instance: the path, or empty. */
+void problem_write(struct buf *out, const struct ctx *cx, enum err e,
+                   struct str instance, bool development);
+
+/* The page behind a `type`: appends JSON; false when no code has that name. */
+bool problem_explain(struct buf *out, struct str error_code);
+
+#endif
