@@ -1,0 +1,95 @@
+"""Starts and stops programs by their own pid, and reads their log lines."""
+import collections
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+
+def free_port():
+    """A TCP port that nobody listened on a moment ago."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_until(claim, timeout=10.0, every=0.02, what="the claim"):
+    """The first true value of claim(); AssertionError when none comes in time."""
+    end = time.monotonic() + timeout
+    while True:
+        got = claim()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true in {timeout} s")
+        time.sleep(every)
+
+
+class Process:
+    """A program with its output kept; JSON lines become events."""
+
+    def __init__(self, command, env, cwd=None):
+        self.command = [str(c) for c in command]
+        base = {k: v for k, v in os.environ.items()
+                if k in ("PATH", "HOME", "LANG") or k.endswith("SAN_OPTIONS")}
+        self.lines = collections.deque(maxlen=200_000)
+        self.popen = subprocess.Popen(
+            self.command, env={**base, **env}, cwd=cwd,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.popen.stdout:
+            self.lines.append(line.decode(errors="replace").rstrip("\n"))
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def text(self):
+        return "\n".join(list(self.lines))
+
+    def events(self, name=None):
+        found = []
+        for line in list(self.lines):
+            if line.startswith("{"):
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if name is None or event.get("event") == name:
+                    found.append(event)
+        return found
+
+    def running(self):
+        return self.popen.poll() is None
+
+    def signal(self, sig):
+        if self.running():
+            self.popen.send_signal(sig)
+
+    def wait(self, timeout=30):
+        """The exit status, after all output has been read."""
+        status = self.popen.wait(timeout)
+        self.reader.join(5)
+        return status
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        return self.wait()
+
+    def stop(self, timeout=30):
+        """SIGTERM; SIGKILL when that is not enough.  The exit status."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(
+                f"{self.command[0]} did not stop in {timeout} s:\n"
+                + self.text()[-4000:]) from None
