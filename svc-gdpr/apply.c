@@ -2,10 +2,13 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/codec/mp.h"
 #include "svc-gdpr/board.h"
 
 #include <math.h>
+
+#define SUB_MAX 64 /* a UUID, with room */
 
 /* The time of the cause.  A sender whose clock is ahead must not write days
  * that have not come, which would stand above every real one. */
@@ -26,6 +29,12 @@ static enum err skip(const struct event *ev, const char *why)
 	return OK;
 }
 
+/* What a database refuses as text would be refused again each time. */
+static bool storable(struct str s)
+{
+	return utf8_valid(s) && !memchr(s.p, '\0', s.n);
+}
+
 static int64_t later(int64_t a, int64_t b)
 {
 	return a > b ? a : b;
@@ -38,8 +47,8 @@ static enum err registered(struct db *db, const struct event *ev)
 	struct person p;
 	enum err e;
 
-	if (hnd.n == 0 || hnd.n >= sizeof(p.handle))
-		return skip(ev, "no handle of a possible length");
+	if (hnd.n == 0 || hnd.n >= sizeof(p.handle) || !storable(hnd))
+		return skip(ev, "no possible handle");
 	e = person_lock(db, ev->sub, at, &p);
 	if (e)
 		return e;
@@ -150,8 +159,8 @@ static const struct {
 enum err gdpr_apply(void *arg, struct db *db, const struct event *ev)
 {
 	(void)arg;
-	if (ev->sub.n == 0 || ev->sub.n > 64)
-		return skip(ev, "no subject of a possible length");
+	if (ev->sub.n == 0 || ev->sub.n > SUB_MAX || !storable(ev->sub))
+		return skip(ev, "no possible subject");
 	for (size_t i = 0; i < COUNTOF(kinds); i++)
 		if (str_eq(ev->type, str_from(kinds[i].type)) &&
 		    str_eq(ev->source, str_from(kinds[i].source)))

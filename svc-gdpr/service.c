@@ -1,7 +1,6 @@
 #define METHODS_TABLE
 #include "svc-gdpr/methods.h"
 
-#include "svc-gdpr/apply.h"
 #include "svc-gdpr/migrations.h"
 #include "svc-gdpr/service.h"
 #include "svc-gdpr/state.h"
@@ -21,6 +20,7 @@ enum err gdpr_start(struct service *sv, void **state)
 		free(st);
 		return ERR_NOMEM;
 	}
+	service_collect_cache(sv, st->cache);
 	*state = st;
 	return OK;
 }
@@ -33,6 +33,10 @@ void gdpr_stop(void *state)
 	free(st);
 }
 
+/*
+ * No .apply: "event.apply" is a row of methods.def, because what the cache
+ * holds has to be forgotten after the events' commit and not inside it.
+ */
 const struct service_def gdpr_service = {
 	.self = PEER_GDPR,
 	.name = "gdpr",
@@ -43,5 +47,4 @@ const struct service_def gdpr_service = {
 	.slow_threads = 1,
 	.start = gdpr_start,
 	.stop = gdpr_stop,
-	.apply = gdpr_apply,
 };
