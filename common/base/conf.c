@@ -315,6 +315,14 @@ void conf_print(const struct settings *s, unsigned who, FILE *f)
 	}
 }
 
+void conf_help(unsigned who, FILE *f)
+{
+	for (size_t i = 0; i < COUNTOF(rows); i++)
+		if (rows[i].who & who)
+			(void)fprintf(f, "  %s=%s\n      %s\n", rows[i].name,
+			              rows[i].fallback, rows[i].help);
+}
+
 void conf_document(FILE *f)
 {
 	static const struct {

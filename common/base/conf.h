@@ -50,6 +50,8 @@ bool conf_load(struct settings *out, unsigned who, FILE *complaints) MUST_CHECK;
 void conf_fini(struct settings *s);
 /* NAME=value lines; secrets as ***. */
 void conf_print(const struct settings *s, unsigned who, FILE *f);
+/* For --help: name, default and meaning of each. */
+void conf_help(unsigned who, FILE *f);
 /* docs/config.md. */
 void conf_document(FILE *f);
 const char *env_name(enum env e);

@@ -21,6 +21,7 @@
 #include "common/base/conf.h"
 #include "common/bus/bus.h"
 #include "common/bus/entry.h"
+#include "common/cache/cache.h"
 #include "common/codec/fields.h"
 #include "common/codec/mp.h"
 #include "common/db/db.h"
@@ -29,6 +30,7 @@
 #include "common/obs/metrics.h"
 
 struct service;
+struct figures;
 
 enum lane { LANE_INLINE, LANE_DB, LANE_SLOW, LANE_COUNT };
 enum caller {
@@ -97,11 +99,17 @@ const char *service_instance(const struct service *sv); /* unique per process */
 void service_kick(struct service *sv); /* outbox has something: after commit */
 /* To every gateway that is connected (revocations). */
 void service_push(struct service *sv, struct str bytes);
+/* From start(): its figures are shown by /metrics until service_stop(). */
+void service_collect_cache(struct service *sv, struct cache *c);
 
 struct service_env {
 	const struct settings *conf;
 	struct metrics *metrics; /* shared in one process */
 	struct health *health;
+	struct figures *figures; /* or NULL: counts and health are not shown */
+	/* Any thread: service_ready() or service_failed() has become true. */
+	void (*changed)(void *arg);
+	void *arg;
 	const char *listen;           /* bus URL to listen on */
 	const char *urls[PEER_COUNT]; /* of the others; NULL: never called */
 	const struct bus_keys *keys;
@@ -118,12 +126,21 @@ enum err service_start(const struct service_def *def,
 bool service_ready(const struct service *sv);
 /* True when the service has given up (newer schema, bad setting): exit 2. */
 bool service_failed(const struct service *sv);
-/* Refuses new work, finishes what runs within grace_ms, sends the outbox. */
+/*
+ * Refuses new work, finishes what runs within grace_ms, sends the outbox.
+ * Health and metrics can still be asked.
+ */
+void service_drain(struct service *sv, uint64_t grace_ms);
+/*
+ * Drains if that is still to do, and frees.  What waits in a lane after
+ * grace_ms is refused; what runs is waited for, its own deadline bounds it.
+ * The admin port has been stopped: checks and collectors are not unregistered.
+ */
 void service_stop(struct service *sv, uint64_t grace_ms);
 
 /*
- * main() of a single service: settings, flags (--version, --check,
- * --print-config, --health, --help), log, admin port, signals, drain.
+ * main() of a single service: settings, flags, log, admin port, signals,
+ * drain.  See program.h.
  */
 int service_main(const struct service_def *def, int argc, char **argv);
 

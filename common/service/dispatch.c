@@ -1,0 +1,505 @@
+#include "common/service/dispatch.h"
+
+#include "common/base/clock.h"
+#include "common/base/guard.h"
+#include "common/base/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* What is larger goes back to the heap instead of to the spare requests. */
+#define SPARE_BYTES_MAX ((size_t)64 << 10)
+
+static const char *const outcome_names[OUTCOME_COUNT] = {
+	[OUTCOME_OK] = "ok",
+	[OUTCOME_REFUSED] = "refused",
+	[OUTCOME_FAILED] = "failed",
+};
+
+struct row {
+	const struct method *m;
+	struct metric *took[OUTCOME_COUNT]; /* NULL without metrics */
+};
+
+struct request {
+	struct lane_job job; /* first: a job is its request */
+	struct dispatch *d;
+	struct dispatch_item it;
+	struct arena *arena;
+	struct ctx cx;
+	struct entry entry;
+	const struct row *row;
+	void *in; /* the checked fields, or NULL before */
+	struct reply reply;
+	struct buf packed;
+	uint64_t started_us; /* the handler; 0: it has not run */
+	struct request *next_spare;
+};
+
+struct dispatch {
+	struct dispatch_conf conf;
+	void *state;
+	atomic_bool serving;
+	_Atomic unsigned in_work;
+	pthread_mutex_t lock; /* of the two below */
+	pthread_cond_t idle;
+	struct request *spare;
+	unsigned spare_n;
+	struct row unknown; /* where calls of no method are counted */
+	size_t rows_n;
+	struct row rows[]; /* by name */
+};
+
+/* Not a row of any methods.def: every service with `apply` has it. */
+static const struct method event_method = {
+	.name = "event.apply",
+	.lane = LANE_DB,
+	.caller = CALL_SERVICE,
+	.retry = true,
+};
+
+/* --- the table of methods ------------------------------------------------- */
+
+static int by_name(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+
+	return strcmp(x->m->name, y->m->name);
+}
+
+static int name_of(const void *key, const void *member)
+{
+	const struct str *name = key;
+	const struct row *row = member;
+	size_t n = strlen(row->m->name);
+	int c = memcmp(name->p, row->m->name, name->n < n ? name->n : n);
+
+	return c ? c : (name->n > n) - (name->n < n);
+}
+
+static const struct row *find(const struct dispatch *d, struct str name)
+{
+	/* An absent op has no bytes to compare. */
+	return name.n ? bsearch(&name, d->rows, d->rows_n, sizeof(d->rows[0]),
+	                        name_of)
+	              : NULL;
+}
+
+static bool count_row(struct dispatch *d, struct row *r, const char *name)
+{
+	for (size_t i = 0; d->conf.figures && i < OUTCOME_COUNT; i++) {
+		r->took[i] = figures_method(d->conf.figures, d->conf.service,
+		                            name, outcome_names[i]);
+		if (!r->took[i])
+			return false;
+	}
+	return true;
+}
+
+static bool fill_rows(struct dispatch *d)
+{
+	bool ok = count_row(d, &d->unknown, "unknown");
+
+	for (size_t i = 0; i < d->conf.methods_n; i++)
+		d->rows[d->rows_n++].m = &d->conf.methods[i];
+	if (d->conf.events)
+		d->rows[d->rows_n++].m = &event_method;
+	qsort(d->rows, d->rows_n, sizeof(d->rows[0]), by_name);
+	for (size_t i = 0; i < d->rows_n; i++) {
+		assert(i == 0 || by_name(&d->rows[i - 1], &d->rows[i]) != 0);
+		assert(d->rows[i].m->lane == LANE_INLINE ||
+		       d->conf.lanes[d->rows[i].m->lane]);
+		ok = ok && count_row(d, &d->rows[i], d->rows[i].m->name);
+	}
+	return ok;
+}
+
+/* --- request objects -------------------------------------------------------- */
+
+static void request_free(struct request *rq)
+{
+	if (!rq)
+		return;
+	arena_free(rq->arena);
+	buf_fini(&rq->reply.body);
+	buf_fini(&rq->packed);
+	free(rq);
+}
+AUTO_TYPE(request, struct request *, request_free)
+
+static struct request *request_new(struct dispatch *d)
+{
+	AUTO(request) rq = calloc(1, sizeof(*rq));
+
+	if (!rq)
+		return NULL;
+	rq->d = d;
+	rq->arena = arena_new(DISPATCH_ARENA_MAX);
+	/* A first block of the usual size, because that is the one which
+	 * arena_reset() keeps. */
+	if (!rq->arena || !arena_alloc(rq->arena, 0))
+		return NULL;
+	return STEAL(rq);
+}
+
+static struct request *take_spare(struct dispatch *d)
+{
+	GUARD(&d->lock);
+	struct request *rq = d->spare;
+
+	if (rq) {
+		d->spare = rq->next_spare;
+		d->spare_n--;
+	}
+	return rq;
+}
+
+static bool keep_spare(struct dispatch *d, struct request *rq)
+{
+	GUARD(&d->lock);
+
+	if (d->spare_n == DISPATCH_SPARE_MAX)
+		return false;
+	rq->next_spare = d->spare;
+	d->spare = rq;
+	d->spare_n++;
+	return true;
+}
+
+static void leave(struct dispatch *d)
+{
+	if (atomic_fetch_sub(&d->in_work, 1) == 1 &&
+	    !atomic_load(&d->serving)) {
+		GUARD(&d->lock);
+
+		pthread_cond_broadcast(&d->idle);
+	}
+}
+
+static void release(struct request *rq)
+{
+	struct dispatch *d = rq->d;
+
+	arena_reset(rq->arena);
+	if (rq->reply.body.cap > SPARE_BYTES_MAX ||
+	    rq->packed.cap > SPARE_BYTES_MAX || !keep_spare(d, rq))
+		request_free(rq);
+	leave(d);
+}
+
+static struct request *request_get(struct dispatch *d,
+                                   const struct dispatch_item *it)
+{
+	struct request *rq = take_spare(d);
+
+	if (!rq)
+		rq = request_new(d);
+	if (!rq)
+		return NULL;
+	rq->it = *it;
+	rq->cx = (struct ctx){.service = d->conf.service,
+	                      .arena = rq->arena,
+	                      .deadline_ms = it->deadline_ms,
+	                      .principal = bus_peer_name(it->peer)};
+	rq->row = &d->unknown;
+	rq->in = NULL;
+	rq->started_us = 0;
+	rq->reply.status = 0;
+	rq->reply.headers_n = 0;
+	buf_clear(&rq->reply.body);
+	buf_clear(&rq->packed);
+	return rq;
+}
+
+/* --- the end of a request ----------------------------------------------------- */
+
+static void count(const struct request *rq, enum outcome o)
+{
+	uint64_t us = rq->started_us ? mono_us() - rq->started_us : 0;
+
+	if (rq->row->took[o])
+		metric_observe(rq->row->took[o], (double)us / 1e6);
+}
+
+static void refuse(struct request *rq, enum err e)
+{
+	count(rq, OUTCOME_FAILED);
+	rq->d->conf.refuse(rq->it.item, e);
+	release(rq);
+}
+
+static struct str method_name(const struct request *rq)
+{
+	return rq->row->m ? str_from(rq->row->m->name) : rq->entry.op;
+}
+
+/* What the client is told of e; what nobody expected is logged here, once. */
+static enum err settle(struct request *rq, enum err e)
+{
+	if (!e && rq->reply.body.failed)
+		e = ERR_NOMEM;
+	if (e && err_http(e) == 500) {
+		log_error(&rq->cx, "method.failed",
+		          LOG_STR("method", method_name(rq)),
+		          LOG_TEXT("error", err_name(e)));
+		e = ERR_INTERNAL;
+	}
+	/* A handler may have met another error on its way and coped. */
+	if (rq->cx.problem.code != e)
+		rq->cx.problem = (struct problem){.code = e};
+	return e;
+}
+
+static void answer(struct request *rq, enum err e)
+{
+	e = settle(rq, e);
+	reply_pack(&rq->packed, &rq->cx, e, &rq->reply);
+	if (rq->packed.failed) {
+		refuse(rq, ERR_NOMEM);
+		return;
+	}
+	count(rq, !e                  ? OUTCOME_OK
+	          : err_http(e) < 500 ? OUTCOME_REFUSED
+	                              : OUTCOME_FAILED);
+	rq->d->conf.end(rq->it.item, buf_view(&rq->packed));
+	release(rq);
+}
+
+/* --- the way of a request ------------------------------------------------------- */
+
+static void wipe_identity(struct ctx *cx)
+{
+	static const struct str none;
+
+	cx->sub = cx->hnd = cx->sid = none;
+	cx->role = ROLE_SERVICE;
+	cx->tier = TIER_LIMITED;
+	cx->scopes = 0;
+	cx->auth_time_s = 0;
+}
+
+static enum err may_call(const struct request *rq)
+{
+	const struct ctx *cx = &rq->cx;
+	bool gateway = rq->it.peer == PEER_GATEWAY;
+
+	if (!bus_edge_allowed(rq->it.peer, rq->d->conf.self))
+		return ERR_DENIED;
+	switch (rq->row->m->caller) {
+	case CALL_GATEWAY:
+		return gateway ? OK : ERR_DENIED;
+	case CALL_USER:
+		if (!gateway)
+			return ERR_DENIED;
+		return cx->sub.n ? OK : ERR_LOGIN_NEEDED;
+	case CALL_ADMIN:
+		if (!gateway)
+			return ERR_DENIED;
+		return cx->role == ROLE_ADMIN ? OK : ERR_ADMIN_ONLY;
+	case CALL_SERVICE:
+		return gateway && cx->sub.n ? ERR_DENIED : OK;
+	}
+	return ERR_DENIED;
+}
+
+static enum err read_fields(struct request *rq)
+{
+	const struct method *m = rq->row->m;
+	const struct entry *en = &rq->entry;
+	void *in = arena_alloc(rq->arena, m->in_size);
+
+	if (!in)
+		return ERR_NOMEM;
+	memset(in, 0, m->in_size);
+	rq->in = in;
+	return fields_read(&rq->cx, m->fields, m->fields_n, en->body, en->query,
+	                   en->path, in);
+}
+
+static void run(struct request *rq)
+{
+	struct dispatch *d = rq->d;
+	const struct method *m = rq->row->m;
+	enum err e = OK;
+
+	rq->started_us = mono_us();
+	if (m == &event_method) {
+		e = d->conf.events(d->conf.events_arg, &rq->cx, rq->entry.body,
+		                   &rq->reply.body);
+	} else {
+		if (!rq->in)
+			e = read_fields(rq);
+		if (!e)
+			e = m->run(d->state, &rq->cx, rq->in, &rq->reply);
+	}
+	answer(rq, e);
+}
+
+/* True when the request has been answered from memory. */
+static bool peeked(struct request *rq)
+{
+	enum err e;
+
+	rq->started_us = mono_us();
+	e = read_fields(rq);
+	if (e || rq->row->m->peek(rq->d->state, &rq->cx, rq->in, &rq->reply)) {
+		answer(rq, e ? e : rq->cx.problem.code);
+		return true;
+	}
+	/* The handler starts afresh on what peek may have begun. */
+	rq->reply.status = 0;
+	rq->reply.headers_n = 0;
+	buf_clear(&rq->reply.body);
+	rq->cx.problem = (struct problem){0};
+	rq->started_us = 0;
+	return false;
+}
+
+static void lane_run(struct lane_job *job)
+{
+	struct request *rq = (struct request *)(void *)job;
+
+	if (rq->d->conf.cancelled(rq->it.item))
+		refuse(rq, ERR_TIMEOUT);
+	else
+		run(rq);
+}
+
+static void lane_drop(struct lane_job *job, enum err why)
+{
+	refuse((struct request *)(void *)job, why);
+}
+
+static void route(struct request *rq)
+{
+	const struct method *m = rq->row->m;
+	enum err e = may_call(rq);
+
+	if (e) {
+		log_warn(&rq->cx, "method.denied", LOG_TEXT("method", m->name),
+		         LOG_TEXT("peer", rq->cx.principal),
+		         LOG_TEXT("error", err_name(e)));
+		answer(rq, e);
+		return;
+	}
+	if (rq->it.peer != PEER_GATEWAY)
+		wipe_identity(&rq->cx);
+	if (m->lane == LANE_INLINE) {
+		run(rq);
+		return;
+	}
+	if (m->peek && peeked(rq))
+		return;
+	rq->job = (struct lane_job){.deadline_ms = rq->it.deadline_ms,
+	                            .run = lane_run,
+	                            .drop = lane_drop};
+	e = lane_push(rq->d->conf.lanes[m->lane], &rq->job);
+	if (e)
+		refuse(rq, e);
+}
+
+static void receive(struct dispatch *d, const struct dispatch_item *it)
+{
+	struct request *rq = request_get(d, it);
+	enum err e;
+
+	if (!rq) {
+		d->conf.refuse(it->item, ERR_NOMEM);
+		leave(d);
+		return;
+	}
+	if (mono_ms() >= it->deadline_ms) {
+		refuse(rq, ERR_TIMEOUT);
+		return;
+	}
+	rq->entry = (struct entry){0};
+	e = entry_read(it->bytes, &rq->cx, &rq->entry);
+	if (e) {
+		refuse(rq, e);
+		return;
+	}
+	const struct row *row = find(d, rq->entry.op);
+
+	if (!row) {
+		/* A newer gateway knows methods that this version has not. */
+		log_warn(&rq->cx, "method.unknown",
+		         LOG_STR("method", rq->entry.op),
+		         LOG_TEXT("peer", rq->cx.principal));
+		answer(rq, ERR_NOT_BUILT);
+		return;
+	}
+	rq->row = row;
+	route(rq);
+}
+
+void dispatch_item(struct dispatch *d, const struct dispatch_item *it)
+{
+	/* Counted before `serving` is read: dispatch_close() and then
+	 * dispatch_idle() miss nobody. */
+	atomic_fetch_add(&d->in_work, 1);
+	if (atomic_load(&d->serving)) {
+		receive(d, it);
+		return;
+	}
+	d->conf.refuse(it->item, ERR_UNAVAILABLE);
+	leave(d);
+}
+
+/* --- life -------------------------------------------------------------------------- */
+
+struct dispatch *dispatch_new(const struct dispatch_conf *conf)
+{
+	size_t n = conf->methods_n + 1;
+	AUTO(dispatch) d = calloc(1, sizeof(*d) + n * sizeof(d->rows[0]));
+	pthread_condattr_t attr;
+
+	if (!d)
+		return NULL;
+	d->conf = *conf;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->idle, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&d->lock, NULL);
+	if (!fill_rows(d))
+		return NULL;
+	return STEAL(d);
+}
+
+void dispatch_free(struct dispatch *d)
+{
+	struct request *rq;
+
+	if (!d)
+		return;
+	assert(atomic_load(&d->in_work) == 0);
+	while ((rq = take_spare(d)))
+		request_free(rq);
+	pthread_mutex_destroy(&d->lock);
+	pthread_cond_destroy(&d->idle);
+	free(d);
+}
+
+void dispatch_open(struct dispatch *d, void *state)
+{
+	d->state = state;
+	atomic_store(&d->serving, true);
+}
+
+void dispatch_close(struct dispatch *d)
+{
+	atomic_store(&d->serving, false);
+}
+
+bool dispatch_idle(struct dispatch *d, uint64_t deadline_ms)
+{
+	struct timespec until = {.tv_sec = (time_t)(deadline_ms / 1000),
+	                         .tv_nsec =
+	                                 (long)(deadline_ms % 1000) * 1000000};
+	GUARD(&d->lock);
+
+	while (atomic_load(&d->in_work) > 0)
+		if (pthread_cond_timedwait(&d->idle, &d->lock, &until) != 0)
+			break;
+	return atomic_load(&d->in_work) == 0;
+}

@@ -1,0 +1,67 @@
+/*
+ * dispatch - one request from its entry to its reply: method, who may call,
+ * fields, lane, handler, reply (design D4, D9, D11, D13).
+ *
+ * Why:     the same order of checks for every method of every service.  Who may
+ *          call is a column of the method's row and is looked at before the
+ *          fields, so nobody learns from a refusal what a method would take.
+ * Trust:   a person's identity is believed only from the gateway.  What any
+ *          other peer says about sub, handle, role, tier, scopes or session is
+ *          wiped before a handler sees it; a service is ROLE_SERVICE.
+ * Bounds:  DISPATCH_ARENA_MAX bytes of request memory; the lanes bound how many
+ *          requests wait.  Up to DISPATCH_SPARE_MAX request objects are kept.
+ * Owns:    an item from dispatch_item() until it calls end or refuse for it,
+ *          exactly once.  Methods, lanes and metrics are the caller's.
+ * Threads: dispatch_item() any; the others the owner.
+ */
+#ifndef SERVICE_DISPATCH_H
+#define SERVICE_DISPATCH_H
+
+#include "common/service/figures.h"
+#include "common/service/lane.h"
+#include "common/service/service.h"
+
+#define DISPATCH_ARENA_MAX ((size_t)32 << 20)
+#define DISPATCH_SPARE_MAX 256
+
+/* What one method's calls came to; the label `outcome`. */
+enum outcome { OUTCOME_OK, OUTCOME_REFUSED, OUTCOME_FAILED, OUTCOME_COUNT };
+
+struct dispatch_conf {
+	const char *service; /* static text: of log lines and metrics */
+	enum bus_peer self;
+	const struct method *methods;
+	size_t methods_n;
+	struct lane_pool *lanes[LANE_COUNT]; /* INLINE is NULL */
+	struct figures *figures;             /* or NULL */
+	/* "event.apply", for service principals, on the DB lane; or NULL. */
+	enum err (*events)(void *arg, struct ctx *cx, struct str body,
+	                   struct buf *reply);
+	void *events_arg;
+	/* The transport's; item is what dispatch_item() was given. */
+	void (*end)(void *item, struct str bytes);
+	void (*refuse)(void *item, enum err e);
+	bool (*cancelled)(void *item);
+};
+
+struct dispatch;
+
+struct dispatch *dispatch_new(const struct dispatch_conf *conf);
+void dispatch_free(struct dispatch *d); /* idle; NULL is fine */
+AUTO_TYPE(dispatch, struct dispatch *, dispatch_free)
+
+/* Before it, and after dispatch_close(), items get ERR_UNAVAILABLE. */
+void dispatch_open(struct dispatch *d, void *state);
+void dispatch_close(struct dispatch *d);
+/* True when no request is in work; waits at most until the deadline. */
+bool dispatch_idle(struct dispatch *d, uint64_t deadline_ms) MUST_CHECK;
+
+struct dispatch_item {
+	void *item;
+	struct str bytes; /* the entry; lives until end or refuse */
+	uint64_t deadline_ms;
+	enum bus_peer peer;
+};
+void dispatch_item(struct dispatch *d, const struct dispatch_item *it);
+
+#endif

@@ -1,0 +1,152 @@
+#include "common/service/figures.h"
+
+#include "common/base/guard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum number { NUM_UNSIGNED, NUM_U64, NUM_US, NUM_MS, NUM_HIT_RATE };
+
+/*
+ * A line: where the number is and which labels it has besides `service`.
+ * Rows of one family stand together; the first one has its kind and help.
+ */
+static const struct figure {
+	const char *name;
+	enum metric_kind kind;
+	const char *help;
+	const char *labels;
+	enum number number;
+	size_t offset;
+} table[] = {
+#define FIGURE(name, kind, help, labels, number, member) \
+	{name,   METRIC_##kind, help,                    \
+	 labels, NUM_##number,  offsetof(struct service_figures, member)},
+#include "common/service/figures.def"
+#undef FIGURE
+};
+
+struct served {
+	const char *service;
+	figures_fn *fn;
+	void *arg;
+};
+
+struct figures {
+	pthread_mutex_t lock;
+	struct metric_family *methods;
+	size_t n;
+	struct served served[FIGURES_SERVICES_MAX];
+};
+
+static double number_of(const struct figure *row,
+                        const struct service_figures *all)
+{
+	const void *at = (const char *)all + row->offset;
+
+	switch (row->number) {
+	case NUM_UNSIGNED:
+		return (double)*(const unsigned *)at;
+	case NUM_U64:
+		return (double)*(const uint64_t *)at;
+	case NUM_US:
+		return (double)*(const uint64_t *)at / 1e6;
+	case NUM_MS:
+		return (double)*(const int64_t *)at / 1e3;
+	case NUM_HIT_RATE: {
+		/* Of all that was asked for, the part that was there. */
+		const struct cache_stats *c = at;
+		uint64_t asked = c->hits + c->negative_hits + c->misses;
+
+		return asked ? (double)(c->hits + c->negative_hits) /
+		                       (double)asked
+		             : 0;
+	}
+	}
+	return 0;
+}
+
+static void collect(void *arg, struct buf *out)
+{
+	struct figures *f = arg;
+	struct service_figures now[FIGURES_SERVICES_MAX];
+	GUARD(&f->lock);
+
+	for (size_t s = 0; s < f->n; s++) {
+		now[s] = (struct service_figures){0};
+		f->served[s].fn(f->served[s].arg, &now[s]);
+	}
+	for (size_t i = 0; i < COUNTOF(table); i++) {
+		const struct figure *row = &table[i];
+
+		if (row->help)
+			metrics_head(out, row->kind, row->name, row->help);
+		for (size_t s = 0; s < f->n; s++) {
+			char labels[96];
+
+			(void)snprintf(labels, sizeof(labels),
+			               "service=\"%s\"%s%s",
+			               f->served[s].service,
+			               *row->labels ? "," : "", row->labels);
+			metrics_line(out, row->name, labels,
+			             number_of(row, &now[s]));
+		}
+	}
+}
+
+struct figures *figures_new(struct metrics *m)
+{
+	static const char *const labels[] = {"service", "method", "outcome",
+	                                     NULL};
+	AUTO(figures) f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	pthread_mutex_init(&f->lock, NULL);
+	f->methods = metrics_family(m, METRIC_HISTOGRAM,
+	                            "kae_method_duration_seconds",
+	                            "Time a method's handler took; outcome is "
+	                            "ok, refused (4xx) or failed (5xx).",
+	                            labels, metrics_latency_buckets,
+	                            metrics_latency_buckets_n);
+	/* Last: nothing unregisters a collector. */
+	if (!f->methods || !metrics_collector(m, collect, f))
+		return NULL;
+	return STEAL(f);
+}
+
+void figures_free(struct figures *f)
+{
+	if (!f)
+		return;
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+}
+
+bool figures_add(struct figures *f, const char *service, figures_fn *fn,
+                 void *arg)
+{
+	GUARD(&f->lock);
+
+	if (f->n == FIGURES_SERVICES_MAX)
+		return false;
+	f->served[f->n++] = (struct served){service, fn, arg};
+	return true;
+}
+
+void figures_remove(struct figures *f, const void *arg)
+{
+	GUARD(&f->lock);
+
+	for (size_t i = 0; i < f->n; i++)
+		if (f->served[i].arg == arg)
+			f->served[i--] = f->served[--f->n];
+}
+
+struct metric *figures_method(struct figures *f, const char *service,
+                              const char *method, const char *outcome)
+{
+	const char *const values[] = {service, method, outcome};
+
+	return metric_series(f->methods, values);
+}

@@ -1,0 +1,52 @@
+/*
+ * figures - what the services of one process count, as Prometheus series.
+ *
+ * Why:     in one process three services share /metrics, and each family may
+ *          have its HELP and TYPE only once.  So one collector walks a table of
+ *          families and asks every service for its numbers, instead of each
+ *          service printing families of its own.
+ * Bounds:  one service of each name; FIGURES_SERVICES_MAX of them.
+ * Owns:    nothing it is told of; figures_remove() before that goes away.
+ *          Lives as long as the metrics that it was made with.
+ * Threads: any.  The lock is held while a service is asked, so
+ *          figures_remove() waits for a scrape under way.
+ */
+#ifndef SERVICE_FIGURES_H
+#define SERVICE_FIGURES_H
+
+#include "common/bus/bus.h"
+#include "common/cache/cache.h"
+#include "common/db/db.h"
+#include "common/event/event.h"
+#include "common/obs/metrics.h"
+#include "common/service/lane.h"
+
+#define FIGURES_SERVICES_MAX 8
+
+/* Everything that is zero is printed as zero. */
+struct service_figures {
+	struct db_pool_stats pool;
+	struct lane_stats db_lane, slow_lane;
+	struct bus_server_stats bus;
+	struct event_stats events;
+	struct cache_stats cache;
+};
+typedef void figures_fn(void *arg, struct service_figures *out);
+
+struct figures;
+
+/* NULL without memory. */
+struct figures *figures_new(struct metrics *m);
+void figures_free(struct figures *f); /* after the metrics; NULL is fine */
+AUTO_TYPE(figures, struct figures *, figures_free)
+
+/* service is static text.  False when there are too many. */
+bool figures_add(struct figures *f, const char *service, figures_fn *fn,
+                 void *arg) MUST_CHECK;
+void figures_remove(struct figures *f, const void *arg);
+
+/* kae_method_duration_seconds{service,method,outcome}; NULL without memory. */
+struct metric *figures_method(struct figures *f, const char *service,
+                              const char *method, const char *outcome);
+
+#endif

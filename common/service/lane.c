@@ -1,0 +1,176 @@
+#include "common/service/lane.h"
+
+#include "common/base/clock.h"
+#include "common/base/guard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct lane_pool {
+	pthread_mutex_t lock;
+	pthread_cond_t some;
+	struct lane_job *head, **tail;
+	bool stopping;
+	unsigned idle; /* workers asleep on `some` */
+	struct lane_stats stats;
+	char name[13];
+	unsigned started; /* threads to join */
+	pthread_t threads[];
+};
+
+/* The next job, or NULL when the lane ends.  Holds the lock. */
+static struct lane_job *wait_for_job(struct lane_pool *l)
+{
+	struct lane_job *job;
+
+	while (!l->head && !l->stopping) {
+		l->idle++;
+		pthread_cond_wait(&l->some, &l->lock);
+		l->idle--;
+	}
+	job = l->head;
+	if (!job)
+		return NULL;
+	l->head = job->next;
+	if (!l->head)
+		l->tail = &l->head;
+	l->stats.queued--;
+	return job;
+}
+
+static struct lane_job *take(struct lane_pool *l, bool *expired)
+{
+	GUARD(&l->lock);
+	struct lane_job *job = wait_for_job(l);
+	uint64_t now_us = mono_us();
+
+	if (!job)
+		return NULL;
+	*expired = now_us / 1000 >= job->deadline_ms;
+	if (*expired) {
+		l->stats.expired++;
+	} else {
+		l->stats.busy++;
+		l->stats.wait_us += now_us - job->queued_us;
+	}
+	return job;
+}
+
+static void finished(struct lane_pool *l)
+{
+	GUARD(&l->lock);
+
+	l->stats.busy--;
+	l->stats.done++;
+}
+
+static void *work(void *arg)
+{
+	struct lane_pool *l = arg;
+	struct lane_job *job;
+	bool expired = false;
+
+	while ((job = take(l, &expired))) {
+		if (expired) {
+			job->drop(job, ERR_TIMEOUT);
+			continue;
+		}
+		job->run(job);
+		finished(l);
+	}
+	return NULL;
+}
+
+struct lane_pool *lane_new(const struct lane_conf *conf)
+{
+	struct lane_pool *l =
+		calloc(1, sizeof(*l) + conf->threads * sizeof(l->threads[0]));
+
+	if (!l)
+		return NULL;
+	l->tail = &l->head;
+	l->stats.threads = conf->threads;
+	l->stats.queue_max = conf->queue_max;
+	(void)snprintf(l->name, sizeof(l->name), "%s", conf->name);
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->some, NULL);
+	while (l->started < conf->threads) {
+		pthread_t *t = &l->threads[l->started];
+		char name[16];
+
+		if (pthread_create(t, NULL, work, l) != 0) {
+			lane_free(l);
+			return NULL;
+		}
+		(void)snprintf(name, sizeof(name), "%s.%u", l->name,
+		               l->started % 100);
+		(void)pthread_setname_np(*t, name);
+		l->started++;
+	}
+	return l;
+}
+
+enum err lane_push(struct lane_pool *l, struct lane_job *job)
+{
+	GUARD(&l->lock);
+
+	if (l->stopping)
+		return ERR_UNAVAILABLE;
+	if (l->stats.queued >= l->stats.queue_max) {
+		l->stats.refused++;
+		return ERR_BUSY;
+	}
+	job->next = NULL;
+	job->queued_us = mono_us();
+	*l->tail = job;
+	l->tail = &job->next;
+	l->stats.queued++;
+	/* A busy worker looks at the queue before it sleeps. */
+	if (l->idle)
+		pthread_cond_signal(&l->some);
+	return OK;
+}
+
+static struct lane_job *take_all(struct lane_pool *l)
+{
+	GUARD(&l->lock);
+	struct lane_job *all = l->head;
+
+	l->stopping = true;
+	l->head = NULL;
+	l->tail = &l->head;
+	l->stats.queued = 0;
+	pthread_cond_broadcast(&l->some);
+	return all;
+}
+
+void lane_stop(struct lane_pool *l)
+{
+	struct lane_job *job = take_all(l);
+
+	while (job) {
+		struct lane_job *next = job->next;
+
+		job->drop(job, ERR_UNAVAILABLE);
+		job = next;
+	}
+	while (l->started)
+		pthread_join(l->threads[--l->started], NULL);
+}
+
+void lane_free(struct lane_pool *l)
+{
+	if (!l)
+		return;
+	lane_stop(l);
+	pthread_cond_destroy(&l->some);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}
+
+void lane_stats(struct lane_pool *l, struct lane_stats *out)
+{
+	GUARD(&l->lock);
+
+	*out = l->stats;
+}

@@ -1,0 +1,583 @@
+#include "common/service/service.h"
+
+#include "common/base/clock.h"
+#include "common/base/guard.h"
+#include "common/base/log.h"
+#include "common/base/uuid.h"
+#include "common/service/dispatch.h"
+#include "common/service/figures.h"
+#include "common/service/lane.h"
+#include "common/service/wiring.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define RETRY_FIRST_MS   100
+#define RETRY_MAX_MS     5000
+#define OUTBOX_LATE_MS   10000
+#define THREADS_PER_CORE 2
+
+struct probe { /* one bus peer, as a health check sees it */
+	struct service *sv;
+	enum bus_peer peer;
+};
+
+struct service {
+	const struct service_def *def;
+	struct service_env env;
+	char instance[UUID_MAX];
+
+	struct db_pool *pool;
+	struct event_store *events;
+	struct bus_caller *caller;
+	struct bus_server *server;
+	struct lane_pool *lanes[LANE_COUNT];
+	struct dispatch *dispatch;
+	struct probe probes[PEER_COUNT];
+
+	pthread_t starter;
+	bool starter_runs, drained;
+	/* The starter's own, others look after it was joined or is ready. */
+	bool migrated;
+	void *state;
+
+	atomic_bool ready, failed;
+	_Atomic(struct cache *) cache;
+	pthread_mutex_t lock; /* of the three below */
+	pthread_cond_t stop_asked;
+	bool stopping;
+	struct event_relay *relay;
+};
+
+/* --- what the state may use ----------------------------------------------- */
+
+const struct settings *service_conf(const struct service *sv)
+{
+	return sv->env.conf;
+}
+
+struct db_pool *service_pool(struct service *sv)
+{
+	return sv->pool;
+}
+
+struct bus_caller *service_caller(struct service *sv)
+{
+	return sv->caller;
+}
+
+struct event_store *service_events(struct service *sv)
+{
+	return sv->events;
+}
+
+struct metrics *service_metrics(struct service *sv)
+{
+	return sv->env.metrics;
+}
+
+struct health *service_health(struct service *sv)
+{
+	return sv->env.health;
+}
+
+const char *service_instance(const struct service *sv)
+{
+	return sv->instance;
+}
+
+void service_kick(struct service *sv)
+{
+	GUARD(&sv->lock);
+
+	if (sv->relay)
+		event_kick(sv->relay);
+}
+
+void service_push(struct service *sv, struct str bytes)
+{
+	bus_server_push(sv->server, bytes);
+}
+
+void service_collect_cache(struct service *sv, struct cache *c)
+{
+	atomic_store(&sv->cache, c);
+}
+
+bool service_ready(const struct service *sv)
+{
+	return atomic_load(&sv->ready);
+}
+
+bool service_failed(const struct service *sv)
+{
+	return atomic_load(&sv->failed);
+}
+
+/* --- requests ---------------------------------------------------------------- */
+
+static void on_item(void *arg, struct bus_item *it)
+{
+	struct service *sv = arg;
+
+	dispatch_item(sv->dispatch,
+	              &(struct dispatch_item){.item = it,
+	                                      .bytes = bus_item_bytes(it),
+	                                      .deadline_ms =
+	                                              bus_item_deadline_ms(it),
+	                                      .peer = bus_item_peer(it)});
+}
+
+static void item_end(void *item, struct str bytes)
+{
+	bus_item_end(item, bytes);
+}
+
+static void item_refuse(void *item, enum err e)
+{
+	bus_item_refuse(item, e);
+}
+
+static bool item_cancelled(void *item)
+{
+	return bus_item_cancelled(item);
+}
+
+static enum err apply_events(void *arg, struct ctx *cx, struct str body,
+                             struct buf *reply)
+{
+	struct service *sv = arg;
+
+	return event_apply(sv->events, sv->pool, cx, body, sv->def->apply,
+	                   sv->state, reply);
+}
+
+/* --- health and figures --------------------------------------------------------- */
+
+static enum health_state check_database(void *arg, char *detail, size_t max)
+{
+	struct service *sv = arg;
+	struct db_pool_stats st;
+
+	db_pool_stats(sv->pool, &st);
+	(void)snprintf(detail, max, "%s, %u of %u connections in use",
+	               st.kind == DB_SQLITE ? "SQLite" : "PostgreSQL",
+	               st.in_use, st.size);
+	if (st.usable)
+		return HEALTH_UP;
+	if (st.unusable_since_ms)
+		(void)snprintf(detail, max, "unusable for %lld s",
+		               (long long)(wall_ms() - st.unusable_since_ms) /
+		                       1000);
+	return HEALTH_DOWN;
+}
+
+static enum health_state check_peer(void *arg, char *detail, size_t max)
+{
+	const struct probe *p = arg;
+	unsigned up = bus_caller_up(p->sv->caller, p->peer);
+
+	(void)snprintf(detail, max, "%u replicas", up);
+	return up ? HEALTH_UP : HEALTH_DOWN;
+}
+
+static void relay_stats(struct service *sv, struct event_stats *out)
+{
+	GUARD(&sv->lock);
+
+	if (sv->relay)
+		event_relay_stats(sv->relay, out);
+}
+
+static enum health_state check_outbox(void *arg, char *detail, size_t max)
+{
+	struct event_stats st = {0};
+
+	relay_stats(arg, &st);
+	(void)snprintf(detail, max, "%llu events wait, the oldest for %lld s",
+	               (unsigned long long)st.backlog,
+	               (long long)st.oldest_age_ms / 1000);
+	return st.oldest_age_ms > OUTBOX_LATE_MS ? HEALTH_DEGRADED : HEALTH_UP;
+}
+
+static void give_figures(void *arg, struct service_figures *out)
+{
+	struct service *sv = arg;
+	struct cache *cache = atomic_load(&sv->cache);
+
+	db_pool_stats(sv->pool, &out->pool);
+	lane_stats(sv->lanes[LANE_DB], &out->db_lane);
+	lane_stats(sv->lanes[LANE_SLOW], &out->slow_lane);
+	bus_server_stats(sv->server, &out->bus);
+	relay_stats(sv, &out->events);
+	if (cache)
+		cache_stats(cache, &out->cache);
+}
+
+static bool show(struct service *sv)
+{
+	struct health *h = sv->env.health;
+	const char *name = sv->def->name;
+	bool ok = figures_add(sv->env.figures, name, give_figures, sv) &&
+	          health_check(h, name, "database", true, check_database, sv) &&
+	          health_check(h, name, "outbox", false, check_outbox, sv);
+
+	for (enum bus_peer p = 0; ok && p < PEER_COUNT; p++) {
+		sv->probes[p] = (struct probe){sv, p};
+		if (sv->env.urls[p] && bus_edge_allowed(sv->def->self, p))
+			ok = health_check(h, name, bus_peer_name(p), false,
+			                  check_peer, &sv->probes[p]);
+	}
+	return ok;
+}
+
+/* --- start --------------------------------------------------------------------------- */
+
+static void changed(struct service *sv)
+{
+	if (sv->env.changed)
+		sv->env.changed(sv->env.arg);
+}
+
+static void give_up(struct service *sv, const char *step, enum err e)
+{
+	const struct ctx cx = {.service = sv->def->name};
+
+	log_error(&cx, "service.failed", LOG_TEXT("step", step),
+	          LOG_TEXT("error", err_name(e)));
+	atomic_store(&sv->failed, true);
+	changed(sv);
+}
+
+static enum err start_relay(struct service *sv)
+{
+	const struct event_relay_conf conf = {.store = sv->events,
+	                                      .pool = sv->pool,
+	                                      .caller = sv->caller,
+	                                      .service = sv->def->name,
+	                                      .owner = sv->instance};
+	struct event_relay *relay = event_relay_new(&conf);
+
+	if (!relay)
+		return ERR_NOMEM;
+	GUARD(&sv->lock);
+
+	sv->relay = relay;
+	return OK;
+}
+
+/* Goes on where the last attempt ended; *step says where this one did. */
+static enum err bring_up(struct service *sv, const char **step)
+{
+	enum err e = OK;
+
+	*step = "migrate";
+	if (!sv->migrated)
+		e = db_migrate(sv->pool, sv->def->migrations,
+		               sv->def->migrations_n);
+	if (e)
+		return e;
+	sv->migrated = true;
+	*step = "relay";
+	if (!sv->relay)
+		e = start_relay(sv);
+	if (e)
+		return e;
+	*step = "start";
+	return sv->def->start ? sv->def->start(sv, &sv->state) : OK;
+}
+
+/* False when the service is to stop instead. */
+static bool pause_ms(struct service *sv, uint64_t ms)
+{
+	uint64_t until_ms = mono_ms() + ms;
+	const struct timespec until = {
+		.tv_sec = (time_t)(until_ms / 1000),
+		.tv_nsec = (long)(until_ms % 1000) * 1000000,
+	};
+	GUARD(&sv->lock);
+
+	while (!sv->stopping)
+		if (pthread_cond_timedwait(&sv->stop_asked, &sv->lock,
+		                           &until) != 0)
+			break;
+	return !sv->stopping;
+}
+
+static bool become_ready(struct service *sv)
+{
+	GUARD(&sv->lock);
+
+	if (sv->stopping)
+		return false;
+	dispatch_open(sv->dispatch, sv->state);
+	atomic_store(&sv->ready, true);
+	if (sv->env.health)
+		health_phase(sv->env.health, sv->def->name, PHASE_READY);
+	return true;
+}
+
+static void tell_serving(struct service *sv)
+{
+	const struct ctx cx = {.service = sv->def->name};
+	struct db_pool_stats db;
+	struct lane_stats lane;
+
+	db_pool_stats(sv->pool, &db);
+	lane_stats(sv->lanes[LANE_DB], &lane);
+	log_info(&cx, "service.serving", LOG_TEXT("instance", sv->instance),
+	         LOG_TEXT("address", sv->env.listen),
+	         LOG_U64("threads", lane.threads),
+	         LOG_TEXT("database",
+	                  db.kind == DB_SQLITE ? "sqlite" : "postgresql"));
+}
+
+static void *starter(void *arg)
+{
+	struct service *sv = arg;
+	const struct ctx cx = {.service = sv->def->name};
+	uint64_t wait_ms = RETRY_FIRST_MS;
+	const char *step = "";
+	enum err e;
+
+	while ((e = bring_up(sv, &step))) {
+		if (!err_may_retry(e)) {
+			give_up(sv, step, e);
+			return NULL;
+		}
+		log_warn(&cx, "service.waiting", LOG_TEXT("step", step),
+		         LOG_TEXT("error", err_name(e)),
+		         LOG_U64("retry_ms", wait_ms));
+		if (!pause_ms(sv, wait_ms))
+			return NULL;
+		wait_ms =
+			wait_ms * 2 < RETRY_MAX_MS ? wait_ms * 2 : RETRY_MAX_MS;
+	}
+	if (become_ready(sv)) {
+		tell_serving(sv);
+		changed(sv);
+	}
+	return NULL;
+}
+
+static enum err make_pool(struct service *sv)
+{
+	AUTO_BUF url = {0};
+	struct db_conf c;
+
+	if (!wiring_db_url(sv->env.conf, sv->def->self, &url))
+		return ERR_NOMEM;
+	wiring_db_conf(sv->env.conf, sv->def->self, buf_view(&url), &c);
+	return db_pool_new(&c, &sv->pool);
+}
+
+static enum err make_caller(struct service *sv)
+{
+	const struct bus_client_conf conf = {
+		.self = sv->def->self,
+		.keys = sv->env.keys,
+		.in_flight_max = (unsigned)sv->env.conf->bus_in_flight,
+		.suspect_ms = (unsigned)sv->env.conf->bus_suspect_ms};
+	enum err e = OK;
+
+	sv->caller = bus_caller_new(&conf);
+	if (!sv->caller)
+		return ERR_NOMEM;
+	for (enum bus_peer p = 0; !e && p < PEER_COUNT; p++)
+		if (sv->env.urls[p] && bus_edge_allowed(sv->def->self, p))
+			e = bus_caller_add(sv->caller, p,
+			                   str_from(sv->env.urls[p]));
+	return e;
+}
+
+static enum err make_lane(struct service *sv, enum lane lane, const char *kind,
+                          unsigned threads)
+{
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "%.7s-%.4s", sv->def->name, kind);
+	sv->lanes[lane] = lane_new(&(struct lane_conf){
+		.name = name,
+		.threads = threads,
+		.queue_max = (unsigned)sv->env.conf->lane_queue});
+	return sv->lanes[lane] ? OK : ERR_NOMEM;
+}
+
+static unsigned db_threads(const struct settings *conf)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (conf->db_threads)
+		return (unsigned)conf->db_threads;
+	return THREADS_PER_CORE * (cores > 0 ? (unsigned)cores : 1);
+}
+
+static enum err make_lanes(struct service *sv)
+{
+	unsigned slow = sv->def->slow_threads ? sv->def->slow_threads : 1;
+	enum err e = make_lane(sv, LANE_DB, "db", db_threads(sv->env.conf));
+
+	return e ? e : make_lane(sv, LANE_SLOW, "slow", slow);
+}
+
+static enum err make_dispatch(struct service *sv)
+{
+	sv->dispatch = dispatch_new(&(struct dispatch_conf){
+		.service = sv->def->name,
+		.self = sv->def->self,
+		.methods = sv->def->methods,
+		.methods_n = sv->def->methods_n,
+		.lanes = {[LANE_DB] = sv->lanes[LANE_DB],
+	                  [LANE_SLOW] = sv->lanes[LANE_SLOW]},
+		.figures = sv->env.figures,
+		.events = sv->def->apply ? apply_events : NULL,
+		.events_arg = sv,
+		.end = item_end,
+		.refuse = item_refuse,
+		.cancelled = item_cancelled});
+	return sv->dispatch ? OK : ERR_NOMEM;
+}
+
+static enum err make_server(struct service *sv)
+{
+	const struct bus_server_conf conf = {.self = sv->def->self,
+	                                     .keys = sv->env.keys,
+	                                     .on_item = on_item,
+	                                     .arg = sv};
+
+	sv->server = bus_server_new(&conf);
+	if (!sv->server)
+		return ERR_NOMEM;
+	return bus_server_listen(sv->server, str_from(sv->env.listen));
+}
+
+static enum err make_events(struct service *sv)
+{
+	sv->events = event_store_new(sv->def->name);
+	return sv->events ? OK : ERR_NOMEM;
+}
+
+static enum err make_starter(struct service *sv)
+{
+	char name[16];
+
+	if (pthread_create(&sv->starter, NULL, starter, sv) != 0)
+		return ERR_NOMEM;
+	sv->starter_runs = true;
+	(void)snprintf(name, sizeof(name), "%.9s-start", sv->def->name);
+	(void)pthread_setname_np(sv->starter, name);
+	return OK;
+}
+
+static struct service *service_new(const struct service_def *def,
+                                   const struct service_env *env)
+{
+	struct service *sv = calloc(1, sizeof(*sv));
+	pthread_condattr_t attr;
+
+	if (!sv)
+		return NULL;
+	sv->def = def;
+	sv->env = *env;
+	(void)uuid7(sv->instance);
+	pthread_mutex_init(&sv->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&sv->stop_asked, &attr);
+	pthread_condattr_destroy(&attr);
+	return sv;
+}
+
+enum err service_start(const struct service_def *def,
+                       const struct service_env *env, struct service **out)
+{
+	static enum err (*const steps[])(struct service *) = {
+		make_pool,     make_events, make_caller,  make_lanes,
+		make_dispatch, make_server, make_starter,
+	};
+	struct service *sv = service_new(def, env);
+	enum err e = sv ? OK : ERR_NOMEM;
+
+	if (sv && env->health)
+		health_phase(env->health, def->name, PHASE_STARTING);
+	for (size_t i = 0; !e && i < COUNTOF(steps); i++)
+		e = steps[i](sv);
+	if (e) {
+		service_stop(sv, 0);
+		return e;
+	}
+	/* From here on sv may be looked at until the admin port stops, so a
+	 * failure ends the program instead of this function. */
+	if (env->figures && env->health && !show(sv))
+		give_up(sv, "health", ERR_NOMEM);
+	*out = sv;
+	return OK;
+}
+
+/* --- stop --------------------------------------------------------------------------- */
+
+static void ask_stop(struct service *sv)
+{
+	GUARD(&sv->lock);
+
+	sv->stopping = true;
+	atomic_store(&sv->ready, false);
+	pthread_cond_broadcast(&sv->stop_asked);
+}
+
+static struct event_relay *take_relay(struct service *sv)
+{
+	GUARD(&sv->lock);
+
+	return STEAL(sv->relay);
+}
+
+void service_drain(struct service *sv, uint64_t grace_ms)
+{
+	const uint64_t until_ms = mono_ms() + grace_ms;
+
+	if (!sv || sv->drained)
+		return;
+	sv->drained = true;
+	if (sv->env.health)
+		health_phase(sv->env.health, sv->def->name, PHASE_DRAINING);
+	ask_stop(sv);
+	if (sv->server)
+		bus_server_drain(sv->server);
+	if (sv->starter_runs)
+		pthread_join(sv->starter, NULL);
+	if (sv->dispatch) {
+		dispatch_close(sv->dispatch);
+		if (!dispatch_idle(sv->dispatch, until_ms))
+			log_warn(&(struct ctx){.service = sv->def->name},
+			         "service.grace_over",
+			         LOG_U64("in_work",
+			                 bus_server_in_work(sv->server)));
+	}
+	for (size_t i = 0; i < LANE_COUNT; i++)
+		if (sv->lanes[i])
+			lane_stop(sv->lanes[i]);
+	event_relay_free(take_relay(sv));
+}
+
+void service_stop(struct service *sv, uint64_t grace_ms)
+{
+	if (!sv)
+		return;
+	service_drain(sv, grace_ms);
+	/* Its threads may still push and call. */
+	if (sv->state && sv->def->stop)
+		sv->def->stop(sv->state);
+	bus_server_free(sv->server);
+	bus_caller_free(sv->caller);
+	dispatch_free(sv->dispatch);
+	for (size_t i = 0; i < LANE_COUNT; i++)
+		lane_free(sv->lanes[i]);
+	event_store_free(sv->events);
+	db_pool_free(sv->pool);
+	pthread_cond_destroy(&sv->stop_asked);
+	pthread_mutex_destroy(&sv->lock);
+	free(sv);
+}
