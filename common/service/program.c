@@ -21,6 +21,9 @@
 /* --- words for people -------------------------------------------------------- */
 
 static void complain(const char *name, const char *fmt, va_list ap)
+	PRINTF(2, 0);
+
+static void complain(const char *name, const char *fmt, va_list ap)
 {
 	char text[600];
 
@@ -159,8 +162,8 @@ bool program_prepare_service(struct program_env *env, enum bus_peer self,
 {
 	return wiring_folder(env->conf.data_dir, complaints) &&
 	       wiring_prepare(&env->wiring, self, complaints) &&
-	       wiring_lock_database(&env->conf, self, env->program->name,
-	                            complaints);
+	       wiring_lock(&env->conf, env->program->who, env->program->name,
+	                   complaints);
 }
 
 bool program_start_service(struct program_env *env,
@@ -390,6 +393,9 @@ static void ready_once(struct running *r)
 		r->p->announce(r->env, r->state, stderr);
 }
 
+/* How often one that is not ready yet is asked again. */
+#define READY_POLL_MS 20
+
 /* Until a signal or a failure ends it; the exit code. */
 static int serve(struct running *r)
 {
@@ -403,7 +409,9 @@ static int serve(struct running *r)
 		if (r->p->failed && r->p->failed(r->state))
 			return EXIT_REFUSE;
 		ready_once(r);
-		if (poll(fds, COUNTOF(fds), -1) < 0 && errno != EINTR)
+		if (poll(fds, COUNTOF(fds), r->announced ? -1 : READY_POLL_MS) <
+		            0 &&
+		    errno != EINTR)
 			return EXIT_FAULT;
 		if (fds[1].revents & POLLIN &&
 		    read(fds[1].fd, &told, sizeof(told)) < 0)

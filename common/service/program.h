@@ -88,7 +88,7 @@ struct program {
 
 int program_main(const struct program *p, int argc, char **argv);
 
-/* Any thread, arg is the env: ready or failed may have become true. */
+/* Any thread, arg is the env: failed may have become true. */
 void program_changed(void *env);
 /* "<program>: <words>\n" on stderr. */
 void program_complain(const struct program_env *env, const char *fmt, ...)
@@ -99,7 +99,7 @@ void program_complain(const struct program_env *env, const char *fmt, ...)
  */
 typedef bool program_step_fn(struct program_env *env, FILE *complaints);
 bool program_step(struct program_env *env, program_step_fn *fn) MUST_CHECK;
-/* The folders and locks that a service of this program needs. */
+/* The folders and locks that a single service needs. */
 bool program_prepare_service(struct program_env *env, enum bus_peer self,
                              FILE *complaints) MUST_CHECK;
 /* False after a complaint. */

@@ -9,17 +9,21 @@
 #define PATH_BYTES_MAX 1100
 
 static const struct service_row {
+	unsigned who;
 	const char *bus_name;
 	size_t bus, database;
 	const char *inproc;
 } rows[PEER_COUNT] = {
-	[PEER_AUTH] = {"BUS_AUTH", offsetof(struct settings, bus_auth),
+	[PEER_AUTH] = {FOR_AUTH, "BUS_AUTH",
+                       offsetof(struct settings, bus_auth),
                        offsetof(struct settings, auth_database_url),
                        "inproc://auth"},
-	[PEER_CONTENT] = {"BUS_CONTENT", offsetof(struct settings, bus_content),
+	[PEER_CONTENT] = {FOR_CONTENT, "BUS_CONTENT",
+                          offsetof(struct settings, bus_content),
                           offsetof(struct settings, content_database_url),
                           "inproc://content"},
-	[PEER_GDPR] = {"BUS_GDPR", offsetof(struct settings, bus_gdpr),
+	[PEER_GDPR] = {FOR_GDPR, "BUS_GDPR",
+                       offsetof(struct settings, bus_gdpr),
                        offsetof(struct settings, gdpr_database_url),
                        "inproc://gdpr"},
 };
@@ -245,37 +249,100 @@ bool wiring_folder(struct str path, FILE *complaints)
 	return ok;
 }
 
-bool wiring_lock_folder(struct str path, const char *program, FILE *complaints)
+typedef enum err lock_fn(struct str dir, const char *program, char *holder,
+                         size_t holder_max);
+
+static bool lock_folder(struct str path, lock_fn *lock, const char *program,
+                        FILE *complaints)
 {
 	char holder[128] = "";
 	enum err e;
 
 	if (!wiring_folder(path, complaints))
 		return false;
-	e = db_dir_lock(path, program, holder, sizeof(holder));
+	e = lock(path, program, holder, sizeof(holder));
 	if (e == ERR_EXISTS)
-		(void)fprintf(complaints, "%.*s is in use by %s\n",
+		(void)fprintf(complaints, "folder %.*s is in use by %s\n",
 		              STR_FMT(path), holder);
 	else if (e)
-		(void)fprintf(complaints, "cannot lock %.*s: %s\n",
+		(void)fprintf(complaints, "cannot lock folder %.*s: %s\n",
 		              STR_FMT(path), err_text(e));
 	return e == OK;
 }
 
-bool wiring_lock_database(const struct settings *conf, enum bus_peer self,
-                          const char *program, FILE *complaints)
+/* The folder of the service's SQLite file, into out; empty on PostgreSQL.
+ * False without memory. */
+static bool sqlite_folder(const struct settings *conf, enum bus_peer self,
+                          struct buf *out)
 {
 	static const struct str prefix = {"sqlite:///", 10};
 	AUTO_BUF url = {0};
+	const char *slash;
 
-	if (!wiring_db_url(conf, self, &url)) {
-		(void)fprintf(complaints, "out of memory\n");
+	if (!wiring_db_url(conf, self, &url))
 		return false;
-	}
 	if (!str_starts(buf_view(&url), prefix))
 		return true;
-	buf_str(&url, STR(".lock"));
-	return !url.failed && wiring_lock_folder((struct str){url.p + prefix.n,
-	                                                      url.n - prefix.n},
-	                                         program, complaints);
+	slash = memrchr(url.p + prefix.n, '/', url.n - prefix.n);
+	if (!slash)
+		buf_char(out, '.');
+	else if (slash == url.p + prefix.n)
+		buf_char(out, '/');
+	else
+		buf_add(out, url.p + prefix.n,
+		        (size_t)(slash - url.p) - prefix.n);
+	return !out->failed;
+}
+
+/* The folders locked so far, so that none is locked twice: a lock does not
+ * know that its holder asks again. */
+struct held {
+	char *paths[PEER_COUNT];
+	size_t n;
+};
+
+static bool hold(struct held *h, struct str path, lock_fn *lock,
+                 const char *program, FILE *complaints)
+{
+	char z[PATH_BYTES_MAX], *real;
+
+	if (!wiring_folder(path, complaints))
+		return false;
+	(void)snprintf(z, sizeof(z), "%.*s", STR_FMT(path));
+	real = realpath(z, NULL);
+	for (size_t i = 0; real && i < h->n; i++) {
+		if (strcmp(h->paths[i], real) == 0) {
+			free(real);
+			return true;
+		}
+	}
+	if (real)
+		h->paths[h->n++] = real;
+	return lock_folder(path, lock, program, complaints);
+}
+
+bool wiring_lock(const struct settings *conf, unsigned who, const char *program,
+                 FILE *complaints)
+{
+	bool alone = who == FOR_ALL, ok = true;
+	lock_fn *lock = alone ? db_dir_lock : db_dir_share;
+	struct held h = {0};
+
+	if (alone)
+		ok = hold(&h, conf->data_dir, lock, program, complaints);
+	for (enum bus_peer p = PEER_AUTH; ok && p < PEER_COUNT; p++) {
+		AUTO_BUF folder = {0};
+
+		if (!(who & rows[p].who))
+			continue;
+		ok = sqlite_folder(conf, p, &folder);
+		if (!ok)
+			(void)fprintf(complaints, "out of memory\n");
+		else if (folder.n)
+			ok = hold(&h, buf_view(&folder), lock, program,
+			          complaints);
+	}
+	while (h.n)
+		free(h.paths[--h.n]);
+	return ok;
 }

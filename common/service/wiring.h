@@ -52,15 +52,12 @@ void wiring_db_conf(const struct settings *conf, enum bus_peer self,
  * cannot be written to. */
 bool wiring_folder(struct str path, FILE *complaints) MUST_CHECK;
 /*
- * Holds a folder for this process, until it ends: "<folder>/.lock".
+ * Keeps other processes away from the SQLite files of the services in who (FOR_
+ * bits), until this process ends.  FOR_ALL, the program that is all services,
+ * also holds DATA_DIR itself, and alone; the others share their folder with
+ * programs of other names.  Nothing to hold on PostgreSQL.
  */
-bool wiring_lock_folder(struct str path, const char *program,
-                        FILE *complaints) MUST_CHECK;
-/*
- * Holds the service's SQLite file, so that no other process opens it: a folder
- * "<file>.lock" beside it.  Nothing to hold on PostgreSQL.
- */
-bool wiring_lock_database(const struct settings *conf, enum bus_peer self,
-                          const char *program, FILE *complaints) MUST_CHECK;
+bool wiring_lock(const struct settings *conf, unsigned who, const char *program,
+                 FILE *complaints) MUST_CHECK;
 
 #endif
