@@ -1,0 +1,210 @@
+#include "svc-auth/auth.h"
+
+#include "svc-auth/bootstrap.h"
+#include "svc-auth/secret_file.h"
+#include "svc-auth/stmts.h"
+
+#include "common/base/b64.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <stdlib.h>
+
+#define SEAL_FILE "key_encryption.key"
+
+/* Rows of keys that are revoked or expired stay this long, for whoever asks
+ * what a key was. */
+#define KEY_KEEP_MS ((int64_t)90 * 24 * 3600 * 1000)
+
+/* --- the key that seals --------------------------------------------------- */
+
+static enum err no_seal_key(const char *hint)
+{
+	log_error(NULL, "auth.key_encryption_key", LOG_TEXT("hint", hint));
+	return ERR_INVALID;
+}
+
+/* The file's text, after making it in development. */
+static enum err seal_text(const struct settings *s, const char *path,
+                          char text[SECRET_FILE_MAX], size_t *n)
+{
+	enum err e = secret_file_read(path, text, n);
+	unsigned char raw[32];
+	char fresh[B64_LEN(sizeof(raw)) + 1];
+
+	if (e != ERR_NOT_FOUND)
+		return e;
+	if (s->env != ENV_DEVELOPMENT)
+		return no_seal_key(
+			"KEY_ENCRYPTION_KEY is required outside development: at least 32 characters, kept as long as the database");
+	randombytes_buf(raw, sizeof(raw));
+	e = secret_file_create(path, b64url(raw, sizeof(raw), fresh));
+	explicit_bzero(raw, sizeof(raw));
+	explicit_bzero(fresh, sizeof(fresh));
+	if (e && e != ERR_EXISTS)
+		return e;
+	return secret_file_read(path, text, n);
+}
+
+enum err auth_seal_key(const struct settings *s, struct seal_key *out)
+{
+	char path[SECRET_PATH_MAX], text[SECRET_FILE_MAX];
+	struct str given = s->key_encryption_key;
+	size_t n = 0;
+	enum err e;
+
+	if (given.n) {
+		if (given.n < 32)
+			return no_seal_key(
+				"KEY_ENCRYPTION_KEY needs at least 32 characters");
+		seal_key_from_text(given, out);
+		return OK;
+	}
+	if (!secret_path(s->data_dir, SEAL_FILE, path))
+		return ERR_INVALID;
+	e = seal_text(s, path, text, &n);
+	if (!e && n < 32)
+		e = no_seal_key("key_encryption.key in DATA_DIR is too short");
+	if (!e)
+		seal_key_from_text((struct str){text, n}, out);
+	explicit_bzero(text, sizeof(text));
+	return e;
+}
+
+/* --- state ---------------------------------------------------------------- */
+
+static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
+{
+	struct signing_conf conf = {
+		.pool = au->conf.pool,
+		.key_ttl_ms =
+			(int64_t)au->conf.settings->signing_key_ttl_s * 1000,
+		.token_ttl_ms = au->token_ttl_s * 1000,
+	};
+	enum err e = auth_seal_key(au->conf.settings, &conf.seal);
+
+	if (!e)
+		e = signing_open(&conf, cx, now_ms, &au->signing);
+	explicit_bzero(&conf.seal, sizeof(conf.seal));
+	return e;
+}
+
+enum err auth_new(const struct auth_conf *conf, struct ctx *cx,
+                  struct auth **out)
+{
+	int64_t now_ms = wall_ms();
+	AUTO(auth) au = NULL;
+	struct auth *fresh;
+	enum err e;
+
+	if (sodium_init() < 0)
+		return ERR_INTERNAL;
+	fresh = calloc(1, sizeof(*fresh));
+	if (!fresh)
+		return ERR_NOMEM;
+	if (!used_init(&fresh->used)) {
+		free(fresh);
+		return ERR_NOMEM;
+	}
+	au = fresh; /* from here auth_free() fits */
+	au->conf = *conf;
+	au->token_ttl_s = (int64_t)conf->settings->access_token_ttl_s;
+	e = open_signing(au, cx, now_ms);
+	if (!e)
+		e = bootstrap_admin(au, cx, now_ms);
+	if (e)
+		return e;
+	*out = STEAL(au);
+	return OK;
+}
+
+void auth_free(struct auth *au)
+{
+	if (!au)
+		return;
+	signing_free(au->signing);
+	used_fini(&au->used);
+	free(au);
+}
+
+enum err auth_revoke(struct auth *au, struct db *db, enum revoke_kind kind,
+                     struct str id, int64_t now_ms, struct revoke_batch *batch)
+{
+	/* Tokens issued a moment from now by another replica, whose clock may
+	 * be ahead, are covered by the grace. */
+	int64_t until = now_ms + au->token_ttl_s * 1000 + SIGNING_GRACE_MS;
+
+	return revoke_add(db, kind, id, now_ms, until, batch);
+}
+
+void auth_committed(struct auth *au, const struct revoke_batch *batch)
+{
+	AUTO_BUF frame = {0};
+
+	au->conf.kick(au->conf.arg);
+	if (batch->n == 0)
+		return;
+	revoke_pack(&frame, batch);
+	/* Without memory the gateways find the rows when they poll. */
+	if (!frame.failed)
+		au->conf.push(au->conf.arg, buf_view(&frame));
+}
+
+/* --- upkeep --------------------------------------------------------------- */
+
+struct flush {
+	size_t n;
+	struct used_note note[USED_MAX];
+};
+
+/* A db_fn. */
+static enum err write_used(struct db *db, void *arg)
+{
+	const struct flush *f = arg;
+	enum err e = OK;
+
+	for (size_t i = 0; !e && i < f->n; i++)
+		e = key_used(db, str_from(f->note[i].id), f->note[i].at_ms);
+	return e;
+}
+
+static enum err flush_used(struct auth *au, struct ctx *cx)
+{
+	struct flush *f = arena_alloc(cx->arena, sizeof(*f));
+
+	if (!f)
+		return ERR_NOMEM;
+	f->n = used_take(&au->used, f->note);
+	/* A failure loses the notes: the next use of each key makes it anew. */
+	return f->n ? db_write(au->conf.pool, cx, write_used, f) : OK;
+}
+
+/* A db_fn: arg is the time. */
+static enum err prune_rows(struct db *db, void *arg)
+{
+	const int64_t *now_ms = arg;
+	const struct db_val past[] = {DB_I64(*now_ms)};
+	const struct db_val old[] = {DB_I64(*now_ms - KEY_KEEP_MS),
+	                             DB_I64(*now_ms - KEY_KEEP_MS)};
+	enum err e = db_run(db, STMT(REVOKE_PRUNE), past, 1, NULL);
+
+	return e ? e : db_run(db, STMT(KEY_PRUNE), old, 2, NULL);
+}
+
+void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
+                 int64_t now_ms)
+{
+	enum err keys = OK, used = OK, prune = OK;
+
+	if (tasks & TASK_KEYS)
+		keys = signing_turn(au->signing, cx, now_ms);
+	if (tasks & TASK_USED)
+		used = flush_used(au, cx);
+	if (tasks & TASK_PRUNE)
+		prune = db_write(au->conf.pool, cx, prune_rows, &now_ms);
+	if (keys || used || prune)
+		log_warn(cx, "auth.upkeep_failed",
+		         LOG_TEXT("signing_keys", err_name(keys)),
+		         LOG_TEXT("key_use", err_name(used)),
+		         LOG_TEXT("prune", err_name(prune)));
+}

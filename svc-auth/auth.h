@@ -1,0 +1,62 @@
+/*
+ * auth - the state of svc-auth: what its methods work with.
+ *
+ * It knows the database, the settings and two functions of the service around
+ * it, but not the service itself, so that tests run the methods over either
+ * database without a bus.
+ *
+ * Owns:    signing keys and the notes of used; the rest is borrowed.
+ * Threads: methods from any lane; auth_new() and auth_free() the owner.
+ *          auth_upkeep() one thread.
+ */
+#ifndef SVC_AUTH_AUTH_H
+#define SVC_AUTH_AUTH_H
+
+#include "svc-auth/revoke.h"
+#include "svc-auth/signing.h"
+#include "svc-auth/used.h"
+
+#include "common/base/conf.h"
+
+struct auth_conf {
+	const struct settings *settings;
+	struct db_pool *pool;
+	struct event_store *events;
+	void (*kick)(void *arg); /* the outbox has something */
+	void (*push)(void *arg, struct str bytes); /* to every gateway */
+	void *arg;
+};
+
+struct auth {
+	struct auth_conf conf;
+	int64_t token_ttl_s;
+	struct signing *signing;
+	struct used used;
+};
+
+/*
+ * Opens the signing keys and makes sure of the bootstrap administrator.
+ * ERR_INVALID: told on the log, will never work.
+ */
+enum err auth_new(const struct auth_conf *conf, struct ctx *cx,
+                  struct auth **out) MUST_CHECK;
+void auth_free(struct auth *au); /* NULL is fine */
+AUTO_TYPE(auth, struct auth *, auth_free)
+
+/* The key that seals signing keys: the setting, or in development a file. */
+enum err auth_seal_key(const struct settings *s,
+                       struct seal_key *out) MUST_CHECK;
+
+/* Adds a revocation that outlives every token issued so far. */
+enum err auth_revoke(struct auth *au, struct db *db, enum revoke_kind kind,
+                     struct str id, int64_t now_ms,
+                     struct revoke_batch *batch) MUST_CHECK;
+/* After the commit: tells the gateways and the relay. */
+void auth_committed(struct auth *au, const struct revoke_batch *batch);
+
+enum auth_task { TASK_KEYS = 1, TASK_USED = 2, TASK_PRUNE = 4 };
+/* Does the tasks (bits); failures are logged and met again next time. */
+void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
+                 int64_t now_ms);
+
+#endif

@@ -1,0 +1,8 @@
+/*
+ * methods - input structs and handlers of methods.def.
+ *
+ * Read by the files that define handlers (accounts.c, key_methods.c,
+ * internal.c) and, with METHODS_TABLE, by methods.c.
+ */
+#define METHODS_DEF "svc-auth/methods.def"
+#include "common/service/methods.h"

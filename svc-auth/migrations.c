@@ -1,0 +1,52 @@
+#include "svc-auth/migrations.h"
+
+#include "common/event/event.h"
+
+/*
+ * One text for both drivers: S is the schema prefix, INT and BYTES the types.
+ *
+ * users.not_before      tokens issued before it are void (epoch ms)
+ * api_keys.hash         SHA-256; unique among live keys only, so that a
+ *                       bootstrap key which was revoked can be set again
+ * api_keys.origin       'self', 'admin' (made by one), 'set' (ADMIN_API_KEY),
+ *                       'made' (DATA_DIR/admin.key)
+ * signing_keys.until    when a retired key may go
+ * revocations.seq       counts under the one row of revocation_seq, which each
+ *                       transaction holds to its end: the order of seq is the
+ *                       order of commits
+ */
+#define TABLES(S, INT, BYTES)                                                 \
+	"CREATE TABLE " S "users (sub TEXT PRIMARY KEY, "                     \
+	"handle TEXT NOT NULL, handle_key TEXT NOT NULL UNIQUE, "             \
+	"role TEXT NOT NULL, tier TEXT NOT NULL, "                            \
+	"state TEXT NOT NULL DEFAULT 'active', "                              \
+	"not_before " INT " NOT NULL DEFAULT 0, "                             \
+	"created_at " INT " NOT NULL);"                                       \
+	"CREATE TABLE " S "api_keys (id TEXT PRIMARY KEY, "                   \
+	"sub TEXT NOT NULL REFERENCES " S "users (sub), "                     \
+	"hash " BYTES " NOT NULL, prefix TEXT NOT NULL, name TEXT NOT NULL, " \
+	"scopes " INT " NOT NULL, origin TEXT NOT NULL, "                     \
+	"created_at " INT " NOT NULL, last_used_at " INT ", "                 \
+	"expires_at " INT ", revoked_at " INT ");"                            \
+	"CREATE UNIQUE INDEX api_keys_hash ON " S "api_keys (hash) "          \
+	"WHERE revoked_at IS NULL;"                                           \
+	"CREATE INDEX api_keys_sub ON " S "api_keys (sub);"                   \
+	"CREATE TABLE " S "signing_keys (kid TEXT PRIMARY KEY, "              \
+	"state TEXT NOT NULL, x " BYTES " NOT NULL, y " BYTES " NOT NULL, "   \
+	"sealed " BYTES " NOT NULL, created_at " INT " NOT NULL, "            \
+	"active_at " INT ", until " INT ");"                                  \
+	"CREATE UNIQUE INDEX signing_keys_state ON " S                        \
+	"signing_keys (state) WHERE state <> 'retired';"                      \
+	"CREATE TABLE " S "revocation_seq (id " INT " PRIMARY KEY, "          \
+	"seq " INT " NOT NULL);"                                              \
+	"INSERT INTO " S "revocation_seq (id, seq) VALUES (1, 0);"            \
+	"CREATE TABLE " S "revocations (seq " INT " PRIMARY KEY, "            \
+	"kind TEXT NOT NULL, id TEXT NOT NULL, at " INT " NOT NULL, "         \
+	"until " INT " NOT NULL);"                                            \
+	"CREATE INDEX revocations_until ON " S "revocations (until);"
+
+const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
+	{1, "accounts, keys, revocations",
+         TABLES("", "INTEGER", "BLOB") EVENT_TABLES_SQLITE,
+         TABLES("auth.", "BIGINT", "BYTEA") EVENT_TABLES_POSTGRES("auth")},
+};

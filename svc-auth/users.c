@@ -1,0 +1,120 @@
+#include "svc-auth/users.h"
+
+#include "svc-auth/stmts.h"
+
+#include "common/codec/mp.h"
+
+#include <stdio.h>
+
+void user_init(struct user *u, struct str handle, enum role role,
+               enum tier tier, int64_t now_ms)
+{
+	*u = (struct user){.role = role,
+	                   .tier = tier,
+	                   .active = true,
+	                   .created_ms = now_ms};
+	(void)uuid7(u->sub);
+	(void)snprintf(u->handle, sizeof(u->handle), "%.*s", STR_FMT(handle));
+}
+
+enum err user_add(struct db *db, struct event_store *events,
+                  const struct user *u)
+{
+	char folded[HANDLE_MAX + 1];
+	struct str handle = str_from(u->handle), sub = str_from(u->sub);
+	const struct db_val v[] = {DB_STR(sub),
+	                           DB_STR(handle),
+	                           DB_STR(handle_fold(handle, folded)),
+	                           DB_TEXT(role_name(u->role)),
+	                           DB_TEXT(tier_name(u->tier)),
+	                           DB_I64(u->created_ms)};
+	AUTO_BUF body = {0};
+	enum err e = db_run(db, STMT(USER_ADD), v, COUNTOF(v), NULL);
+
+	if (e)
+		return e;
+	mp_map(&body, 2);
+	mp_kv_str(&body, "hnd", handle);
+	mp_kv_i64(&body, "at", u->created_ms);
+	if (body.failed)
+		return ERR_NOMEM;
+	return event_emit(events, db, PEER_GDPR, sub, STR("user.registered"),
+	                  buf_view(&body), u->created_ms);
+}
+
+static void copy(char *out, size_t max, struct str s)
+{
+	(void)snprintf(out, max, "%.*s", STR_FMT(s));
+}
+
+bool user_from_row(const struct db_row *row, struct user *out)
+{
+	copy(out->sub, sizeof(out->sub), db_row_str(row, 0));
+	copy(out->handle, sizeof(out->handle), db_row_str(row, 1));
+	out->active = str_eq(db_row_str(row, 4), STR("active"));
+	out->not_before_ms = db_row_i64(row, 5);
+	out->created_ms = db_row_i64(row, 6);
+	return role_from_str(db_row_str(row, 2), &out->role) &&
+	       tier_from_str(db_row_str(row, 3), &out->tier);
+}
+
+struct found {
+	struct user *user;
+	bool any;
+};
+
+static enum err take_user(void *arg, const struct db_row *row)
+{
+	struct found *f = arg;
+
+	f->any = true;
+	return user_from_row(row, f->user) ? OK : ERR_INTERNAL;
+}
+
+static enum err find(struct db *db, const struct db_stmt *st, struct str key,
+                     struct user *out)
+{
+	const struct db_val v[] = {DB_STR(key)};
+	struct user u = {0};
+	struct found f = {&u, false};
+	const struct db_sink sink = {take_user, &f};
+	enum err e = db_run(db, st, v, COUNTOF(v), &sink);
+
+	if (e)
+		return e;
+	if (!f.any)
+		return ERR_NOT_FOUND;
+	*out = u;
+	return OK;
+}
+
+enum err user_by_handle(struct db *db, struct str handle, struct user *out)
+{
+	char folded[HANDLE_MAX + 1];
+
+	if (handle.n > HANDLE_MAX)
+		return ERR_NOT_FOUND;
+	return find(db, STMT(USER_BY_NAME), handle_fold(handle, folded), out);
+}
+
+enum err user_by_sub(struct db *db, struct str sub, struct user *out)
+{
+	return find(db, STMT(USER_BY_SUB), sub, out);
+}
+
+enum err user_grant(struct db *db, const struct user *u)
+{
+	const struct db_val v[] = {DB_TEXT(role_name(u->role)),
+	                           DB_TEXT(tier_name(u->tier)),
+	                           DB_I64(u->not_before_ms), DB_TEXT(u->sub)};
+
+	return db_run(db, STMT(USER_GRANT), v, COUNTOF(v), NULL);
+}
+
+enum err user_lock(struct db *db, struct str sub)
+{
+	const struct db_val v[] = {DB_STR(sub)};
+	int64_t one = 0;
+
+	return db_get_i64(db, STMT(USER_LOCK), v, COUNTOF(v), &one);
+}

@@ -1,0 +1,50 @@
+/*
+ * users - the people: an internal id that never changes, a handle they chose,
+ * and what they may do (design D24).
+ *
+ * Owns:    nothing; rows are copied into the caller's struct.
+ * Threads: inside a db transaction function.
+ */
+#ifndef SVC_AUTH_USERS_H
+#define SVC_AUTH_USERS_H
+
+#include "svc-auth/rules.h"
+
+#include "common/base/uuid.h"
+#include "common/db/db.h"
+#include "common/event/event.h"
+
+struct user {
+	char sub[UUID_MAX];
+	char handle[HANDLE_MAX + 1];
+	enum role role;
+	enum tier tier;
+	bool active;
+	int64_t not_before_ms; /* tokens issued before it are void */
+	int64_t created_ms;
+};
+
+#define USER_COLUMNS 7 /* of every statement that reads a user, in front */
+
+/* A new person: sub is made here, created_ms is now. */
+void user_init(struct user *u, struct str handle, enum role role,
+               enum tier tier, int64_t now_ms);
+/*
+ * Inserts it and tells svc-gdpr with the event user.registered {hnd, at}.
+ * ERR_DB_DUPLICATE: the handle is taken.
+ */
+enum err user_add(struct db *db, struct event_store *events,
+                  const struct user *u) MUST_CHECK;
+/* ERR_NOT_FOUND.  The handle is compared without regard to ASCII case. */
+enum err user_by_handle(struct db *db, struct str handle,
+                        struct user *out) MUST_CHECK;
+enum err user_by_sub(struct db *db, struct str sub,
+                     struct user *out) MUST_CHECK;
+/* False when the row holds what this program never writes. */
+bool user_from_row(const struct db_row *row, struct user *out) MUST_CHECK;
+/* Sets role, tier and not_before. */
+enum err user_grant(struct db *db, const struct user *u) MUST_CHECK;
+/* Keeps others from adding keys for this person until the commit. */
+enum err user_lock(struct db *db, struct str sub) MUST_CHECK;
+
+#endif
