@@ -299,13 +299,14 @@ static void pack_faults(struct buf *b, const struct problem *pb)
 
 static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 {
-	bool mine = pb->code == e;
-	size_t faults = mine && pb->faults_n;
-	size_t wait = pb->retry_after_s != 0;
+	bool mine;
+	size_t faults, wait = pb->retry_after_s != 0;
 
-	/* Codes that have no status of their own are not for clients. */
+	/* Codes without a status of their own, and their words, stay inside. */
 	if (err_http(e) == 500)
 		e = ERR_INTERNAL;
+	mine = pb->code == e;
+	faults = mine && pb->faults_n;
 	mp_kv_map(b, "e", 2 + wait + faults);
 	mp_kv_i64(b, "c", e);
 	mp_kv_text(b, "d", mine && pb->detail[0] ? pb->detail : err_text(e));

@@ -152,30 +152,33 @@ static enum err read_int(struct job *j)
 }
 
 /* A number of a query is written as in JSON. */
-static bool number_of_text(struct str text, double *out)
+static enum err number_of_text(struct str text, double *out)
 {
 	AUTO_BUF packed = {0};
 	struct json_error why;
 	struct mp m;
 
-	if (text.n == 0 || text.n > NUM_TEXT_MAX ||
-	    !json_to_mp(text, &packed, &why))
-		return false;
+	if (text.n == 0 || text.n > NUM_TEXT_MAX)
+		return ERR_INVALID;
+	if (!json_to_mp(text, &packed, &why))
+		return why.nomem ? ERR_NOMEM : ERR_INVALID;
 	m = mp_open(buf_view(&packed));
-	return mp_get_f64(&m, out);
+	return mp_get_f64(&m, out) ? OK : ERR_INVALID;
 }
 
 static enum err read_num(struct job *j)
 {
 	struct str text;
-	double d;
-	bool ok;
+	double d = 0;
+	enum err e;
 
 	if (j->f->from != FROM_BODY && mp_get_str(&j->in, &text))
-		ok = number_of_text(text, &d);
+		e = number_of_text(text, &d);
 	else
-		ok = mp_get_f64(&j->in, &d);
-	if (!ok)
+		e = mp_get_f64(&j->in, &d) ? OK : ERR_INVALID;
+	if (e == ERR_NOMEM)
+		return e;
+	if (e)
 		return number_fault(j, "TYPE", "number");
 	/* Written so that NaN is out of range. */
 	if (!(d >= (double)j->f->min && d <= (double)j->f->max))
