@@ -286,14 +286,26 @@ static void pack_headers(struct buf *b, const struct reply *r)
 	}
 }
 
+/* Words cut to fit a fixed array may end inside a character. */
+static struct str whole_characters(const char *words)
+{
+	struct str s = str_from(words);
+	size_t at = 0;
+	uint32_t cp;
+
+	while (utf8_next(s, &at, &cp))
+		;
+	return (struct str){s.p, at};
+}
+
 static void pack_faults(struct buf *b, const struct problem *pb)
 {
 	mp_kv_array(b, "f", pb->faults_n);
 	for (size_t i = 0; i < pb->faults_n; i++) {
 		mp_array(b, 3);
-		mp_text(b, pb->faults[i].pointer);
+		mp_str(b, whole_characters(pb->faults[i].pointer));
 		mp_text(b, pb->faults[i].code);
-		mp_text(b, pb->faults[i].message);
+		mp_str(b, whole_characters(pb->faults[i].message));
 	}
 }
 
@@ -309,7 +321,9 @@ static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 	faults = mine && pb->faults_n;
 	mp_kv_map(b, "e", 2 + wait + faults);
 	mp_kv_i64(b, "c", e);
-	mp_kv_text(b, "d", mine && pb->detail[0] ? pb->detail : err_text(e));
+	mp_kv_str(b, "d",
+	          whole_characters(mine && pb->detail[0] ? pb->detail
+	                                                 : err_text(e)));
 	if (wait)
 		mp_kv_i64(b, "ra", pb->retry_after_s);
 	if (faults)

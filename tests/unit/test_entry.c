@@ -486,6 +486,26 @@ static void long_words_are_cut_between_characters(void **state)
 	assert_true(utf8_valid(str_from(v.problem.detail)));
 }
 
+static void words_cut_inside_a_character_still_arrive(void **state)
+{
+	AUTO(arena) a = arena_new(1 << 16);
+	struct ctx cx = {.arena = a};
+	struct reply_view v;
+	AUTO_BUF b = {0};
+	char words[600];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words); i += 2)
+		memcpy(words + i, "\xc3\xa9", 2);
+	(void)ctx_fault(&cx, "/a", "RANGE", "%.*s", 599, words);
+	(void)ctx_fail(&cx, ERR_INVALID, "%.*s", 599, words);
+	assert_false(utf8_valid(str_from(cx.problem.detail)));
+	reply_pack(&b, &cx, ERR_INVALID, NULL);
+	assert_int_equal(reply_read(buf_view(&b), &cx, &v), OK);
+	assert_int_equal(strlen(v.problem.detail), 254);
+	assert_int_equal(strlen(v.problem.faults[0].message), 118);
+}
+
 static void without_memory_it_fails_and_leaks_nothing(void **state)
 {
 	AUTO_BUF good = {0};
@@ -533,6 +553,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_reply_is_a_lost_peer),
 		cmocka_unit_test(a_code_of_a_later_version_is_internal),
 		cmocka_unit_test(long_words_are_cut_between_characters),
+		cmocka_unit_test(words_cut_inside_a_character_still_arrive),
 		cmocka_unit_test(without_memory_it_fails_and_leaks_nothing),
 	};
 
