@@ -10,11 +10,11 @@
 #define STATE_LATER false
 
 const struct route routes[] = {
-#define ROUTE(verb, path, who, scope, body, rate, ms, csrf, again, service, \
-              call, built)                                                  \
-	{VERB_##verb,   path,           WHO_##who, SCOPE_##scope,           \
-	 body,          RATE_##rate,    ms,        CSRF_##csrf,             \
-	 AGAIN_##again, PEER_##service, call,      STATE_##built},
+#define ROUTE(verb, path, who, scope, body, rate, ms, csrf, again, keep, \
+              service, call, built)                                      \
+	{VERB_##verb,    path, ACCESS_##who, SCOPE_##scope, body,        \
+	 RATE_##rate,    ms,   CSRF_##csrf,  AGAIN_##again, KEEP_##keep, \
+	 PEER_##service, call, STATE_##built},
 #include "gateway/routes.def"
 #undef ROUTE
 };
@@ -40,16 +40,16 @@ const char *verb_name(enum verb v)
 	return verbs[v];
 }
 
-const char *who_name(enum who w)
+const char *access_name(enum access a)
 {
 	static const char *const names[] = {
-		[WHO_ANYONE] = "anyone",
-		[WHO_USER] = "user",
-		[WHO_ADMIN] = "admin",
-		[WHO_INTERNAL] = "internal",
+		[ACCESS_ANYONE] = "anyone",
+		[ACCESS_USER] = "user",
+		[ACCESS_ADMIN] = "admin",
+		[ACCESS_INTERNAL] = "internal",
 	};
 
-	return names[w];
+	return names[a];
 }
 
 const char *rate_name(enum rate r)

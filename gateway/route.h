@@ -29,8 +29,9 @@ enum verb {
 	VERB_OTHER,
 };
 
-enum who { WHO_ANYONE, WHO_USER, WHO_ADMIN, WHO_INTERNAL };
+enum access { ACCESS_ANYONE, ACCESS_USER, ACCESS_ADMIN, ACCESS_INTERNAL };
 enum csrf { CSRF_NONE, CSRF_COOKIE };
+enum keep { KEEP_NEVER, KEEP_PUBLIC };
 enum { SCOPE_NONE = 0 };
 
 /* Classes for limits; each has a latency average of its own on the bus. */
@@ -50,13 +51,14 @@ enum rate {
 struct route {
 	enum verb verb;
 	const char *path; /* "/api/notes/{id}" */
-	enum who who;
+	enum access access;
 	uint32_t scope; /* SCOPE_* bits */
 	uint32_t body_max;
 	enum rate rate;
 	uint32_t deadline_ms;
 	enum csrf csrf;
 	bool retry;
+	enum keep keep;
 	enum bus_peer service;
 	const char *call;
 	bool built;
@@ -67,7 +69,7 @@ extern const size_t routes_n;
 
 enum verb verb_from_str(struct str s);
 const char *verb_name(enum verb v);
-const char *who_name(enum who w);
+const char *access_name(enum access a);
 const char *rate_name(enum rate r);
 /* Why a route is open to anyone, from anyone.def; NULL: no reason is given. */
 const char *route_reason(const struct route *r);

@@ -1,0 +1,218 @@
+/* How an answer leaves: its headers, and the two ways to the socket. */
+#include "gateway/req.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "gateway/problem.h"
+
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define LINES_MAX 36
+
+struct line {
+	const char *name, *value;
+};
+
+struct lines {
+	struct line v[LINES_MAX];
+	size_t n;
+	char allow[ROUTE_ALLOW_MAX], retry_after[12];
+};
+
+/* On every answer (contract 1.2, tightened: we serve no page here). */
+static const struct line always[] = {
+	{"X-Content-Type-Options", "nosniff"},
+	{"X-Frame-Options", "DENY"},
+	{"Referrer-Policy", "no-referrer"},
+	{"Permissions-Policy",
+         "geolocation=(), microphone=(), camera=(), payment=()"},
+	{"X-Permitted-Cross-Domain-Policies", "none"},
+	{"Content-Security-Policy",
+         "default-src 'none'; frame-ancestors 'none'"},
+	{"Vary", "Origin"},
+};
+
+/* Without memory for the real body. */
+static const char no_memory[] =
+	"{\"type\":\"/problems/SERVICE_UNAVAILABLE\","
+	"\"title\":\"Service Unavailable\",\"status\":503,"
+	"\"detail\":\"The service has too much to do. Try again shortly.\","
+	"\"error\":\"Service Unavailable\","
+	"\"message\":\"The service has too much to do. Try again shortly.\","
+	"\"error_code\":\"SERVICE_UNAVAILABLE\",\"retry_after\":1}";
+
+static void add(struct lines *l, const char *name, const char *value)
+{
+	if (l->n < LINES_MAX)
+		l->v[l->n++] = (struct line){name, value};
+}
+
+static void add_cors(const struct req *rq, struct lines *l)
+{
+	enum cors_verdict v = cors_check(rq->loop->site->cors, rq->head.origin);
+	const char *origin = "*";
+
+	if (v == CORS_NO)
+		return;
+	if (v == CORS_EXACT) {
+		origin = arena_str(rq->cx.arena, rq->head.origin).p;
+		if (!origin)
+			return;
+		add(l, "Access-Control-Allow-Credentials", "true");
+	}
+	add(l, "Access-Control-Allow-Origin", origin);
+	if (rq->verb == VERB_OPTIONS && rq->head.cors_method.n) {
+		add(l, "Access-Control-Allow-Methods", CORS_METHODS);
+		add(l, "Access-Control-Allow-Headers", CORS_HEADERS);
+		add(l, "Access-Control-Max-Age", CORS_MAX_AGE);
+	} else {
+		add(l, "Access-Control-Expose-Headers", CORS_EXPOSED);
+	}
+}
+
+static void add_problem(struct req *rq, struct lines *l)
+{
+	unsigned retry_after =
+		problem_retry_after(rq->err, rq->cx.problem.code == rq->err
+	                                             ? &rq->cx.problem
+	                                             : NULL);
+
+	if (retry_after) {
+		(void)snprintf(l->retry_after, sizeof(l->retry_after), "%u",
+		               retry_after);
+		add(l, "Retry-After", l->retry_after);
+	}
+	if (rq->status == 401)
+		add(l, "WWW-Authenticate", "Bearer realm=\"knowalledge\"");
+}
+
+static bool may_keep(const struct req *rq)
+{
+	return !rq->err && rq->route && rq->route->keep == KEEP_PUBLIC &&
+	       rq->status == 200;
+}
+
+static void add_headers(struct req *rq, struct lines *l)
+{
+	bool cache_said = false;
+
+	for (size_t i = 0; i < COUNTOF(always); i++)
+		add(l, always[i].name, always[i].value);
+	/* The request ID ends with a NUL: rid is cleared with the request. */
+	add(l, "X-Request-ID", rq->rid);
+	add_cors(rq, l);
+	if (rq->err)
+		add_problem(rq, l);
+	if (rq->matched &&
+	    (rq->verb == VERB_OPTIONS || rq->err == ERR_BAD_METHOD)) {
+		(void)route_allow(&rq->match, l->allow);
+		add(l, "Allow", l->allow);
+	}
+	for (size_t i = 0; !rq->err && i < rq->extra_n; i++) {
+		add(l, rq->extra[i].name, rq->extra[i].value);
+		cache_said |=
+			strcasecmp(rq->extra[i].name, "Cache-Control") == 0;
+	}
+	if (!cache_said)
+		add(l, "Cache-Control",
+		    may_keep(rq) ? "public, max-age=300" : "no-store");
+	if (rq->out.n)
+		add(l, "Content-Type",
+		    rq->err ? PROBLEM_TYPE : "application/json");
+	if (rq->close)
+		add(l, "Connection", "close");
+}
+
+/* Decides status and body, then the headers. */
+static void compose(struct req *rq, struct lines *l)
+{
+	if (atomic_load_explicit(&rq->loop->site->draining,
+	                         memory_order_relaxed))
+		rq->close = true;
+	/* Codes of the stores never reach a client as they are. */
+	if (rq->err == ERR_DB_CONFLICT || rq->err == ERR_DB_DUPLICATE)
+		rq->err = ERR_INTERNAL;
+	if (rq->err) {
+		rq->status = err_http(rq->err);
+		buf_clear(&rq->out);
+		problem_write(&rq->out, &rq->cx, rq->err, rq->head.path,
+		              rq->loop->site->conf->env == ENV_DEVELOPMENT);
+	} else if (rq->status == 0) {
+		rq->status = rq->out.n ? 200 : 204;
+	}
+	if (rq->out.failed) {
+		rq->err = ERR_NOMEM;
+		rq->status = 503;
+	}
+	add_headers(rq, l);
+	rq->out_sent = rq->verb == VERB_HEAD ? 0 : rq->out.n;
+}
+
+static struct str body_of(struct req *rq)
+{
+	return rq->out.failed ? (struct str){no_memory, sizeof(no_memory) - 1}
+	                      : buf_view(&rq->out);
+}
+
+/* Takes a void pointer for whatever it is given, and only reads it. */
+static struct MHD_Response *response_from(struct str body)
+{
+	union {
+		const char *p;
+		void *untouched;
+	} bytes = {body.n ? body.p : ""};
+
+	return MHD_create_response_from_buffer(body.n, bytes.untouched,
+	                                       MHD_RESPMEM_PERSISTENT);
+}
+
+enum MHD_Result answer_queue(struct req *rq)
+{
+	struct lines l = {.n = 0};
+	struct MHD_Response *rs;
+	enum MHD_Result ok;
+
+	compose(rq, &l);
+	rs = response_from(body_of(rq));
+	if (!rs)
+		return MHD_NO;
+	for (size_t i = 0; i < l.n; i++)
+		if (MHD_add_response_header(rs, l.v[i].name, l.v[i].value) ==
+		    MHD_NO)
+			log_warn(&rq->cx, "gateway.header_lost",
+			         LOG_TEXT("name", l.v[i].name));
+	ok = MHD_queue_response(rq->conn->mhd, rq->status, rs);
+	MHD_destroy_response(rs);
+	rq->answered = ok == MHD_YES;
+	return ok;
+}
+
+void answer_refuse(struct req *rq, enum err e)
+{
+	struct lines l = {.n = 0};
+	AUTO_BUF head = {.max = (size_t)64 << 10};
+	struct str body;
+
+	rq->err = e;
+	rq->close = true;
+	compose(rq, &l);
+	body = body_of(rq);
+	buf_printf(&head, "HTTP/1.1 %u %s\r\n", rq->status, err_title(rq->err));
+	for (size_t i = 0; i < l.n; i++)
+		buf_printf(&head, "%s: %s\r\n", l.v[i].name, l.v[i].value);
+	buf_printf(&head, "Content-Length: %zu\r\n\r\n", body.n);
+	if (rq->verb != VERB_HEAD)
+		buf_str(&head, body);
+	/* One attempt into an empty socket buffer: a client that takes not even
+	 * this gets nothing.  What it still sends is dropped for a while, since
+	 * closing with bytes unread would reset the connection and could take
+	 * the answer with it. */
+	if (!head.failed)
+		(void)send(rq->conn->fd, head.p, head.n,
+		           MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)shutdown(rq->conn->fd, SHUT_WR);
+	rq->refused = true;
+	rq->answered = true;
+	rq->refused_at_ms = rq->loop->now_ms;
+}

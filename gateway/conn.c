@@ -1,0 +1,225 @@
+/*
+ * Connections: who is there, and the timers that libmicrohttpd has not.
+ *
+ * Its own timeout starts anew with every byte, so a client that sends one now
+ * and then would hold a connection for ever; and while a connection is
+ * suspended nobody looks at its socket, so a client that went away would keep
+ * a service at work.  Both are looked for at each tick.
+ */
+#include "gateway/req.h"
+
+#include "common/base/log.h"
+#include "common/base/uuid.h"
+#include "gateway/problem.h"
+
+#include <linux/tcp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+/* Clients that have waited longer than this are looked after. */
+#define GONE_AFTER_MS 250
+#define POLL_MAX      256
+
+struct conn *conn_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd,
+	                                MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+static void name_client(struct conn *cn)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(cn->mhd,
+	                                MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	socklen_t n = sizeof(struct sockaddr_in);
+
+	if (!info || !info->client_addr)
+		return;
+	if (info->client_addr->sa_family == AF_INET6)
+		n = sizeof(struct sockaddr_in6);
+	(void)getnameinfo(info->client_addr, n, cn->ip, sizeof(cn->ip), NULL, 0,
+	                  NI_NUMERICHOST);
+}
+
+static void begin(struct loop *lo, struct MHD_Connection *mhd, void **context)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct conn *cn = lo->spare_conns;
+
+	/* Without memory the connection has no context and gets no answer. */
+	if (cn)
+		lo->spare_conns = cn->next;
+	else
+		cn = malloc(sizeof(*cn));
+	if (!cn)
+		return;
+	*cn = (struct conn){
+		.next = lo->conns,
+		.mhd = mhd,
+		.fd = info ? info->connect_fd : -1,
+		.idle_seen = true, /* nothing has come yet */
+	};
+	if (cn->next)
+		cn->next->prev = cn;
+	lo->conns = cn;
+	name_client(cn);
+	*context = cn;
+}
+
+void conn_notify(void *arg, struct MHD_Connection *mhd, void **context,
+                 enum MHD_ConnectionNotificationCode code)
+{
+	struct loop *lo = arg;
+	struct conn *cn = *context;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		begin(lo, mhd, context);
+		return;
+	}
+	if (!cn)
+		return;
+	*(cn->prev ? &cn->prev->next : &lo->conns) = cn->next;
+	if (cn->next)
+		cn->next->prev = cn->prev;
+	*cn = (struct conn){.next = lo->spare_conns};
+	lo->spare_conns = cn;
+	*context = NULL;
+}
+
+void conn_free_all(struct loop *lo)
+{
+	while (lo->spare_conns) {
+		struct conn *cn = lo->spare_conns;
+
+		lo->spare_conns = cn->next;
+		free(cn);
+	}
+}
+
+/* Ends a connection from outside: libmicrohttpd then reads its end. */
+static void hang_up(struct conn *cn)
+{
+	(void)shutdown(cn->fd, SHUT_RDWR);
+}
+
+/* There is no request yet to answer, so the problem is written here. */
+static void tell_late(const struct conn *cn)
+{
+	char rid[UUID_MAX];
+	const struct ctx cx = {.service = "gateway", .rid = uuid7(rid)};
+	AUTO_BUF body = {0};
+	AUTO_BUF out = {0};
+
+	problem_write(&body, &cx, ERR_SLOW_CLIENT, STR(""), false);
+	buf_printf(&out,
+	           "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
+	           "Content-Type: " PROBLEM_TYPE "\r\n"
+	           "Cache-Control: no-store\r\nX-Request-ID: %s\r\n"
+	           "Content-Length: %zu\r\n\r\n",
+	           rid, body.n);
+	buf_str(&out, buf_view(&body));
+	if (!out.failed)
+		(void)send(cn->fd, out.p, out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	log_warn(&cx, "gateway.slow_head", LOG_TEXT("client_ip", cn->ip));
+}
+
+/*
+ * A head that comes too slowly is not visible to us, but its bytes are: the
+ * kernel counts what has come since the connection was last idle.
+ */
+static void check_idle(struct loop *lo, struct conn *cn)
+{
+	struct tcp_info info = {0};
+	socklen_t n = sizeof(info);
+
+	if (getsockopt(cn->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
+		return;
+	if (!cn->idle_seen) {
+		cn->idle_seen = true;
+		cn->idle_bytes = info.tcpi_bytes_received;
+		cn->head_since_ms = 0;
+	}
+	if (info.tcpi_bytes_received == cn->idle_bytes)
+		return;
+	if (cn->head_since_ms == 0) {
+		cn->head_since_ms = lo->now_ms;
+	} else if (lo->now_ms - cn->head_since_ms >=
+	           lo->site->conf->request_read_s * 1000) {
+		tell_late(cn);
+		hang_up(cn);
+	}
+}
+
+static void check_reading(struct loop *lo, struct conn *cn)
+{
+	struct req *rq = cn->rq;
+
+	if (rq->refused) {
+		if (lo->now_ms - rq->refused_at_ms >= LINGER_MS)
+			hang_up(cn);
+	} else if (lo->now_ms - rq->began_ms >=
+	           lo->site->conf->request_read_s * 1000) {
+		answer_refuse(rq, ERR_SLOW_CLIENT);
+	}
+}
+
+/* Resumed without an answer: the handler then drops the connection. */
+static void give_up(struct loop *lo, struct req *rq)
+{
+	if (rq->wait == WAIT_BUS)
+		bus_client_cancel(lo->bus, rq->call);
+	else
+		identity_forget(lo->identity, rq);
+	rq->wait = WAIT_NONE;
+	rq->gone = true;
+	rq->step = STEP_REPLY;
+	lo->resumed = true;
+	MHD_resume_connection(rq->conn->mhd);
+}
+
+static void look_for_gone(struct loop *lo, struct pollfd *fds,
+                          struct conn *const *who, size_t n)
+{
+	if (n == 0 || poll(fds, n, 0) <= 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (fds[i].revents)
+			give_up(lo, who[i]->rq);
+}
+
+void conn_tick(struct loop *lo)
+{
+	struct pollfd fds[POLL_MAX];
+	struct conn *who[POLL_MAX];
+	size_t n = 0;
+
+	for (struct conn *cn = lo->conns; cn; cn = cn->next) {
+		struct req *rq = cn->rq;
+
+		if (!rq) {
+			check_idle(lo, cn);
+			continue;
+		}
+		if (!rq->running) {
+			check_reading(lo, cn);
+			continue;
+		}
+		if (rq->wait == WAIT_NONE ||
+		    lo->now_ms - rq->began_ms < GONE_AFTER_MS)
+			continue;
+		fds[n] = (struct pollfd){.fd = cn->fd, .events = POLLRDHUP};
+		who[n++] = cn;
+		if (n == POLL_MAX) {
+			look_for_gone(lo, fds, who, n);
+			n = 0;
+		}
+	}
+	look_for_gone(lo, fds, who, n);
+}

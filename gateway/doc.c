@@ -1,0 +1,73 @@
+#include "gateway/doc.h"
+
+#include "common/base/err.h"
+#include "gateway/route.h"
+
+void doc_routes(FILE *f)
+{
+	for (size_t i = 0; i < routes_n; i++) {
+		const struct route *r = &routes[i];
+		const char *why =
+			r->access == ACCESS_ANYONE ? route_reason(r) : NULL;
+
+		(void)fprintf(f, "%-6s %-48s %-8s %-7s %-28s %s%s%s\n",
+		              verb_name(r->verb), r->path,
+		              access_name(r->access), bus_peer_name(r->service),
+		              r->call, r->built ? "built" : "later",
+		              why ? "  # " : "", why ? why : "");
+	}
+}
+
+/*
+ * What libmicrohttpd 0.9.75 answers, or does not, before we are asked; each
+ * line was seen on a socket by tests/unit/test_gateway_http.c.
+ */
+static const struct {
+	const char *request, *answer;
+} not_ours[] = {
+#define RAW(request, answer) {request, answer},
+#include "gateway/raw.def"
+#undef RAW
+};
+
+void doc_errors(FILE *f)
+{
+	(void)fputs(
+		"# Errors\n\n"
+		"Made from `common/base/err.def` by `make docs`.\n\n"
+		"Every error is `application/problem+json` (RFC 9457):\n\n"
+		"| member | meaning |\n|---|---|\n"
+		"| `type` | `/problems/<error_code>`, which the server "
+		"explains |\n"
+		"| `title`, `error` | the short name |\n"
+		"| `status` | the HTTP status |\n"
+		"| `detail`, `message` | what to do about it |\n"
+		"| `instance` | the path that was asked for |\n"
+		"| `error_code` | for programs; stable |\n"
+		"| `request_id` | what to quote when asking for help |\n"
+		"| `details` | faults of single fields: `pointer`, `code`, "
+		"`message` |\n"
+		"| `retry_after` | seconds, as in `Retry-After` |\n\n"
+		"In development `INTERNAL_SERVER_ERROR` is titled Unexpected "
+		"Error and adds `error_type` and `cause`.\n\n"
+		"| status | `error_code` | title | default detail | worth "
+		"repeating |\n|---|---|---|---|---|\n",
+		f);
+	for (int i = 1; i < ERR_COUNT; i++) {
+		enum err e = (enum err)i;
+
+		if (e == ERR_DB_CONFLICT || e == ERR_DB_DUPLICATE)
+			continue; /* stay inside */
+		(void)fprintf(f, "| %u | `%s` | %s | %s | %s |\n", err_http(e),
+		              err_code(e), err_title(e), err_text(e),
+		              err_may_retry(e) ? "yes" : "no");
+	}
+	(void)fputs("\n## Refusals that carry no such body\n\n"
+	            "libmicrohttpd 0.9.75 refuses these itself, before the "
+	            "gateway sees a request.\n\n"
+	            "| request | bytes seen |\n|---|---|\n",
+	            f);
+	for (size_t i = 0; i < COUNTOF(not_ours); i++)
+		(void)fprintf(f, "| %s | %s |\n", not_ours[i].request,
+		              not_ours[i].answer);
+}

@@ -1,0 +1,53 @@
+/*
+ * gateway - HTTP and JSON outside, msgpack on the bus inside (design D3, 3.1).
+ *
+ * Why:     one place for limits, origins, identity, errors and the request ID,
+ *          so that a service never sees a malformed or unidentified request.
+ * Form:    GATEWAY_THREADS event loops that share nothing but read-only tables:
+ *          each has its own listening socket (SO_REUSEPORT), libmicrohttpd
+ *          daemon, bus client and identity cache.
+ * Bounds:  CONNECTIONS_MAX connections, BODIES_MAX bytes of bodies being read
+ *          per loop, and per route the columns of routes.def.
+ * Threads: start and stop belong to main(); the rest is for any thread.
+ */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include "common/base/conf.h"
+#include "common/bus/bus.h"
+#include "common/obs/health.h"
+#include "common/obs/metrics.h"
+
+struct gateway;
+
+/* All of it outlives the gateway. */
+struct gateway_env {
+	const struct settings *conf;
+	struct metrics *metrics;
+	struct health *health;
+	const char *urls[PEER_COUNT]; /* of the services; PEER_GATEWAY unused */
+	const struct bus_keys *keys;
+};
+
+/*
+ * Listens and serves.  ERR_EXISTS: the address is taken.  ERR_INVALID: a
+ * setting will never work.  Both are told in one line on the log.
+ */
+enum err gateway_start(const struct gateway_env *env,
+                       struct gateway **out) MUST_CHECK;
+/* Every loop has its keys and the list of what is revoked. */
+bool gateway_ready(const struct gateway *g);
+unsigned gateway_port(const struct gateway *g);
+/*
+ * Stops listening, answers with Connection: close, lets requests in flight end
+ * within grace_ms and answers the rest with 503.  Health and metrics can still
+ * be asked.
+ */
+void gateway_drain(struct gateway *g, uint64_t grace_ms);
+/*
+ * Drains if that is still to do, and frees.  The admin port has been stopped:
+ * checks and collectors are not unregistered.  NULL is fine.
+ */
+void gateway_stop(struct gateway *g, uint64_t grace_ms);
+
+#endif

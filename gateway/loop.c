@@ -1,0 +1,398 @@
+#include "gateway/loop.h"
+
+#include "common/base/clock.h"
+#include "common/base/guard.h"
+#include "common/base/log.h"
+#include "gateway/req.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/* Room for HEAD_TOTAL_MAX of headers, the answer's head, and what
+ * libmicrohttpd keeps for each of HEAD_LINES_MAX headers. */
+#define POOL_BYTES ((size_t)24 << 10)
+
+/* --- what libmicrohttpd calls -------------------------------------------------- */
+
+/* The target is copied: its query is cut up in place later on. */
+static void *on_target(void *arg, const char *uri, struct MHD_Connection *mhd)
+{
+	struct conn *cn = conn_of(mhd);
+	struct req *rq = cn ? req_new(arg, cn) : NULL;
+
+	if (!rq)
+		return NULL;
+	rq->target_begin = (uintptr_t)uri;
+	rq->target = arena_str(rq->cx.arena, str_from(uri));
+	if (!rq->target.p) {
+		req_free(rq);
+		return NULL;
+	}
+	return rq;
+}
+
+/* We decode the target ourselves, from our copy. */
+static size_t no_unescape(void *arg, struct MHD_Connection *mhd, char *s)
+{
+	(void)arg;
+	(void)mhd;
+	return strlen(s);
+}
+
+static enum MHD_Result on_head(struct req *rq)
+{
+	const struct head *h = &rq->head;
+
+	/* Only what ends the connection may be answered here: libmicrohttpd
+	 * closes after an answer to the first call. */
+	if (rq->close)
+		return answer_queue(rq);
+	if (h->has_length && h->length > req_body_max(rq)) {
+		if (!rq->err)
+			rq->err = ERR_TOO_LARGE;
+		rq->close = true;
+		if (h->continues)
+			return answer_queue(rq);
+		answer_refuse(rq, rq->err);
+		return MHD_YES;
+	}
+	/* A client that asks first is told before it sends. */
+	if (rq->err && h->continues)
+		return answer_queue(rq);
+	return MHD_YES;
+}
+
+static void on_body(struct req *rq, struct str part)
+{
+	struct loop *lo = rq->loop;
+	bool wanted = !rq->err && rq->route && rq->route->body_max > 0;
+
+	rq->read += part.n;
+	if (rq->refused)
+		return;
+	if (rq->read > req_body_max(rq)) {
+		answer_refuse(rq, rq->err ? rq->err : ERR_TOO_LARGE);
+		return;
+	}
+	if (!wanted)
+		return;
+	if (lo->bodies + part.n > BODIES_MAX) {
+		answer_refuse(rq, ERR_BUSY);
+		return;
+	}
+	buf_add(&rq->body, part.p, part.n);
+	if (rq->body.failed)
+		answer_refuse(rq, ERR_NOMEM);
+	else
+		lo->bodies += part.n;
+}
+
+static enum MHD_Result on_whole(struct req *rq)
+{
+	if (rq->refused || rq->gone)
+		return MHD_NO; /* ends the connection */
+	rq->running = true;
+	if (req_run(rq) == WAIT) {
+		MHD_suspend_connection(rq->conn->mhd);
+		return MHD_YES;
+	}
+	return answer_queue(rq);
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd,
+                                  const char *url, const char *method,
+                                  const char *version, const char *upload,
+                                  size_t *upload_n, void **context)
+{
+	struct req *rq = *context;
+
+	(void)arg;
+	(void)mhd;
+	(void)url;
+	if (!rq)
+		return MHD_NO; /* no memory even to say so */
+	if (!rq->headed) {
+		req_head(rq, str_from(method), str_from(version));
+		return on_head(rq);
+	}
+	if (*upload_n) {
+		on_body(rq, (struct str){upload, *upload_n});
+		*upload_n = 0;
+		return MHD_YES;
+	}
+	return on_whole(rq);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
+                         enum MHD_RequestTerminationCode why)
+{
+	struct req *rq = *context;
+
+	(void)arg;
+	(void)mhd;
+	(void)why;
+	if (rq)
+		req_free(rq);
+	*context = NULL;
+}
+
+/* --- what the bus calls --------------------------------------------------------- */
+
+void loop_wake(struct loop *lo)
+{
+	const uint64_t one = 1;
+
+	/* Fails only when the counter is full, and then it is awake. */
+	(void)!write(lo->wake_fd, &one, sizeof(one));
+}
+
+static void on_wake(void *arg)
+{
+	loop_wake(arg);
+}
+
+static void on_push(void *arg, enum bus_peer from, struct str bytes)
+{
+	struct loop *lo = arg;
+
+	if (from == PEER_AUTH)
+		identity_push(lo->identity, bytes, lo->now_ms);
+}
+
+/* --- building and ending ---------------------------------------------------------- */
+
+static enum err start_http(struct loop *lo, unsigned conns_max)
+{
+	const struct settings *conf = lo->site->conf;
+	const union MHD_DaemonInfo *info;
+
+	lo->mhd = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		on_request, lo, MHD_OPTION_LISTEN_SOCKET, lo->listen_fd,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
+		MHD_OPTION_CONNECTION_LIMIT, conns_max,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)conf->keep_alive_s,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, lo,
+		MHD_OPTION_NOTIFY_CONNECTION, conn_notify, lo,
+		MHD_OPTION_URI_LOG_CALLBACK, on_target, lo,
+		MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, lo, MHD_OPTION_END);
+	if (!lo->mhd)
+		return ERR_INTERNAL;
+	lo->listen_fd = -1; /* the daemon's now */
+	info = MHD_get_daemon_info(lo->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	lo->mhd_fd = info ? info->listen_fd : -1;
+	return lo->mhd_fd >= 0 ? OK : ERR_INTERNAL;
+}
+
+static enum err start_bus(struct loop *lo, const struct gateway_env *env)
+{
+	const struct bus_client_conf conf = {
+		.self = PEER_GATEWAY,
+		.keys = env->keys,
+		.in_flight_max = (unsigned)env->conf->bus_in_flight,
+		.suspect_ms = (unsigned)env->conf->bus_suspect_ms,
+		.wake = on_wake,
+		.push = on_push,
+		.arg = lo,
+	};
+
+	lo->bus = bus_client_new(&conf);
+	if (!lo->bus)
+		return ERR_NOMEM;
+	for (int p = PEER_AUTH; p < PEER_COUNT; p++) {
+		enum err e = env->urls[p]
+		                     ? bus_client_add(lo->bus, (enum bus_peer)p,
+		                                      str_from(env->urls[p]))
+		                     : OK;
+
+		if (e)
+			return e;
+	}
+	lo->identity = identity_new(env->conf, lo->bus);
+	return lo->identity ? OK : ERR_NOMEM;
+}
+
+enum err loop_init(struct loop *lo, struct site *site,
+                   const struct gateway_env *env, int listen_fd,
+                   unsigned conns_max)
+{
+	enum err e;
+
+	*lo = (struct loop){.site = site, .listen_fd = listen_fd};
+	(void)pthread_mutex_init(&lo->shown_lock, NULL);
+	lo->entry.max = BUS_REQUEST_MAX;
+	lo->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (lo->wake_fd < 0 ||
+	    getrandom(&lo->seed, sizeof(lo->seed), 0) != sizeof(lo->seed))
+		return ERR_INTERNAL;
+	e = start_bus(lo, env);
+	return e ? e : start_http(lo, conns_max);
+}
+
+/* Nothing may be suspended when libmicrohttpd stops, or it aborts. */
+static void end_http(struct loop *lo)
+{
+	for (struct conn *cn = lo->conns; cn; cn = cn->next) {
+		struct req *rq = cn->rq;
+
+		if (!rq || rq->wait == WAIT_NONE)
+			continue;
+		if (rq->wait == WAIT_BUS)
+			bus_client_cancel(lo->bus, rq->call);
+		else
+			identity_forget(lo->identity, rq);
+		rq->wait = WAIT_NONE;
+		rq->err = ERR_UNAVAILABLE;
+		rq->step = STEP_REPLY;
+		MHD_resume_connection(cn->mhd);
+	}
+	(void)MHD_run(lo->mhd);
+	MHD_stop_daemon(lo->mhd);
+	lo->mhd = NULL;
+}
+
+void loop_stop(struct loop *lo)
+{
+	if (lo->running) {
+		loop_wake(lo);
+		(void)pthread_join(lo->thread, NULL);
+		lo->running = false;
+	}
+	if (lo->mhd)
+		end_http(lo);
+}
+
+void loop_fini(struct loop *lo)
+{
+	identity_free(lo->identity);
+	bus_client_free(lo->bus);
+	req_spares_free(lo);
+	conn_free_all(lo);
+	buf_fini(&lo->entry);
+	if (lo->listen_fd >= 0)
+		(void)close(lo->listen_fd);
+	if (lo->wake_fd >= 0)
+		(void)close(lo->wake_fd);
+	(void)pthread_mutex_destroy(&lo->shown_lock);
+}
+
+/* --- turning ----------------------------------------------------------------------- */
+
+static void show(struct loop *lo)
+{
+	GUARD(&lo->shown_lock);
+
+	lo->shown_n = bus_client_replicas(lo->bus, lo->shown, REPLICAS_SHOWN);
+	if (lo->shown_n > REPLICAS_SHOWN)
+		lo->shown_n = REPLICAS_SHOWN;
+	identity_stats(lo->identity, lo->now_ms, &lo->shown_identity);
+	lo->shown_conns = 0;
+	for (const struct conn *cn = lo->conns; cn; cn = cn->next)
+		lo->shown_conns++;
+}
+
+static void tick(struct loop *lo)
+{
+	if (lo->now_ms < lo->tick_at_ms)
+		return;
+	lo->tick_at_ms = lo->now_ms + LOOP_TICK_MS;
+	conn_tick(lo);
+	show(lo);
+}
+
+/* Stops taking connections; those that wait in the queue are taken first. */
+static void quiesce(struct loop *lo)
+{
+	int fd;
+
+	if (lo->quiesced)
+		return;
+	(void)MHD_run(lo->mhd);
+	fd = MHD_quiesce_daemon(lo->mhd);
+	if (fd >= 0)
+		(void)close(fd);
+	lo->quiesced = true;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int timeout_ms(struct loop *lo)
+{
+	uint64_t now = mono_ms(), ms = clock_left(lo->tick_at_ms, now);
+	MHD_UNSIGNED_LONG_LONG http = 0;
+
+	if (MHD_get_timeout(lo->mhd, &http) == MHD_YES)
+		ms = least(ms, http);
+	ms = least(ms, bus_client_timeout_ms(lo->bus, now));
+	ms = least(ms, identity_timeout_ms(lo->identity, now));
+	return (int)ms;
+}
+
+static void sleep_until_something(struct loop *lo)
+{
+	struct pollfd fds[] = {
+		{.fd = lo->mhd_fd, .events = POLLIN},
+		{.fd = lo->wake_fd, .events = POLLIN},
+	};
+	uint64_t count;
+
+	if (lo->resumed || !bus_client_may_sleep(lo->bus))
+		return;
+	if (poll(fds, COUNTOF(fds), timeout_ms(lo)) > 0 && fds[1].revents)
+		(void)!read(lo->wake_fd, &count, sizeof(count));
+}
+
+static bool finished(struct loop *lo)
+{
+	if (!atomic_load_explicit(&lo->site->draining, memory_order_acquire))
+		return false;
+	quiesce(lo);
+	return lo->requests == 0 ||
+	       lo->now_ms >= atomic_load(&lo->site->stop_by_ms);
+}
+
+/* The last loop to have its keys and revocations makes the gateway ready. */
+static void look_whether_ready(struct loop *lo)
+{
+	struct site *st = lo->site;
+
+	if (atomic_load_explicit(&lo->ready, memory_order_relaxed) ||
+	    !identity_ready(lo->identity))
+		return;
+	atomic_store(&lo->ready, true);
+	if (atomic_fetch_add(&st->ready_n, 1) + 1 == st->loops_n &&
+	    st->health && !atomic_load(&st->draining))
+		health_phase(st->health, "gateway", PHASE_READY);
+}
+
+static void *turn_until_stopped(void *arg)
+{
+	struct loop *lo = arg;
+
+	do {
+		lo->now_ms = mono_ms();
+		lo->resumed = false;
+		(void)MHD_run(lo->mhd);
+		bus_client_turn(lo->bus, lo->now_ms);
+		identity_turn(lo->identity, lo->now_ms);
+		tick(lo);
+		look_whether_ready(lo);
+		sleep_until_something(lo);
+	} while (!finished(lo));
+	return NULL;
+}
+
+enum err loop_run(struct loop *lo)
+{
+	if (pthread_create(&lo->thread, NULL, turn_until_stopped, lo) != 0)
+		return ERR_NOMEM;
+	lo->running = true;
+	(void)pthread_setname_np(lo->thread, "http");
+	return OK;
+}

@@ -1,0 +1,110 @@
+/*
+ * loop - one event loop: an HTTP daemon, a bus client and an identity cache
+ * that one thread owns (design 3.1).
+ *
+ * A turn: libmicrohttpd runs what the network brought; the bus client takes in
+ * replies and sends one frame per replica with what the requests asked; then
+ * the loop sleeps until a socket, the bus or a timer has something.  Nothing
+ * in a loop needs a lock: other threads only wake it.
+ *
+ * Inside the gateway only.
+ */
+#ifndef GATEWAY_LOOP_H
+#define GATEWAY_LOOP_H
+
+#include "gateway/cors.h"
+#include "gateway/gateway.h"
+#include "gateway/identity.h"
+#include "gateway/meter.h"
+#include "gateway/route.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LOOP_TICK_MS   250
+#define BODIES_MAX     ((size_t)64 << 20) /* bytes being read, per loop */
+#define DRAIN_MAX      ((size_t)64 << 10) /* of a body that nobody wants */
+#define LINGER_MS      2000 /* after a refusal, for the client to read it */
+#define REPLICAS_SHOWN 64
+
+/* What the loops share; read-only, but for the flag and the meter. */
+struct site {
+	const struct settings *conf;
+	struct cors *cors;
+	struct route_tree *tree;
+	struct meter *meter;
+	char instance[65];
+	int64_t started_ms; /* wall clock */
+	uint64_t started_mono_ms;
+	struct health *health; /* or NULL */
+	unsigned loops_n;
+	_Atomic unsigned ready_n; /* loops that have been ready */
+	_Atomic bool draining;
+	_Atomic uint64_t stop_by_ms; /* mono_ms(); while draining */
+};
+
+struct req;
+
+/* A client connection. */
+struct conn {
+	struct conn *next, *prev;
+	struct MHD_Connection *mhd;
+	int fd;
+	char ip[46];    /* INET6_ADDRSTRLEN */
+	struct req *rq; /* being read or answered; NULL: idle */
+	/* While idle: bytes that had come when it was first seen idle, and
+	 * since when more have been coming without being a whole head. */
+	bool idle_seen;
+	uint64_t idle_bytes, head_since_ms;
+};
+
+struct loop {
+	struct site *site;
+	pthread_t thread;
+	bool running;
+	int listen_fd, wake_fd;
+	struct MHD_Daemon *mhd;
+	int mhd_fd; /* its epoll set; not ours to close */
+	struct bus_client *bus;
+	struct identity *identity;
+	struct buf entry; /* the call being packed */
+	struct conn *conns, *spare_conns;
+	struct req *spare_reqs;
+	unsigned spare_reqs_n;
+	size_t bodies; /* bytes of bodies being read */
+	unsigned requests;
+	bool resumed; /* a connection waits for MHD_run() */
+	bool quiesced;
+	uint64_t tick_at_ms;
+	uint64_t now_ms; /* of this turn */
+	uint64_t seed;   /* of span ids */
+	_Atomic bool ready;
+	/* A copy for /metrics, renewed at each tick. */
+	pthread_mutex_t shown_lock;
+	struct bus_replica shown[REPLICAS_SHOWN];
+	size_t shown_n;
+	struct identity_stats shown_identity;
+	unsigned shown_conns;
+};
+
+/* Takes listen_fd.  Starts no thread. */
+enum err loop_init(struct loop *lo, struct site *site,
+                   const struct gateway_env *env, int listen_fd,
+                   unsigned conns_max) MUST_CHECK;
+enum err loop_run(struct loop *lo) MUST_CHECK; /* starts the thread */
+void loop_wake(struct loop *lo);               /* any thread */
+/* While draining: waits for the thread and closes every connection.  What
+ * other threads may look at stays until loop_fini(). */
+void loop_stop(struct loop *lo);
+void loop_fini(struct loop *lo); /* after loop_stop() */
+
+/* conn.c */
+void conn_notify(void *arg, struct MHD_Connection *mhd, void **context,
+                 enum MHD_ConnectionNotificationCode code);
+struct conn *conn_of(struct MHD_Connection *mhd);
+/* Timers of slow and vanished clients. */
+void conn_tick(struct loop *lo);
+void conn_free_all(struct loop *lo);
+
+#endif

@@ -1,0 +1,514 @@
+#include "gateway/req.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/utf8.h"
+#include "common/base/uuid.h"
+#include "common/codec/json.h"
+#include "gateway/language.h"
+#include "gateway/query.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SPARES_MAX  256
+#define KEPT_BUFFER ((size_t)64 << 10) /* larger ones are given back */
+#define UA_MAX      256
+#define IDK_MAX     255
+
+/* --- a request and its memory ---------------------------------------------- */
+
+struct req *req_new(struct loop *lo, struct conn *cn)
+{
+	struct req *rq = lo->spare_reqs;
+	struct req kept;
+
+	if (rq) {
+		lo->spare_reqs = rq->spare;
+		lo->spare_reqs_n--;
+	} else {
+		rq = calloc(1, sizeof(*rq));
+		if (!rq)
+			return NULL;
+		rq->cx.arena = arena_new(REQ_ARENA_MAX);
+		if (!rq->cx.arena) {
+			free(rq);
+			return NULL;
+		}
+	}
+	kept = (struct req){.body = rq->body,
+	                    .input = rq->input,
+	                    .out = rq->out};
+	kept.cx.arena = rq->cx.arena;
+	*rq = kept;
+	buf_clear(&rq->body);
+	buf_clear(&rq->input);
+	buf_clear(&rq->out);
+	rq->loop = lo;
+	rq->conn = cn;
+	rq->cx.service = "gateway";
+	rq->cx.tier = TIER_LIMITED;
+	rq->cx.ip = str_from(cn->ip);
+	rq->began_ms = lo->now_ms;
+	rq->began_us = mono_us();
+	lo->requests++;
+	cn->rq = rq;
+	return rq;
+}
+
+static void destroy(struct req *rq)
+{
+	arena_free(rq->cx.arena);
+	buf_fini(&rq->body);
+	buf_fini(&rq->input);
+	buf_fini(&rq->out);
+	free(rq);
+}
+
+static void trim(struct buf *b)
+{
+	if (b->cap > KEPT_BUFFER)
+		buf_fini(b);
+}
+
+void req_free(struct req *rq)
+{
+	struct loop *lo = rq->loop;
+
+	if (rq->wait == WAIT_BUS)
+		bus_client_cancel(lo->bus, rq->call);
+	if (rq->wait == WAIT_IDENTITY)
+		identity_forget(lo->identity, rq);
+	if (rq->headed) {
+		uint64_t took_us = mono_us() - rq->began_us;
+
+		reqlog_completed(rq, took_us);
+		meter_end(lo->site->meter, rq->route, rq->verb,
+		          rq->answered ? rq->status : 499, took_us);
+	}
+	lo->bodies -= rq->body.n;
+	lo->requests--;
+	rq->conn->rq = NULL;
+	rq->conn->idle_seen = false;
+	if (lo->spare_reqs_n == SPARES_MAX) {
+		destroy(rq);
+		return;
+	}
+	trim(&rq->body);
+	trim(&rq->input);
+	trim(&rq->out);
+	arena_reset(rq->cx.arena);
+	rq->spare = lo->spare_reqs;
+	lo->spare_reqs = rq;
+	lo->spare_reqs_n++;
+}
+
+void req_spares_free(struct loop *lo)
+{
+	while (lo->spare_reqs) {
+		struct req *rq = lo->spare_reqs;
+
+		lo->spare_reqs = rq->spare;
+		destroy(rq);
+	}
+	lo->spare_reqs_n = 0;
+}
+
+/* --- the head ---------------------------------------------------------------- */
+
+static enum MHD_Result each_header(void *arg, enum MHD_ValueKind kind,
+                                   const char *key, size_t key_n,
+                                   const char *value, size_t value_n)
+{
+	(void)kind;
+	head_line(arg, (struct str){key, key_n},
+	          (struct str){value ? value : "", value ? value_n : 0});
+	return MHD_YES;
+}
+
+/* Ids of spans must differ, not be unguessable (splitmix64). */
+static uint64_t next_span(struct loop *lo)
+{
+	uint64_t z = lo->seed += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return (z ^ z >> 31) | 1;
+}
+
+static void name_request(struct req *rq)
+{
+	const struct head *h = &rq->head;
+
+	if (head_request_id_valid(h->request_id)) {
+		memcpy(rq->rid, h->request_id.p, h->request_id.n);
+		rq->cx.rid = (struct str){rq->rid, h->request_id.n};
+	} else {
+		rq->cx.rid = uuid7(rq->rid);
+	}
+	if (head_traceparent_valid(h->traceparent))
+		memcpy(rq->tp, h->traceparent.p, h->traceparent.n);
+	else
+		(void)snprintf(rq->tp, sizeof(rq->tp),
+		               "00-%016" PRIx64 "%016" PRIx64 "-%016" PRIx64
+		               "-00",
+		               next_span(rq->loop), next_span(rq->loop),
+		               next_span(rq->loop));
+	rq->cx.tp = (struct str){rq->tp, sizeof(rq->tp) - 1};
+}
+
+static struct str cut_text(struct str s, size_t max)
+{
+	while (s.n > max || (s.n && !utf8_valid(s)))
+		s.n = s.n > max ? max : s.n - 1;
+	return s;
+}
+
+static enum err take_idempotency_key(struct req *rq)
+{
+	struct str key = rq->head.idempotency_key;
+
+	for (size_t i = 0; i < key.n; i++)
+		if (key.p[i] < 0x21 || key.p[i] > 0x7e)
+			key.n = IDK_MAX + 1;
+	if (key.n > IDK_MAX)
+		return ctx_fail(
+			&rq->cx, ERR_BAD_REQUEST,
+			"An Idempotency-Key is 1 to 255 printable ASCII "
+			"characters.");
+	rq->cx.idk = key;
+	return OK;
+}
+
+/* Which row answers; the first thing that is wrong, if anything. */
+static enum err match(struct req *rq)
+{
+	const struct head *h = &rq->head;
+
+	if (rq->verb == VERB_OPTIONS && str_eq(h->path, STR("*")))
+		return OK;
+	rq->matched = route_find(rq->loop->site->tree, h->path, &rq->match);
+	if (!rq->matched)
+		return ERR_NOT_FOUND;
+	if (rq->verb == VERB_OPTIONS)
+		return OK;
+	rq->route = route_for(&rq->match, rq->verb);
+	if (!rq->route)
+		return ERR_BAD_METHOD;
+	if (rq->route->access == ACCESS_INTERNAL)
+		return ERR_NOT_FOUND; /* as if it were not there */
+	if (rq->route->access != ACCESS_ANYONE && h->authorization.n == 0 &&
+	    h->api_key.n == 0)
+		return ERR_LOGIN_NEEDED; /* before a body is taken in */
+	return OK;
+}
+
+size_t req_body_max(const struct req *rq)
+{
+	if (rq->err || !rq->route || rq->route->body_max == 0)
+		return DRAIN_MAX;
+	return rq->route->body_max;
+}
+
+void req_head(struct req *rq, struct str method, struct str version)
+{
+	struct head *h = &rq->head;
+	uintptr_t behind = rq->target_begin + rq->target.n + 1;
+
+	rq->headed = true;
+	head_target(h, method, rq->target, version);
+	/* libmicrohttpd keeps the line in one piece, so a target that ends
+	 * before the version begins had a NUL in it. */
+	if ((uintptr_t)version.p - rq->target_begin < HEAD_REQUEST_MAX * 4 &&
+	    (uintptr_t)version.p != behind && !h->err) {
+		h->err = ERR_BAD_REQUEST;
+		h->reason = "The request line is malformed.";
+	}
+	(void)MHD_get_connection_values_n(rq->conn->mhd, MHD_HEADER_KIND,
+	                                  each_header, h);
+	rq->err = head_end(h);
+	rq->verb = verb_from_str(method);
+	name_request(rq);
+	rq->cx.ua = cut_text(h->user_agent, UA_MAX);
+	rq->cx.lang = language_choose(h->accept_language);
+	if (rq->err) {
+		(void)ctx_fail(&rq->cx, rq->err, "%s", h->reason);
+		rq->close = true;
+	} else {
+		rq->err = match(rq);
+	}
+	if (!rq->err)
+		rq->err = take_idempotency_key(rq);
+	rq->step = rq->err ? STEP_REPLY : STEP_IDENTIFY;
+	reqlog_started(rq);
+	meter_begin(rq->loop->site->meter, rq->route, rq->verb);
+}
+
+/* --- steps --------------------------------------------------------------------- */
+
+static enum next go(struct req *rq, enum step step)
+{
+	rq->step = step;
+	return NEXT;
+}
+
+static enum next fail(struct req *rq, enum err e)
+{
+	rq->err = e;
+	return go(rq, STEP_REPLY);
+}
+
+static void resume(struct req *rq)
+{
+	rq->wait = WAIT_NONE;
+	rq->loop->resumed = true;
+	MHD_resume_connection(rq->conn->mhd);
+}
+
+static void identified(void *arg, enum err e, const struct who *who)
+{
+	struct req *rq = arg;
+
+	rq->err = e;
+	if (!e)
+		rq->who = *who;
+	rq->step = e ? STEP_REPLY : STEP_AUTHORIZE;
+	resume(rq);
+}
+
+static enum next step_identify(struct req *rq)
+{
+	const struct credentials c = {
+		.authorization = rq->head.authorization,
+		.api_key = rq->head.api_key,
+	};
+	enum err e;
+
+	/* Open routes look at no credential: a login must work with a stale
+	 * token beside it, as clients send them. */
+	if (!rq->route)
+		return go(rq, STEP_REPLY); /* OPTIONS */
+	rq->cx.deadline_ms = rq->loop->now_ms + rq->route->deadline_ms;
+	if (rq->route->access == ACCESS_ANYONE)
+		return rq->route->built ? go(rq, STEP_DECODE)
+		                        : fail(rq, ERR_NOT_BUILT);
+	rq->wait = WAIT_IDENTITY;
+	e = identity_check(rq->loop->identity, &c, rq->loop->now_ms,
+	                   rq->cx.deadline_ms, &rq->who, identified, rq);
+	if (e == ERR_BUSY)
+		return WAIT;
+	rq->wait = WAIT_NONE;
+	return e ? fail(rq, e) : go(rq, STEP_AUTHORIZE);
+}
+
+/*
+ * Clients of the old system name themselves in a header or in the query.  It
+ * is taken when it is the truth and refused when it is not (design D24); an
+ * administrator's query names somebody else on purpose.
+ */
+static bool claims_another(const struct req *rq)
+{
+	struct str hnd = str_from(rq->who.hnd);
+	struct str query = rq->head.query;
+	char buf[sizeof(rq->who.hnd) * 3];
+
+	if (rq->head.user_id.n && !str_ieq(rq->head.user_id, hnd))
+		return true;
+	if (rq->route->access == ACCESS_ADMIN)
+		return false;
+	while (query.n) {
+		struct str value = str_cut(&query, '&');
+		struct str name = str_cut(&value, '=');
+		size_t n = 0;
+
+		if (!str_eq(name, STR("user_id")) || value.n == 0)
+			continue;
+		if (value.n > sizeof(buf) ||
+		    !query_decode(value, true, buf, &n) ||
+		    !str_ieq((struct str){buf, n}, hnd))
+			return true;
+	}
+	return false;
+}
+
+static enum next step_authorize(struct req *rq)
+{
+	const struct route *r = rq->route;
+	struct ctx *cx = &rq->cx;
+	const struct who *w = &rq->who;
+
+	cx->sub = str_from(w->sub);
+	cx->hnd = str_from(w->hnd);
+	cx->sid = str_from(w->sid);
+	cx->role = w->role;
+	cx->tier = w->tier;
+	cx->scopes = w->scopes;
+	cx->auth_time_s = w->auth_time_s;
+	if (r->access == ACCESS_ADMIN && w->role != ROLE_ADMIN)
+		return fail(rq, ERR_ADMIN_ONLY);
+	if ((w->scopes & r->scope) != r->scope)
+		return fail(rq, ctx_fail(cx, ERR_DENIED,
+		                         "These credentials lack the scope "
+		                         "that this needs."));
+	if (claims_another(rq))
+		return fail(rq, ctx_fail(cx, ERR_DENIED,
+		                         "The user_id is not that of these "
+		                         "credentials."));
+	if ((r->access == ACCESS_ADMIN || r->rate == RATE_PRIVACY) &&
+	    identity_stale(rq->loop->identity, rq->loop->now_ms))
+		return fail(rq, ERR_UNAVAILABLE);
+	return r->built ? go(rq, STEP_DECODE) : fail(rq, ERR_NOT_BUILT);
+}
+
+static bool is_map(struct str mp)
+{
+	unsigned char c = mp.n ? (unsigned char)mp.p[0] : 0;
+
+	return (c & 0xf0) == 0x80 || c == 0xde || c == 0xdf;
+}
+
+static enum err decode_body(struct req *rq)
+{
+	struct json_error at = {0};
+	size_t before = rq->input.n;
+
+	if (rq->body.n == 0 || rq->route->body_max == 0)
+		return OK;
+	if (!head_is_json(rq->head.content_type))
+		return ERR_MEDIA_TYPE;
+	if (!json_to_mp(buf_view(&rq->body), &rq->input, &at)) {
+		if (at.nomem)
+			return ERR_NOMEM;
+		return ctx_fail(&rq->cx, ERR_BAD_JSON,
+		                "The body is not valid JSON: %s, at byte %zu.",
+		                at.reason, at.offset);
+	}
+	if (!is_map((struct str){rq->input.p + before, rq->input.n - before}))
+		return ctx_fault(&rq->cx, "", "INVALID_TYPE",
+		                 "The body must be a JSON object.");
+	return OK;
+}
+
+/* Query, path parameters and body stand one behind the other in rq->input. */
+static enum next step_decode(struct req *rq)
+{
+	size_t query_n, path_n;
+	enum err e;
+
+	if (rq->route->service == PEER_GATEWAY) {
+		e = own_find(rq->route->call)(rq);
+		return fail(rq, e);
+	}
+	e = query_pack(&rq->cx, rq->head.query, &rq->input);
+	query_n = rq->input.n;
+	if (!e)
+		e = query_pack_params(&rq->cx, rq->match.params,
+		                      rq->match.params_n, &rq->input);
+	path_n = rq->input.n - query_n;
+	if (!e)
+		e = decode_body(rq);
+	if (!e) {
+		const struct entry en = {
+			.op = str_from(rq->route->call),
+			.query = {rq->input.p, query_n},
+			.path = {rq->input.p + query_n, path_n},
+			.body = {rq->input.p + query_n + path_n,
+		                 rq->input.n - query_n - path_n},
+		};
+
+		buf_clear(&rq->loop->entry);
+		entry_pack(&rq->loop->entry, &rq->cx, &en);
+		if (rq->loop->entry.failed)
+			e = ERR_NOMEM;
+	}
+	return e ? fail(rq, e) : go(rq, STEP_FORWARD);
+}
+
+static const char *copied(struct arena *a, struct str s)
+{
+	return arena_str(a, s).p;
+}
+
+/* The bytes live only as long as this call, so they are transcoded now. */
+static enum err take_reply(struct req *rq, struct str bytes)
+{
+	struct reply_view v = {0};
+	enum err e = reply_read(bytes, &rq->cx, &v);
+
+	if (e)
+		return e;
+	if (v.err) {
+		rq->cx.problem = v.problem;
+		return v.err;
+	}
+	rq->status = v.status ? v.status : 200;
+	for (size_t i = 0; i < v.headers_n; i++) {
+		rq->extra[i].name = copied(rq->cx.arena, v.headers[i].name);
+		rq->extra[i].value = copied(rq->cx.arena, v.headers[i].value);
+		if (!rq->extra[i].name || !rq->extra[i].value)
+			return ERR_NOMEM;
+		rq->extra_n++;
+	}
+	if (v.body.n == 0 || mp_to_json(v.body, &rq->out))
+		return OK;
+	if (rq->out.failed)
+		return ERR_NOMEM;
+	log_error(&rq->cx, "gateway.reply_unreadable",
+	          LOG_TEXT("call", rq->route->call));
+	return ERR_PEER_LOST;
+}
+
+static void replied(void *arg, enum err e, struct str bytes, bool more)
+{
+	struct req *rq = arg;
+
+	(void)more; /* never with stream = false */
+	rq->err = e ? e : take_reply(rq, bytes);
+	rq->step = STEP_REPLY;
+	resume(rq);
+}
+
+static enum next step_forward(struct req *rq)
+{
+	const struct bus_call call = {
+		.to = rq->route->service,
+		.route_class = rq->route->rate,
+		.retry = rq->route->retry,
+		.deadline_ms = rq->cx.deadline_ms,
+		.max_reply = (size_t)8 << 20,
+		.bytes = buf_view(&rq->loop->entry),
+		.on_reply = replied,
+		.arg = rq,
+	};
+	enum err e = bus_client_call(rq->loop->bus, &call, &rq->call);
+
+	if (e)
+		return fail(rq, e);
+	rq->wait = WAIT_BUS;
+	return WAIT;
+}
+
+static enum next step_reply(struct req *rq)
+{
+	(void)rq;
+	return DONE;
+}
+
+static enum next (*const steps[STEP_COUNT])(struct req *) = {
+	[STEP_IDENTIFY] = step_identify, [STEP_AUTHORIZE] = step_authorize,
+	[STEP_DECODE] = step_decode,     [STEP_FORWARD] = step_forward,
+	[STEP_REPLY] = step_reply,
+};
+
+enum next req_run(struct req *rq)
+{
+	enum next n;
+
+	do {
+		assert(rq->step < STEP_COUNT);
+		n = steps[rq->step](rq);
+	} while (n == NEXT);
+	return n;
+}

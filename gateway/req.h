@@ -1,0 +1,105 @@
+/*
+ * req - the life of one HTTP request, as a list of steps.
+ *
+ * A step does one thing and names what comes next.  WAIT means that the
+ * connection is suspended and that a callback of the bus or of identity will
+ * resume it; both run on the loop's own thread.
+ *
+ * Memory:  one arena and three buffers, kept in a list of spares between
+ *          requests, so that a usual request allocates nothing of its own.
+ *
+ * Inside the gateway only.
+ */
+#ifndef GATEWAY_REQ_H
+#define GATEWAY_REQ_H
+
+#include "common/bus/entry.h"
+#include "gateway/head.h"
+#include "gateway/loop.h"
+
+#define REQ_ARENA_MAX ((size_t)256 << 10)
+
+enum step {
+	STEP_IDENTIFY,
+	STEP_AUTHORIZE,
+	STEP_DECODE,
+	STEP_FORWARD,
+	STEP_REPLY,
+	STEP_COUNT
+};
+enum next { NEXT, WAIT, DONE };
+enum wait { WAIT_NONE, WAIT_IDENTITY, WAIT_BUS };
+
+struct req {
+	struct req *spare; /* next in the list of spares */
+	struct loop *loop;
+	struct conn *conn;
+	struct ctx cx;
+	struct head head;
+	struct str target;      /* as sent; our copy */
+	uintptr_t target_begin; /* where it stood in libmicrohttpd's memory */
+	struct route_match match;
+	bool matched;
+	const struct route *route; /* NULL: none for path and verb */
+	enum verb verb;
+	enum step step;
+	enum wait wait;
+	uint64_t call; /* bus call while WAIT_BUS */
+	uint64_t began_ms, began_us;
+	struct who who;
+
+	/* What is to be said. */
+	enum err err; /* a problem, or OK: out holds the body */
+	unsigned status;
+	struct buf body;  /* as read, JSON */
+	struct buf input; /* msgpack of query, path parameters and body */
+	struct buf out;   /* the answer's bytes; sent from here */
+	size_t out_sent;  /* for the log */
+	const char *cache_control;
+	size_t extra_n; /* headers that the service asked for */
+	struct {
+		const char *name, *value;
+	} extra[REPLY_HEADERS_MAX];
+
+	bool headed;   /* the head has been looked at */
+	bool running;  /* the whole request is here */
+	bool close;    /* Connection: close */
+	bool answered; /* an answer is queued or was written */
+	bool refused;  /* answered past libmicrohttpd; what comes is dropped */
+	bool gone;     /* the client is away */
+	uint64_t refused_at_ms;
+	size_t read; /* bytes of the body, kept or dropped */
+
+	char rid[130];
+	char tp[56];
+};
+
+struct req *req_new(struct loop *lo, struct conn *cn); /* NULL: no memory */
+/* Ends what is under way, tells log and meter, goes back to the spares. */
+void req_free(struct req *rq);
+void req_spares_free(struct loop *lo);
+
+/* The head is here.  NULL version: as libmicrohttpd says, "HTTP/1.1". */
+void req_head(struct req *rq, struct str method, struct str version);
+/* The route that the head names takes so many bytes of body. */
+size_t req_body_max(const struct req *rq);
+/* Runs steps until the answer stands (DONE) or a callback must come (WAIT). */
+enum next req_run(struct req *rq);
+
+/* answer.c: hands the answer to libmicrohttpd. */
+enum MHD_Result answer_queue(struct req *rq);
+/*
+ * Writes a problem past libmicrohttpd, which takes no answer while it reads a
+ * body, and ends our side of the connection.
+ */
+void answer_refuse(struct req *rq, enum err e);
+
+/* reqlog.c */
+void reqlog_started(const struct req *rq);
+void reqlog_completed(const struct req *rq, uint64_t took_us);
+
+/* own.c: routes that the gateway answers itself; NULL: no such call. */
+typedef enum err own_fn(struct req *rq);
+own_fn *own_find(const char *call);
+
+#endif
