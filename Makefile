@@ -116,7 +116,7 @@ $(B)/bin/knowalledge: $(B)/local/main.o $(B)/libkae.a
 	$(link)
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
-$(B)/store/%: $(B)/tests/store/%.o $(B)/libkae.a
+$(B)/store/%: $(B)/tests/store/%.o $(B)/tests/store/store.o $(B)/libkae.a
 	$(link) -lcmocka
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libkae.a
 	$(link)

@@ -20,7 +20,26 @@
  *
  * Statements are rows of a stmts.def: a name, the text for both drivers (or one
  * text each).  Parameters are $1, $2 ... in both.  Values are bound, never
- * printed into the text.
+ * printed into the text.  A statement and its texts must outlive the pool:
+ * connections remember what they have prepared by its address.
+ *
+ * The two databases are made to agree:
+ *   - a statement that fails fails its transaction: what follows it returns the
+ *     same error, and it is rolled back even if the function returns OK.  Use
+ *     ON CONFLICT for what may be there already.  (An error of a row callback
+ *     and ERR_NOT_FOUND are not failures of the statement.)
+ *   - text must be UTF-8 without NUL (ERR_INVALID); blobs are any bytes.
+ *   - a str whose p is NULL is empty; only DB_NULL is NULL.
+ *   - on PostgreSQL I64 is bigint, F64 double precision, STR text, BLOB bytea;
+ *     other column types need a cast in the statement.
+ *
+ * Isolation: writes are READ COMMITTED on PostgreSQL, alone on SQLite.  Reads
+ * are REPEATABLE READ READ ONLY.  On PostgreSQL the BEGIN, the statement
+ * timeout (what is left of the deadline) and the first statement travel
+ * together, a function that runs no statement costs nothing, and nobody waits
+ * for the COMMIT of a read: one statement is one round trip to read, two to
+ * write.  An answer past 64 MiB on PostgreSQL is ERR_TOO_LARGE; SQLite hands
+ * over row by row.
  *
  * Errors: ERR_DATABASE away or out of connections by the deadline (503),
  * ERR_TIMEOUT, ERR_DB_DUPLICATE a unique constraint, ERR_CONFLICT when the
@@ -47,6 +66,15 @@ struct db_stmt {
 	const char *sqlite;   /* text for SQLite */
 	const char *postgres; /* text for PostgreSQL; NULL: the same text */
 };
+
+/*
+ * For statements shared by several services: copies rows whose texts name
+ * tables as @table, which becomes service.table on PostgreSQL and table on
+ * SQLite.  One block, for free(); NULL without memory or when service is no
+ * name of a schema.
+ */
+struct db_stmt *db_stmts_for(const struct db_stmt *rows, size_t n,
+                             const char *service) MUST_CHECK;
 
 enum db_type { DB_T_NULL, DB_T_I64, DB_T_F64, DB_T_STR, DB_T_BLOB };
 struct db_val {
@@ -158,9 +186,15 @@ enum err db_migrate(struct db_pool *p, const struct db_migration *m,
 /*
  * DATA_DIR/.lock, or beside the SQLite stem: held by this process until exit.
  * ERR_EXISTS fills holder with who has it ("pid 123 (knowalledge)").
+ * db_dir_lock() is for a program that uses the whole folder.  Programs that
+ * share it, each with files of its own, use db_dir_share(): they keep out that
+ * program and a second one of their own name, not each other.
+ * ERR_INVALID: the folder cannot be made or written (told on the log).
  */
 enum err db_dir_lock(struct str dir, const char *program, char *holder,
                      size_t holder_max) MUST_CHECK;
+enum err db_dir_share(struct str dir, const char *program, char *holder,
+                      size_t holder_max) MUST_CHECK;
 /* "sqlite:///x.db" -> "sqlite:///x-auth.db"; other URLs are copied. */
 bool db_url_for(struct str url, const char *service,
                 struct buf *out) MUST_CHECK;

@@ -1,0 +1,475 @@
+#include "common/db/postgres.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* From server/catalog/pg_type.d.h; they never change. */
+enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_FLOAT8 = 701 };
+
+/*
+ * A statement this connection has prepared.  The types of the values are part
+ * of its identity: PostgreSQL fixes them at PREPARE, and a NULL has none.
+ */
+struct pg_prepared {
+	const struct db_stmt *st;
+	struct pg_prepared *next;
+	char types[DB_PARAMS_MAX + 1];
+	char name[]; /* "ledger.add/tin" */
+};
+
+/* --- values ---------------------------------------------------------------- */
+
+/* All are sent in binary: nothing to escape, copy or terminate. */
+struct params {
+	int n;
+	Oid oids[DB_PARAMS_MAX];
+	const char *values[DB_PARAMS_MAX];
+	int lengths[DB_PARAMS_MAX], formats[DB_PARAMS_MAX];
+	uint64_t numbers[DB_PARAMS_MAX];
+	char types[DB_PARAMS_MAX + 1];
+};
+
+static void param_number(struct params *pa, size_t i, uint64_t bits)
+{
+	pa->numbers[i] = htobe64(bits);
+	pa->values[i] = (const char *)&pa->numbers[i];
+	pa->lengths[i] = sizeof(bits);
+}
+
+static void param_bytes(struct params *pa, size_t i, struct str s)
+{
+	/* libpq takes a NULL pointer for NULL. */
+	pa->values[i] = s.p ? s.p : "";
+	pa->lengths[i] = (int)s.n; /* at most DB_VALUE_MAX */
+}
+
+static void params_fill(struct params *pa, const struct db_val *v, size_t n)
+{
+	uint64_t bits;
+
+	pa->n = (int)n;
+	for (size_t i = 0; i < n; i++) {
+		pa->oids[i] = 0;
+		pa->values[i] = NULL;
+		pa->lengths[i] = 0;
+		pa->formats[i] = 1;
+		switch (v[i].type) {
+		case DB_T_NULL:
+			pa->types[i] = 'n';
+			break;
+		case DB_T_I64:
+			pa->types[i] = 'i';
+			pa->oids[i] = OID_INT8;
+			param_number(pa, i, (uint64_t)v[i].v.i);
+			break;
+		case DB_T_F64:
+			pa->types[i] = 'f';
+			pa->oids[i] = OID_FLOAT8;
+			memcpy(&bits, &v[i].v.f, sizeof(bits));
+			param_number(pa, i, bits);
+			break;
+		case DB_T_STR:
+			pa->types[i] = 't';
+			pa->oids[i] = OID_TEXT;
+			param_bytes(pa, i, v[i].v.s);
+			break;
+		case DB_T_BLOB:
+			pa->types[i] = 'b';
+			pa->oids[i] = OID_BYTEA;
+			param_bytes(pa, i, v[i].v.s);
+			break;
+		}
+	}
+	pa->types[n] = '\0';
+}
+
+/* --- prepared statements --------------------------------------------------- */
+
+static struct pg_prepared **bucket_of(struct pg *g, const struct db_stmt *st)
+{
+	return &g->prepared[((uintptr_t)st >> 4) % PG_BUCKETS];
+}
+
+static const struct pg_prepared *find_prepared(struct pg *g,
+                                               const struct db_stmt *st,
+                                               const char *types)
+{
+	const struct pg_prepared *p = *bucket_of(g, st);
+
+	while (p && (p->st != st || strcmp(p->types, types) != 0))
+		p = p->next;
+	return p;
+}
+
+static struct pg_prepared *new_prepared(const struct db_stmt *st,
+                                        const char *types)
+{
+	size_t room = strlen(st->name) + strlen(types) + 2;
+	struct pg_prepared *p = malloc(sizeof(*p) + room);
+
+	if (!p)
+		return NULL;
+	p->st = st;
+	p->next = NULL;
+	(void)snprintf(p->types, sizeof(p->types), "%s", types);
+	(void)snprintf(p->name, room, "%s/%s", st->name, types);
+	return p;
+}
+
+/* Of what the pipeline was to prepare, `results` statements succeeded. */
+static void settle_pending(struct pg *g, unsigned results)
+{
+	for (unsigned i = 0; i < g->pending_n; i++) {
+		struct pg_prepared *p = g->pending[i].node;
+		struct pg_prepared **bucket = bucket_of(g, p->st);
+
+		if (g->pending[i].after > results) {
+			free(p);
+			continue;
+		}
+		p->next = *bucket;
+		*bucket = p;
+	}
+	g->pending_n = 0;
+	g->queued_n = 0;
+}
+
+void pg_forget_prepared(struct pg *g)
+{
+	settle_pending(g, 0);
+	for (size_t i = 0; i < PG_BUCKETS; i++) {
+		while (g->prepared[i]) {
+			struct pg_prepared *p = g->prepared[i];
+
+			g->prepared[i] = p->next;
+			free(p);
+		}
+	}
+}
+
+/* --- sending --------------------------------------------------------------- */
+
+/* The connection is gone, and with it the transaction. */
+static enum err lost(struct pg *g)
+{
+	g->db.dead = true;
+	g->db.again = true;
+	return db_fail(&g->db, ERR_DATABASE);
+}
+
+/* We stop waiting; what the server still does is its own to time out. */
+static enum err abandoned(struct pg *g)
+{
+	g->db.dead = true;
+	return db_fail(&g->db, ERR_TIMEOUT);
+}
+
+static const char *text_of(const struct db_stmt *st)
+{
+	return st->postgres ? st->postgres : st->sqlite;
+}
+
+static bool send_prepared(struct pg *g, const char *name,
+                          const struct params *pa)
+{
+	g->queued_n++;
+	return PQsendQueryPrepared(g->c, name, pa->n, pa->values, pa->lengths,
+	                           pa->formats, 0) == 1;
+}
+
+enum err pg_queue(struct pg *g, const struct db_stmt *st,
+                  const struct db_val *v, size_t n)
+{
+	const struct pg_prepared *known;
+	struct pg_prepared *made;
+	struct params pa;
+
+	params_fill(&pa, v, n);
+	if (!atomic_load_explicit(&g->db.pool->prepare, memory_order_relaxed)) {
+		g->queued_n++;
+		return PQsendQueryParams(g->c, text_of(st), pa.n, pa.oids,
+		                         pa.values, pa.lengths, pa.formats,
+		                         0) == 1
+		               ? OK
+		               : lost(g);
+	}
+	known = find_prepared(g, st, pa.types);
+	if (known)
+		return send_prepared(g, known->name, &pa) ? OK : lost(g);
+	made = new_prepared(st, pa.types);
+	if (!made)
+		return db_fail(&g->db, ERR_NOMEM);
+	assert(g->pending_n < PG_QUEUE_MAX);
+	g->pending[g->pending_n++] = (struct pg_pending){made, ++g->queued_n};
+	if (PQsendPrepare(g->c, made->name, text_of(st), pa.n, pa.oids) != 1 ||
+	    !send_prepared(g, made->name, &pa))
+		return lost(g);
+	return OK;
+}
+
+/* False when until_ms has passed.  Both directions: a server that is answering
+ * may not read before it is read from. */
+static bool wait_for(struct pg *g, short events, uint64_t until_ms)
+{
+	struct pollfd fd = {.fd = PQsocket(g->c), .events = events};
+	uint64_t left = clock_left(until_ms, mono_ms());
+	int rc = poll(&fd, 1, left > 60000 ? 60000 : (int)left);
+
+	return rc > 0 || (rc < 0 && errno == EINTR) || mono_ms() < until_ms;
+}
+
+static enum err flush(struct pg *g, uint64_t until_ms)
+{
+	int rc;
+
+	while ((rc = PQflush(g->c)) == 1) {
+		if (!wait_for(g, POLLIN | POLLOUT, until_ms))
+			return abandoned(g);
+		if (!PQconsumeInput(g->c))
+			return lost(g);
+	}
+	return rc == 0 ? OK : lost(g);
+}
+
+enum err pg_sync(struct pg *g, uint64_t until_ms)
+{
+	return PQpipelineSync(g->c) == 1 ? flush(g, until_ms) : lost(g);
+}
+
+/* --- receiving ------------------------------------------------------------- */
+
+static enum err wait_result(struct pg *g, uint64_t until_ms)
+{
+	while (PQisBusy(g->c)) {
+		if (!wait_for(g, POLLIN, until_ms))
+			return abandoned(g);
+		if (!PQconsumeInput(g->c))
+			return lost(g);
+	}
+	return OK;
+}
+
+enum verdict {
+	PLAIN,     /* nothing but the code */
+	TELL,      /* and a line on the log */
+	AGAIN,     /* run the transaction again */
+	GONE,      /* the connection is lost; run it again on another */
+	UNPREPARE, /* the server forgot, or somebody else prepared */
+};
+
+/* By SQLSTATE, or by its class where only two characters stand. */
+static const struct {
+	const char *state;
+	enum err err;
+	enum verdict verdict;
+} states[] = {
+	{"23505", ERR_DB_DUPLICATE, PLAIN},
+	{"40001", ERR_DB_CONFLICT, AGAIN},
+	{"40P01", ERR_DB_CONFLICT, AGAIN},
+	{"57014", ERR_TIMEOUT, PLAIN}, /* statement_timeout */
+	{"55P03", ERR_TIMEOUT, PLAIN}, /* lock_timeout */
+	{"25P03", ERR_TIMEOUT, GONE},  /* idle_in_transaction */
+	{"25P04", ERR_TIMEOUT, GONE},  /* transaction_timeout */
+	{"25006", ERR_DATABASE, TELL}, /* we are on a standby */
+	{"26000", ERR_DATABASE, UNPREPARE},
+	{"42P05", ERR_DATABASE, UNPREPARE},
+	{"0A000", ERR_DATABASE, UNPREPARE}, /* a plan whose table changed */
+	{"08P01", ERR_INTERNAL, TELL}, /* as many values as the text wants */
+	{"57P", ERR_DATABASE, GONE},
+	{"08", ERR_DATABASE, GONE},
+	{"53", ERR_DATABASE, TELL},
+	{"58", ERR_DATABASE, TELL},
+	{"", ERR_INTERNAL, TELL},
+};
+
+static const char *field(const PGresult *r, int code)
+{
+	const char *p = PQresultErrorField(r, code);
+
+	return p ? p : "";
+}
+
+static void tell(struct pg *g, const char *name, const PGresult *r)
+{
+	const char *state = field(r, PG_DIAG_SQLSTATE);
+	/* Other messages may quote values; these speak of the text only. */
+	bool harmless = strncmp(state, "42", 2) == 0;
+
+	log_error(g->db.cx, "db.failed", LOG_TEXT("statement", name),
+	          LOG_TEXT("sqlstate", state),
+	          LOG_TEXT("constraint", field(r, PG_DIAG_CONSTRAINT_NAME)),
+	          LOG_TEXT("message",
+	                   harmless ? field(r, PG_DIAG_MESSAGE_PRIMARY) : ""));
+}
+
+/*
+ * Without prepared statements from now on if a pooler mixes up the names: on a
+ * server of our own these states come only after DDL, and then a fresh
+ * connection mends it.
+ */
+static void unprepare(struct pg *g, const char *state)
+{
+	g->db.dead = true;
+	g->db.again = true;
+	if (strcmp(state, "0A000") == 0)
+		return;
+	if (atomic_exchange(&g->db.pool->prepare, false))
+		log_warn(g->db.cx, "db.prepare_off",
+		         LOG_TEXT("service", g->db.pool->conf.service),
+		         LOG_TEXT("sqlstate", state));
+}
+
+static enum err judge(struct pg *g, const char *name, const PGresult *r)
+{
+	const char *state = field(r, PG_DIAG_SQLSTATE);
+	size_t i = 0;
+
+	while (strncmp(state, states[i].state, strlen(states[i].state)) != 0)
+		i++;
+	switch (states[i].verdict) {
+	case PLAIN:
+		break;
+	case TELL:
+		tell(g, name, r);
+		g->db.dead |= strcmp(state, "25006") == 0;
+		break;
+	case AGAIN:
+		g->db.again = true;
+		break;
+	case GONE:
+		g->db.dead = true;
+		g->db.again = true;
+		break;
+	case UNPREPARE:
+		unprepare(g, state);
+		break;
+	}
+	return db_fail(&g->db, states[i].err);
+}
+
+/* One result; true when it was the sync. */
+static bool take_result(struct pg *g, const char *name, PGresult *r,
+                        PGresult **last, unsigned *good, enum err *e)
+{
+	switch (PQresultStatus(r)) {
+	case PGRES_PIPELINE_SYNC:
+		PQclear(r);
+		return true;
+	case PGRES_COMMAND_OK:
+	case PGRES_TUPLES_OK:
+		PQclear(*last);
+		*last = r;
+		++*good;
+		return false;
+	case PGRES_PIPELINE_ABORTED:
+		break;
+	case PGRES_FATAL_ERROR:
+	case PGRES_EMPTY_QUERY:
+	case PGRES_COPY_OUT:
+	case PGRES_COPY_IN:
+	case PGRES_BAD_RESPONSE:
+	case PGRES_NONFATAL_ERROR:
+	case PGRES_COPY_BOTH:
+	case PGRES_SINGLE_TUPLE:
+	default:
+		/* A connection that broke has no SQLSTATE. */
+		if (PQstatus(g->c) == CONNECTION_BAD &&
+		    *field(r, PG_DIAG_SQLSTATE) == '\0')
+			*e = lost(g);
+		else if (!*e)
+			*e = judge(g, name, r);
+		break;
+	}
+	PQclear(r);
+	return false;
+}
+
+enum err pg_collect(struct pg *g, const char *name, uint64_t until_ms,
+                    PGresult **last)
+{
+	AUTO(pg_result) kept = NULL;
+	unsigned good = 0, nothing = 0;
+	enum err e = OK;
+	bool synced = false;
+
+	while (!synced) {
+		enum err waited = wait_result(g, until_ms);
+		PGresult *r = waited ? NULL : PQgetResult(g->c);
+
+		if (!r && (waited || PQstatus(g->c) == CONNECTION_BAD ||
+		           ++nothing > PG_QUEUE_MAX * 4)) {
+			if (!waited)
+				waited = lost(g);
+			e = e ? e : waited;
+			break;
+		}
+		if (r)
+			synced = take_result(g, name, r, &kept, &good, &e);
+	}
+	settle_pending(g, good);
+	if (!e && kept && PQresultMemorySize(kept) > DB_RESULT_MAX)
+		e = db_fail(&g->db, ERR_TOO_LARGE);
+	if (!e && last)
+		*last = STEAL(kept);
+	return e;
+}
+
+void pg_listen(struct pg *g)
+{
+	struct pollfd fd = {.fd = PQsocket(g->c), .events = POLLIN};
+
+	/* Once for the words of farewell, once for the end behind them. */
+	for (int i = 0; i < 3 && poll(&fd, 1, 0) > 0; i++) {
+		if (!PQconsumeInput(g->c))
+			break;
+		(void)PQisBusy(g->c);
+	}
+	if (PQstatus(g->c) == CONNECTION_BAD)
+		g->db.dead = true;
+}
+
+/* --- scripts --------------------------------------------------------------- */
+
+static enum err script_results(struct pg *g, uint64_t until_ms)
+{
+	enum err e = OK;
+
+	for (;;) {
+		enum err waited = wait_result(g, until_ms);
+		AUTO(pg_result) r = waited ? NULL : PQgetResult(g->c);
+
+		if (waited)
+			return waited;
+		if (!r)
+			return e;
+		if (PQresultStatus(r) == PGRES_COMMAND_OK ||
+		    PQresultStatus(r) == PGRES_TUPLES_OK)
+			continue;
+		if (PQstatus(g->c) == CONNECTION_BAD)
+			return lost(g);
+		if (!e)
+			e = judge(g, "script", r);
+	}
+}
+
+enum err pg_script(struct pg *g, const char *sql, uint64_t until_ms)
+{
+	enum err e;
+
+	/* Only simple queries take several statements. */
+	if (PQexitPipelineMode(g->c) != 1 || PQsendQuery(g->c, sql) != 1)
+		return lost(g);
+	e = flush(g, until_ms);
+	if (!e)
+		e = script_results(g, until_ms);
+	if (PQenterPipelineMode(g->c) != 1 && !e)
+		e = lost(g);
+	return e;
+}

@@ -1,0 +1,510 @@
+#include "common/base/clock.h"
+#include "common/base/guard.h"
+#include "common/base/log.h"
+#include "common/db/driver.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define PING_AFTER_MS   5000 /* a server that idled less is believed */
+#define REFUSED_WAIT_MS 100  /* between two tries at a full server */
+#define COMPLAIN_MS     1000
+#define RUNS_MAX        8 /* of one transaction */
+#define RERUN_WAIT_MS   4 /* doubles with each run */
+
+struct waiter {
+	pthread_cond_t turn;
+	struct waiter *next;
+};
+
+unsigned db_jitter(unsigned max)
+{
+	return max ? randombytes_uniform(max) : 0;
+}
+
+bool db_cond_init(pthread_cond_t *c)
+{
+	pthread_condattr_t a;
+	bool made;
+
+	if (pthread_condattr_init(&a))
+		return false;
+	made = pthread_condattr_setclock(&a, CLOCK_MONOTONIC) == 0 &&
+	       pthread_cond_init(c, &a) == 0;
+	(void)pthread_condattr_destroy(&a);
+	return made;
+}
+
+bool db_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, uint64_t deadline_ms)
+{
+	const struct timespec t = {
+		.tv_sec = (time_t)(deadline_ms / 1000),
+		.tv_nsec = (long)(deadline_ms % 1000) * 1000000,
+	};
+
+	return pthread_cond_timedwait(c, m, &t) != ETIMEDOUT;
+}
+
+void db_pool_note(struct db_pool *p, enum err e)
+{
+	GUARD(&p->lock);
+
+	p->stats.usable = e == OK;
+	if (!e)
+		p->stats.unusable_since_ms = 0;
+	else if (p->stats.unusable_since_ms == 0)
+		p->stats.unusable_since_ms = wall_ms();
+}
+
+void db_pool_count(struct db_pool *p, uint64_t *counter, uint64_t by)
+{
+	GUARD(&p->lock);
+
+	*counter += by;
+}
+
+bool db_pool_may_complain(struct db_pool *p)
+{
+	uint64_t now = mono_ms();
+	GUARD(&p->lock);
+
+	if (p->complained_ms && now - p->complained_ms < COMPLAIN_MS)
+		return false;
+	p->complained_ms = now;
+	return true;
+}
+
+void db_pool_borrowed(struct db_pool *p, uint64_t waited_us)
+{
+	GUARD(&p->lock);
+
+	p->stats.borrows++;
+	p->stats.wait_us += waited_us;
+}
+
+/* --- borrowing ------------------------------------------------------------ */
+
+static unsigned ceiling(const struct db_pool *p)
+{
+	return p->conf.size + p->conf.max_overflow;
+}
+
+static bool available(const struct db_pool *p, uint64_t now_ms)
+{
+	return p->idle ||
+	       (p->open < ceiling(p) && now_ms >= p->refused_until_ms);
+}
+
+static void wake_first(struct db_pool *p)
+{
+	if (p->first)
+		(void)pthread_cond_signal(&p->first->turn);
+}
+
+static void enqueue(struct db_pool *p, struct waiter *w, bool front)
+{
+	if (front || !p->first) {
+		w->next = p->first;
+		p->first = w;
+		if (!p->last)
+			p->last = w;
+	} else {
+		p->last->next = w;
+		p->last = w;
+	}
+	p->queued++;
+}
+
+static void dequeue(struct db_pool *p, struct waiter *w)
+{
+	struct waiter **at = &p->first, *before = NULL;
+
+	while (*at != w) {
+		before = *at;
+		at = &before->next;
+	}
+	*at = w->next;
+	if (p->last == w)
+		p->last = before;
+	p->queued--;
+}
+
+/*
+ * Waits to be the first in the queue while a connection is there to take.
+ * Nobody is handed one: the first takes, so who gives up leaves nothing behind.
+ */
+static enum err wait_turn(struct db_pool *p, uint64_t until_ms, bool front)
+{
+	struct waiter w = {0};
+	enum err e = OK;
+
+	if (!db_cond_init(&w.turn))
+		return ERR_NOMEM;
+	enqueue(p, &w, front);
+	for (;;) {
+		uint64_t now = mono_ms(), limit = until_ms;
+
+		if (p->first == &w && available(p, now))
+			break;
+		if (now >= until_ms) {
+			e = ERR_DATABASE;
+			p->stats.timeouts++;
+			break;
+		}
+		if (p->first == &w && p->refused_until_ms > now &&
+		    p->refused_until_ms < limit)
+			limit = p->refused_until_ms;
+		(void)db_cond_wait(&w.turn, &p->lock, limit);
+	}
+	dequeue(p, &w);
+	(void)pthread_cond_destroy(&w.turn);
+	if (e)
+		wake_first(p);
+	return e;
+}
+
+/* OK: *db is an idle connection, or NULL with the right to open one. */
+static enum err take(struct db_pool *p, uint64_t until_ms, bool front,
+                     struct db **db)
+{
+	enum err e;
+	GUARD(&p->lock);
+
+	if ((p->first && !front) || !available(p, mono_ms())) {
+		e = wait_turn(p, until_ms, front);
+		if (e)
+			return e;
+	}
+	*db = p->idle;
+	if (p->idle)
+		p->idle = p->idle->next;
+	else
+		p->open++;
+	p->in_use++;
+	wake_first(p);
+	return OK;
+}
+
+/* Gives back the right to open a connection. */
+static void untake(struct db_pool *p, bool refused)
+{
+	GUARD(&p->lock);
+
+	p->open--;
+	p->in_use--;
+	if (refused)
+		p->refused_until_ms = mono_ms() + REFUSED_WAIT_MS / 2 +
+		                      db_jitter(REFUSED_WAIT_MS);
+	if (p->in_use == 0)
+		(void)pthread_cond_broadcast(&p->returned);
+	wake_first(p);
+}
+
+/* False: the connection is not to be used again. */
+static bool fit(struct db_pool *p, struct db *db)
+{
+	uint64_t now = mono_ms();
+
+	if (now - db->opened_ms >= (uint64_t)p->conf.recycle_s * 1000) {
+		db_pool_count(p, &p->stats.recycled, 1);
+		return false;
+	}
+	if (!p->driver->alive(db))
+		return false;
+	if (!p->conf.pre_ping || now - db->idle_ms < PING_AFTER_MS ||
+	    p->driver->ping(db) == OK)
+		return true;
+	db_pool_count(p, &p->stats.failed_pings, 1);
+	return false;
+}
+
+enum err db_pool_borrow(struct db_pool *p, const struct ctx *cx,
+                        uint64_t deadline_ms, struct db **out)
+{
+	uint64_t before = mono_us();
+	uint64_t until = before / 1000 + (uint64_t)p->conf.timeout_s * 1000;
+	bool front = false;
+
+	if (deadline_ms < until)
+		until = deadline_ms;
+	for (;;) {
+		struct db *db = NULL;
+		enum err e = take(p, until, front, &db);
+
+		if (e)
+			return e;
+		if (db) {
+			db->cx = cx;
+			db->deadline_ms = deadline_ms;
+			if (!fit(p, db)) {
+				p->driver->close(db);
+				db = NULL;
+			}
+		}
+		if (!db) {
+			e = p->driver->open(p, p->conf.url, until, &db);
+			if (e) {
+				untake(p, e == ERR_BUSY);
+				front = true;
+				if (e == ERR_BUSY)
+					continue;
+				db_pool_note(p, e);
+				return e == ERR_NOMEM ? e : ERR_DATABASE;
+			}
+			db_pool_count(p, &p->stats.opened, 1);
+		}
+		db->cx = cx;
+		db->deadline_ms = deadline_ms;
+		db_pool_borrowed(p, mono_us() - before);
+		*out = db;
+		return OK;
+	}
+}
+
+/* True when the connection was kept. */
+static bool keep(struct db_pool *p, struct db *db)
+{
+	GUARD(&p->lock);
+
+	/* An overflow connection stays while somebody waits for one. */
+	if (p->open > p->conf.size && !p->first)
+		return false;
+	db->next = p->idle;
+	p->idle = db;
+	p->in_use--;
+	if (p->in_use == 0)
+		(void)pthread_cond_broadcast(&p->returned);
+	wake_first(p);
+	return true;
+}
+
+void db_pool_return(struct db_pool *p, struct db *db)
+{
+	db->cx = NULL;
+	db->idle_ms = mono_ms();
+	if (!db->dead && keep(p, db))
+		return;
+	p->driver->close(db);
+	untake(p, false);
+}
+
+/* --- transactions ---------------------------------------------------------- */
+
+enum err db_transact(struct db *db, enum db_mode mode, db_fn *fn, void *arg)
+{
+	enum err e;
+
+	db->failed = OK;
+	db->again = false;
+	e = db->driver->begin(db, mode);
+	if (!e)
+		e = fn(db, arg);
+	if (db->failed && (!e || db->again))
+		e = db->failed;
+	if (!e)
+		return db->driver->commit(db);
+	db->driver->rollback(db);
+	return e;
+}
+
+/* Waits a little before another run; false when there is no time for one. */
+static bool pause_before_rerun(unsigned run, uint64_t deadline_ms)
+{
+	unsigned ms = db_jitter((unsigned)RERUN_WAIT_MS << run);
+	const struct timespec t = {.tv_nsec = (long)ms * 1000000};
+
+	if (clock_left(deadline_ms, mono_ms()) <= ms)
+		return false;
+	(void)nanosleep(&t, NULL);
+	return true;
+}
+
+static enum err run_until_done(struct db_pool *p, const struct ctx *cx,
+                               enum db_mode mode, db_fn *fn, void *arg)
+{
+	for (unsigned run = 0;; run++) {
+		struct db *db = NULL;
+		bool again, dead;
+		enum err e;
+
+		e = db_pool_borrow(p, cx, cx->deadline_ms, &db);
+		if (e)
+			return e;
+		e = db_transact(db, mode, fn, arg);
+		again = db->again || e == ERR_DB_CONFLICT;
+		dead = db->dead;
+		db_pool_return(p, db);
+		db_pool_note(p, dead ? ERR_DATABASE : OK);
+		if (!again)
+			return e;
+		if (e == ERR_DB_CONFLICT)
+			db_pool_count(p, &p->stats.conflicts, 1);
+		if (run + 1 == RUNS_MAX ||
+		    !pause_before_rerun(run, cx->deadline_ms))
+			return e;
+	}
+}
+
+static bool too_late(const struct ctx *cx)
+{
+	return mono_ms() >= cx->deadline_ms;
+}
+
+/* ERR_DB_CONFLICT is spoken only inside. */
+static enum err outward(enum err e)
+{
+	return e == ERR_DB_CONFLICT ? ERR_CONFLICT : e;
+}
+
+enum err db_write(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
+{
+	if (too_late(cx))
+		return ERR_TIMEOUT;
+	if (p->driver->write)
+		return outward(p->driver->write(p, cx, fn, arg));
+	return outward(run_until_done(p, cx, DB_MODE_WRITE, fn, arg));
+}
+
+enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
+{
+	if (too_late(cx))
+		return ERR_TIMEOUT;
+	return outward(run_until_done(p, cx, DB_MODE_READ, fn, arg));
+}
+
+enum err db_pool_ping(struct db_pool *p, uint64_t deadline_ms)
+{
+	struct db *db = NULL;
+	enum err e = db_pool_borrow(p, NULL, deadline_ms, &db);
+
+	if (e)
+		return e;
+	e = p->driver->ping(db);
+	db_pool_return(p, db);
+	db_pool_note(p, e);
+	return e;
+}
+
+/* --- life ------------------------------------------------------------------ */
+
+static char *copy(struct str s)
+{
+	return s.p ? strndup(s.p, s.n) : strdup("");
+}
+
+static const struct db_driver *driver_for(struct str url)
+{
+	struct str path;
+
+	if (db_is_postgres(url))
+		return &db_postgres;
+	return db_sqlite_path(url, &path) ? &db_sqlite : NULL;
+}
+
+static bool fill(struct db_pool *p, const struct db_conf *conf)
+{
+	p->conf = *conf;
+	p->texts[0] = copy(str_from(conf->service));
+	p->texts[1] = copy(conf->url);
+	p->texts[2] = copy(conf->migration_url);
+	if (!p->texts[0] || !p->texts[1] || !p->texts[2])
+		return false;
+	p->conf.service = p->texts[0];
+	p->conf.url = str_from(p->texts[1]);
+	p->conf.migration_url = str_from(p->texts[2]);
+	if (p->conf.size + p->conf.max_overflow == 0)
+		p->conf.size = 1;
+	atomic_init(&p->prepare, conf->prepare);
+	p->stats.unusable_since_ms = wall_ms();
+	return true;
+}
+
+enum err db_pool_new(const struct db_conf *conf, struct db_pool **out)
+{
+	const struct db_driver *driver = driver_for(conf->url);
+	struct db_pool *p;
+	enum err e;
+
+	if (!driver) {
+		/* The URL itself may hold a password. */
+		log_error(NULL, "db.bad_url",
+		          LOG_TEXT("service", conf->service),
+		          LOG_TEXT("want", "sqlite:///path or postgresql://"));
+		return ERR_INVALID;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return ERR_NOMEM;
+	if (!fill(p, conf) || pthread_mutex_init(&p->lock, NULL)) {
+		e = ERR_NOMEM;
+		goto no_lock;
+	}
+	if (!db_cond_init(&p->returned)) {
+		e = ERR_NOMEM;
+		goto no_cond;
+	}
+	p->self = p;
+	p->driver = driver;
+	e = driver->start(p);
+	if (!e) {
+		*out = p;
+		return OK;
+	}
+	(void)pthread_cond_destroy(&p->returned);
+no_cond:
+	(void)pthread_mutex_destroy(&p->lock);
+no_lock:
+	for (size_t i = 0; i < COUNTOF(p->texts); i++)
+		free(p->texts[i]);
+	free(p);
+	return e;
+}
+
+static void wait_for_borrowed(struct db_pool *p)
+{
+	GUARD(&p->lock);
+
+	while (p->in_use > 0)
+		(void)pthread_cond_wait(&p->returned, &p->lock);
+}
+
+void db_pool_free(struct db_pool *p)
+{
+	if (!p)
+		return;
+	wait_for_borrowed(p);
+	while (p->idle) {
+		struct db *db = p->idle;
+
+		p->idle = db->next;
+		p->driver->close(db);
+	}
+	p->driver->stop(p);
+	(void)pthread_cond_destroy(&p->returned);
+	(void)pthread_mutex_destroy(&p->lock);
+	for (size_t i = 0; i < COUNTOF(p->texts); i++)
+		free(p->texts[i]);
+	free(p->migrate);
+	free(p);
+}
+
+static void copy_stats(struct db_pool *p, struct db_pool_stats *out)
+{
+	GUARD(&p->lock);
+
+	*out = p->stats;
+	out->kind = p->driver->kind;
+	out->size = p->conf.size;
+	out->ceiling = ceiling(p);
+	out->in_use = p->in_use;
+	out->overflow = p->open > p->conf.size ? p->open - p->conf.size : 0;
+	out->waiters = p->queued;
+}
+
+void db_pool_stats(const struct db_pool *p, struct db_pool_stats *out)
+{
+	copy_stats(p->self, out);
+}

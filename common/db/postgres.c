@@ -1,0 +1,383 @@
+#include "common/db/postgres.h"
+
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define OID_BYTEA      17
+#define IDLE_MS        5000 /* more than a statement gets between two of them */
+#define TIMEOUT_MAX_MS ((uint64_t)3600 * 1000)
+
+/* --- the statements of the driver itself ------------------------------------ */
+
+static const struct db_stmt BEGIN_READ = {
+	"pg.begin_read", NULL,
+	"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"};
+static const struct db_stmt BEGIN_WRITE = {
+	"pg.begin_write", NULL,
+	"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE"};
+static const struct db_stmt COMMIT = {"pg.commit", NULL, "COMMIT"};
+static const struct db_stmt ROLLBACK = {"pg.rollback", NULL, "ROLLBACK"};
+static const struct db_stmt PING = {"pg.ping", NULL, "SELECT 1"};
+static const struct db_stmt LOCK = {
+	"pg.lock", NULL,
+	"SELECT pg_advisory_xact_lock(hashtextextended($1, $2))"};
+/*
+ * SET LOCAL with parameters: the first bounds a statement and its waits for
+ * locks, the second frees the locks if this process is stopped in the middle.
+ */
+static const struct db_stmt TIMEOUTS = {
+	"pg.timeouts", NULL,
+	"SELECT set_config('statement_timeout', $1::text, true), "
+	"set_config('idle_in_transaction_session_timeout', $2::text, true)"};
+
+/* --- transactions ------------------------------------------------------------ */
+
+static uint64_t until(const struct pg *g)
+{
+	return g->db.deadline_ms > UINT64_MAX - PG_GRACE_MS
+	               ? UINT64_MAX
+	               : g->db.deadline_ms + PG_GRACE_MS;
+}
+
+static enum err queue_timeouts(struct pg *g)
+{
+	uint64_t left = clock_left(g->db.deadline_ms, mono_ms());
+	struct db_val v[2];
+
+	/* 0 would mean none. */
+	if (left == 0)
+		left = 1;
+	if (left > TIMEOUT_MAX_MS)
+		left = TIMEOUT_MAX_MS;
+	g->timeout_ms = left;
+	v[0] = DB_I64((int64_t)left);
+	v[1] = DB_I64((int64_t)left + IDLE_MS);
+	return pg_queue(g, &TIMEOUTS, v, COUNTOF(v));
+}
+
+/*
+ * What goes before a statement: BEGIN once, and the timeout again when less
+ * than half of it is left.
+ */
+static enum err queue_head(struct pg *g)
+{
+	enum err e = OK;
+
+	if (g->begun) {
+		if (clock_left(g->db.deadline_ms, mono_ms()) <
+		    g->timeout_ms / 2)
+			e = queue_timeouts(g);
+		return e;
+	}
+	e = pg_queue(g, g->mode == DB_MODE_READ ? &BEGIN_READ : &BEGIN_WRITE,
+	             NULL, 0);
+	if (!e)
+		e = queue_timeouts(g);
+	g->begun = true;
+	return e;
+}
+
+static enum err begin(struct db *db, enum db_mode mode)
+{
+	struct pg *g = pg_of(db);
+
+	/* BEGIN travels with the first statement. */
+	g->mode = mode;
+	g->begun = false;
+	return OK;
+}
+
+static enum err exchange(struct pg *g, const struct db_stmt *st,
+                         const struct db_val *v, size_t n, uint64_t until_ms,
+                         PGresult **r)
+{
+	enum err e = pg_queue(g, st, v, n);
+
+	if (!e)
+		e = pg_sync(g, until_ms);
+	return e ? e : pg_collect(g, st->name, until_ms, r);
+}
+
+static void rollback(struct db *db)
+{
+	struct pg *g = pg_of(db);
+	enum err failed = db->failed;
+	bool again = db->again;
+
+	if (g->begun && !db->dead &&
+	    exchange(g, &ROLLBACK, NULL, 0, mono_ms() + PG_GRACE_MS * 2, NULL))
+		db->dead = true;
+	/* What happens here does not change what the transaction came to. */
+	db->failed = failed;
+	db->again = again;
+	g->begun = false;
+}
+
+/* From here on a silence says nothing about what the server did. */
+static enum err commit_write(struct pg *g)
+{
+	AUTO(pg_result) r = NULL;
+	enum err e;
+
+	e = pg_queue(g, &COMMIT, NULL, 0);
+	if (e) { /* nothing has left: closing rolls back */
+		g->db.dead = true;
+		return e;
+	}
+	e = pg_sync(g, until(g));
+	if (!e)
+		e = pg_collect(g, COMMIT.name, until(g), &r);
+	if (g->db.dead) {
+		g->db.again = false;
+		return ERR_PEER_LOST;
+	}
+	/* COMMIT of a failed transaction succeeds as ROLLBACK. */
+	if (!e && strcmp(PQcmdStatus(r), "COMMIT") != 0)
+		e = ERR_INTERNAL;
+	return e;
+}
+
+static enum err commit(struct db *db)
+{
+	struct pg *g = pg_of(db);
+	enum err e;
+
+	if (!g->begun)
+		return OK;
+	g->begun = false;
+	if (g->mode == DB_MODE_WRITE) {
+		/* A server that has said goodbye has not heard COMMIT. */
+		pg_listen(g);
+		if (db->dead) {
+			db->again = true;
+			return ERR_DATABASE;
+		}
+		return commit_write(g);
+	}
+	/* Nothing hangs on the end of a read: the next borrower reads the
+	 * answer, which is there by then. */
+	e = pg_queue(g, &COMMIT, NULL, 0);
+	if (!e)
+		e = pg_sync(g, mono_ms() + PG_GRACE_MS);
+	if (e)
+		db->dead = true;
+	g->owes = !e;
+	return OK;
+}
+
+static bool alive(struct db *db)
+{
+	struct pg *g = pg_of(db);
+
+	pg_listen(g);
+	if (g->owes && !db->dead) {
+		g->owes = false;
+		if (pg_collect(g, COMMIT.name, until(g), NULL))
+			db->dead = true;
+	}
+	return !db->dead;
+}
+
+static enum err ping(struct db *db)
+{
+	struct pg *g = pg_of(db);
+
+	db->failed = OK;
+	return exchange(g, &PING, NULL, 0, until(g), NULL);
+}
+
+/* --- statements -------------------------------------------------------------- */
+
+static int unhex(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+/* "\x00ff" as PostgreSQL writes it, appended as bytes. */
+static void decode_bytea(struct buf *b, const char *p, size_t n)
+{
+	for (size_t i = 2; i + 1 < n; i += 2)
+		buf_char(b, (char)(unhex(p[i]) << 4 | unhex(p[i + 1])));
+}
+
+/* Where the blobs of a row start in the scratch; its end is the next start. */
+struct blobs {
+	struct buf bytes;
+	struct str *at; /* one per column; p NULL: not a blob */
+};
+
+static bool decode_row(struct blobs *bl, const PGresult *r, int row, int cols)
+{
+	size_t room = 0, from = 0;
+
+	buf_clear(&bl->bytes);
+	for (int c = 0; c < cols; c++)
+		room += PQftype(r, c) == OID_BYTEA
+		                ? (size_t)PQgetlength(r, row, c)
+		                : 0;
+	/* One reservation, so that slices stay where they are. */
+	if (!buf_reserve(&bl->bytes, room + 1))
+		return false;
+	for (int c = 0; c < cols; c++) {
+		bl->at[c] = (struct str){NULL, 0};
+		if (PQftype(r, c) != OID_BYTEA)
+			continue;
+		from = bl->bytes.n;
+		decode_bytea(&bl->bytes, PQgetvalue(r, row, c),
+		             (size_t)PQgetlength(r, row, c));
+		bl->at[c] =
+			(struct str){bl->bytes.p + from, bl->bytes.n - from};
+	}
+	return true;
+}
+
+static enum err hand_over(PGresult *r, struct blobs *bl,
+                          const struct db_sink *sink)
+{
+	struct db_row row = {.driver = &db_postgres,
+	                     .result = r,
+	                     .cols = PQnfields(r),
+	                     .blobs = bl->at};
+	int n = PQntuples(r);
+	enum err e = OK;
+
+	for (row.row = 0; row.row < n && !e; row.row++) {
+		if (bl->at && !decode_row(bl, r, row.row, row.cols))
+			return ERR_NOMEM;
+		e = sink->row(sink->arg, &row);
+	}
+	return e;
+}
+
+static enum err rows(PGresult *r, const struct db_sink *sink)
+{
+	struct blobs bl = {0};
+	int cols = PQnfields(r);
+	enum err e;
+
+	for (int c = 0; c < cols && !bl.at; c++) {
+		if (PQftype(r, c) != OID_BYTEA)
+			continue;
+		bl.at = calloc((size_t)cols, sizeof(*bl.at));
+		if (!bl.at)
+			return ERR_NOMEM;
+	}
+	e = hand_over(r, &bl, sink);
+	buf_fini(&bl.bytes);
+	free(bl.at);
+	return e;
+}
+
+static enum err run(struct db *db, const struct db_stmt *st,
+                    const struct db_val *v, size_t n,
+                    const struct db_sink *sink, int64_t *changed)
+{
+	AUTO(pg_result) r = NULL;
+	struct pg *g = pg_of(db);
+	enum err e;
+
+	e = queue_head(g);
+	if (!e)
+		e = exchange(g, st, v, n, until(g), &r);
+	if (e)
+		return db_fail(db, e);
+	if (changed && !str_to_i64(str_from(PQcmdTuples(r)), changed))
+		*changed = 0;
+	return sink ? rows(r, sink) : OK;
+}
+
+static enum err script(struct db *db, const char *sql)
+{
+	struct pg *g = pg_of(db);
+	enum err e = queue_head(g);
+
+	if (!e)
+		e = pg_sync(g, until(g));
+	if (!e)
+		e = pg_collect(g, "script", until(g), NULL);
+	return e ? e : pg_script(g, sql, until(g));
+}
+
+/* Lock numbers are a service's own, but the server has one space for all. */
+static enum err lock(struct db *db, int64_t number)
+{
+	const struct db_val v[] = {DB_TEXT(db->pool->conf.service),
+	                           DB_I64(number)};
+
+	return run(db, &LOCK, v, COUNTOF(v), NULL, NULL);
+}
+
+/* --- rows -------------------------------------------------------------------- */
+
+static bool row_null(const struct db_row *r, int col)
+{
+	return PQgetisnull(r->result, r->row, col);
+}
+
+static int64_t row_i64(const struct db_row *r, int col)
+{
+	const char *p = PQgetvalue(r->result, r->row, col);
+
+	return *p == 't' ? 1 : strtoll(p, NULL, 10);
+}
+
+static double row_f64(const struct db_row *r, int col)
+{
+	return strtod(PQgetvalue(r->result, r->row, col), NULL);
+}
+
+static struct str row_str(const struct db_row *r, int col)
+{
+	if (row_null(r, col))
+		return (struct str){NULL, 0};
+	if (r->blobs && r->blobs[col].p)
+		return r->blobs[col];
+	return (struct str){PQgetvalue(r->result, r->row, col),
+	                    (size_t)PQgetlength(r->result, r->row, col)};
+}
+
+/* --- the driver -------------------------------------------------------------- */
+
+static enum err start(struct db_pool *p)
+{
+	PQconninfoOption *o = PQconninfoParse(p->conf.url.p, NULL);
+
+	if (!o) {
+		log_error(NULL, "db.bad_url",
+		          LOG_TEXT("service", p->conf.service),
+		          LOG_TEXT("want", "postgresql://user@host/database"));
+		return ERR_INVALID;
+	}
+	PQconninfoFree(o);
+	return OK;
+}
+
+static void stop(struct db_pool *p)
+{
+	(void)p;
+}
+
+const struct db_driver db_postgres = {
+	.kind = DB_POSTGRES,
+	.start = start,
+	.stop = stop,
+	.open = pg_open,
+	.close = pg_close,
+	.alive = alive,
+	.ping = ping,
+	.begin = begin,
+	.commit = commit,
+	.rollback = rollback,
+	.run = run,
+	.script = script,
+	.lock = lock,
+	.write = NULL,
+	.row_null = row_null,
+	.row_i64 = row_i64,
+	.row_f64 = row_f64,
+	.row_str = row_str,
+};

@@ -1,0 +1,487 @@
+#include "common/db/sqlite.h"
+
+#include "common/base/clock.h"
+#include "common/base/guard.h"
+#include "common/base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define BUCKETS      64
+#define BUSY_MS      250  /* the writer asks again until the deadline */
+#define PROGRESS_OPS 4000 /* about 0.1 ms between two looks at the clock */
+
+/* A prepared statement; at[k] is where SQLite wants parameter k + 1. */
+struct prepared {
+	const struct db_stmt *st;
+	sqlite3_stmt *h;
+	int top; /* the highest parameter it names */
+	int at[DB_PARAMS_MAX];
+	struct prepared *next;
+};
+
+struct conn {
+	struct db db;
+	sqlite3 *h;
+	struct prepared *prepared[BUCKETS];
+};
+
+static const struct db_stmt BEGIN_READ = {"sqlite.begin", "BEGIN", NULL};
+const struct db_stmt STEER_COMMIT = {"sqlite.commit", "COMMIT", NULL};
+const struct db_stmt STEER_ROLLBACK = {"sqlite.rollback", "ROLLBACK", NULL};
+static const struct db_stmt PING = {"sqlite.ping",
+                                    "SELECT count(*) FROM sqlite_master", NULL};
+
+static struct conn *conn_of(struct db *db)
+{
+	return (struct conn *)db;
+}
+
+/* --- codes ----------------------------------------------------------------- */
+
+static const struct {
+	int code; /* extended where it matters, else primary */
+	enum err err;
+	bool lost; /* the connection is not to be trusted any more */
+} codes[] = {
+	{SQLITE_CONSTRAINT_UNIQUE, ERR_DB_DUPLICATE, false},
+	{SQLITE_CONSTRAINT_PRIMARYKEY, ERR_DB_DUPLICATE, false},
+	{SQLITE_CONSTRAINT_ROWID, ERR_DB_DUPLICATE, false},
+	{SQLITE_INTERRUPT, ERR_TIMEOUT, false},
+	{SQLITE_NOMEM, ERR_NOMEM, false},
+	{SQLITE_TOOBIG, ERR_TOO_LARGE, false},
+	{SQLITE_BUSY, ERR_DATABASE, false},
+	{SQLITE_LOCKED, ERR_DATABASE, false},
+	{SQLITE_FULL, ERR_DATABASE, false},
+	{SQLITE_IOERR, ERR_DATABASE, true},
+	{SQLITE_CANTOPEN, ERR_DATABASE, true},
+	{SQLITE_CORRUPT, ERR_DATABASE, true},
+	{SQLITE_NOTADB, ERR_DATABASE, true},
+	{SQLITE_READONLY, ERR_DATABASE, true},
+	{SQLITE_PROTOCOL, ERR_DATABASE, true},
+};
+
+/* Ours for what the last call came to; told unless it is part of daily life. */
+static enum err failure(struct conn *c, const char *name)
+{
+	int code = sqlite3_extended_errcode(c->h);
+	enum err e = ERR_INTERNAL;
+
+	for (size_t i = 0; i < COUNTOF(codes); i++) {
+		if (codes[i].code != code && codes[i].code != (code & 0xff))
+			continue;
+		e = codes[i].err;
+		c->db.dead |= codes[i].lost;
+		break;
+	}
+	/* A file that another program has locked is waited for. */
+	if (e == ERR_INTERNAL ||
+	    (e == ERR_DATABASE && (code & 0xff) != SQLITE_BUSY))
+		/* errmsg speaks of texts and columns; values are bound. */
+		log_error(c->db.cx, "db.failed", LOG_TEXT("statement", name),
+		          LOG_I64("sqlite", code),
+		          LOG_TEXT("message", sqlite3_errmsg(c->h)));
+	return e;
+}
+
+/* --- statements ------------------------------------------------------------ */
+
+/* SQLite numbers $1, $2 ... as names, in order of appearance. */
+static bool map_parameters(struct prepared *p)
+{
+	int n = sqlite3_bind_parameter_count(p->h);
+
+	for (int i = 1; i <= n; i++) {
+		const char *name = sqlite3_bind_parameter_name(p->h, i);
+		int64_t k;
+
+		if (!name || name[0] != '$' ||
+		    !str_to_i64(str_from(name + 1), &k) || k < 1 ||
+		    k > DB_PARAMS_MAX)
+			return false;
+		p->at[k - 1] = i;
+		if (k > p->top)
+			p->top = (int)k;
+	}
+	return true;
+}
+
+static enum err prepare(struct conn *c, const struct db_stmt *st,
+                        struct prepared **out)
+{
+	struct prepared *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return ERR_NOMEM;
+	p->st = st;
+	if (sqlite3_prepare_v3(c->h, st->sqlite, -1, SQLITE_PREPARE_PERSISTENT,
+	                       &p->h, NULL)) {
+		free(p);
+		return failure(c, st->name);
+	}
+	if (!map_parameters(p)) {
+		(void)sqlite3_finalize(p->h);
+		free(p);
+		log_error(c->db.cx, "db.bad_statement",
+		          LOG_TEXT("statement", st->name));
+		return ERR_INTERNAL;
+	}
+	*out = p;
+	return OK;
+}
+
+static enum err find(struct conn *c, const struct db_stmt *st,
+                     struct prepared **out)
+{
+	struct prepared **bucket = &c->prepared[((uintptr_t)st >> 4) % BUCKETS];
+	struct prepared *p = *bucket;
+	enum err e;
+
+	while (p && p->st != st)
+		p = p->next;
+	if (!p) {
+		e = prepare(c, st, &p);
+		if (e)
+			return e;
+		p->next = *bucket;
+		*bucket = p;
+	}
+	*out = p;
+	return OK;
+}
+
+static int bind(sqlite3_stmt *h, int at, const struct db_val *v)
+{
+	/* A NULL pointer would bind NULL. */
+	const char *p = v->type == DB_T_STR || v->type == DB_T_BLOB
+	                        ? (v->v.s.p ? v->v.s.p : "")
+	                        : NULL;
+
+	switch (v->type) {
+	case DB_T_NULL:
+		return sqlite3_bind_null(h, at);
+	case DB_T_I64:
+		return sqlite3_bind_int64(h, at, v->v.i);
+	case DB_T_F64:
+		return sqlite3_bind_double(h, at, v->v.f);
+	case DB_T_STR:
+		return sqlite3_bind_text64(h, at, p, v->v.s.n, SQLITE_STATIC,
+		                           SQLITE_UTF8);
+	case DB_T_BLOB:
+		return sqlite3_bind_blob64(h, at, p, v->v.s.n, SQLITE_STATIC);
+	}
+	return SQLITE_MISUSE;
+}
+
+static enum err bind_all(struct conn *c, struct prepared *p,
+                         const struct db_val *v, size_t n)
+{
+	if ((size_t)p->top > n) {
+		log_error(c->db.cx, "db.missing_value",
+		          LOG_TEXT("statement", p->st->name));
+		return ERR_INTERNAL;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (p->at[i] && bind(p->h, p->at[i], &v[i]))
+			return failure(c, p->st->name);
+	}
+	return OK;
+}
+
+/* Steps to the end; the sink's error, if any, is not the statement's. */
+static enum err step(struct conn *c, struct prepared *p,
+                     const struct db_sink *sink, enum err *from_sink)
+{
+	struct db_row row = {.driver = &db_sqlite,
+	                     .result = p->h,
+	                     .cols = sqlite3_column_count(p->h)};
+
+	for (;;) {
+		int rc = sqlite3_step(p->h);
+
+		if (rc == SQLITE_DONE)
+			return OK;
+		if (rc != SQLITE_ROW)
+			return failure(c, p->st->name);
+		if (!sink)
+			continue;
+		*from_sink = sink->row(sink->arg, &row);
+		if (*from_sink)
+			return OK;
+	}
+}
+
+static enum err run(struct db *db, const struct db_stmt *st,
+                    const struct db_val *v, size_t n,
+                    const struct db_sink *sink, int64_t *changed)
+{
+	struct conn *c = conn_of(db);
+	struct prepared *p = NULL;
+	enum err from_sink = OK, e;
+
+	e = find(c, st, &p);
+	if (e)
+		return db_fail(db, e);
+	/* A row callback must not run the statement that called it. */
+	assert(!sqlite3_stmt_busy(p->h));
+	e = bind_all(c, p, v, n);
+	if (!e)
+		e = step(c, p, sink, &from_sink);
+	if (!e && changed)
+		*changed = sqlite3_changes64(c->h);
+	(void)sqlite3_reset(p->h);
+	/* The values belong to the caller. */
+	(void)sqlite3_clear_bindings(p->h);
+	return e ? db_fail(db, e) : from_sink;
+}
+
+enum err sqlite_steer(struct db *db, const struct db_stmt *st)
+{
+	struct conn *c = conn_of(db);
+	struct prepared *p = NULL;
+	enum err none = OK, e = find(c, st, &p);
+
+	if (e)
+		return e;
+	e = step(c, p, NULL, &none);
+	(void)sqlite3_reset(p->h);
+	return e;
+}
+
+bool sqlite_in_transaction(const struct db *db)
+{
+	return !sqlite3_get_autocommit(((const struct conn *)db)->h);
+}
+
+static enum err script(struct db *db, const char *sql)
+{
+	struct conn *c = conn_of(db);
+
+	if (sqlite3_exec(c->h, sql, NULL, NULL, NULL))
+		return db_fail(db, failure(c, "script"));
+	return OK;
+}
+
+static enum err begin(struct db *db, enum db_mode mode)
+{
+	/* Writes run on the writer thread, which steers itself. */
+	assert(mode == DB_MODE_READ);
+	return sqlite_steer(db, &BEGIN_READ);
+}
+
+static enum err commit(struct db *db)
+{
+	enum err e = sqlite_steer(db, &STEER_COMMIT);
+
+	if (e)
+		db->dead = true;
+	return e;
+}
+
+static void rollback(struct db *db)
+{
+	if (sqlite_in_transaction(db) && sqlite_steer(db, &STEER_ROLLBACK))
+		db->dead = true;
+}
+
+static enum err ping(struct db *db)
+{
+	return sqlite_steer(db, &PING);
+}
+
+static bool alive(struct db *db)
+{
+	return !db->dead;
+}
+
+static enum err lock(struct db *db, int64_t number)
+{
+	(void)db;
+	(void)number;
+	return OK;
+}
+
+/* --- rows ------------------------------------------------------------------ */
+
+static bool row_null(const struct db_row *r, int col)
+{
+	return sqlite3_column_type(r->result, col) == SQLITE_NULL;
+}
+
+static int64_t row_i64(const struct db_row *r, int col)
+{
+	return sqlite3_column_int64(r->result, col);
+}
+
+static double row_f64(const struct db_row *r, int col)
+{
+	return sqlite3_column_double(r->result, col);
+}
+
+static struct str row_str(const struct db_row *r, int col)
+{
+	const void *p = sqlite3_column_type(r->result, col) == SQLITE_BLOB
+	                        ? sqlite3_column_blob(r->result, col)
+	                        : sqlite3_column_text(r->result, col);
+
+	return (struct str){p, p ? (size_t)sqlite3_column_bytes(r->result, col)
+	                         : 0};
+}
+
+/* --- opening --------------------------------------------------------------- */
+
+static void shut(struct db *db)
+{
+	struct conn *c = conn_of(db);
+
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (c->prepared[i]) {
+			struct prepared *p = c->prepared[i];
+
+			c->prepared[i] = p->next;
+			(void)sqlite3_finalize(p->h);
+			free(p);
+		}
+	}
+	(void)sqlite3_close_v2(c->h);
+	free(c);
+}
+
+/* SQLite asks now and then whether to go on: not past the deadline. */
+static int past_deadline(void *arg)
+{
+	const struct db *db = arg;
+
+	return mono_ms() >= db->deadline_ms;
+}
+
+/*
+ * The file is made here, because SQLite would let others read it, and because
+ * errno tells what no retry will mend.
+ */
+static enum err make_file(struct db_pool *p, const char *path)
+{
+	int fd = db_make_parents(path)
+	                 ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)
+	                 : -1;
+	int why = errno;
+
+	if (fd >= 0) {
+		(void)close(fd);
+		return OK;
+	}
+	if (db_pool_may_complain(p))
+		log_error(NULL, "db.cannot_open", LOG_TEXT("file", path),
+		          LOG_TEXT("why", strerror(why)));
+	if (why == ENOMEM)
+		return ERR_NOMEM;
+	return why == EMFILE || why == ENFILE || why == ENOSPC || why == EIO
+	               ? ERR_DATABASE
+	               : ERR_INVALID;
+}
+
+static enum err configure(struct conn *c, bool writes)
+{
+	/* FULL: what was acknowledged survives a power cut, in WAL mode too. */
+	static const char common[] = "PRAGMA journal_mode=WAL;"
+				     "PRAGMA synchronous=FULL;"
+				     "PRAGMA foreign_keys=ON;"
+				     "PRAGMA trusted_schema=OFF;"
+				     "PRAGMA temp_store=MEMORY;"
+				     "PRAGMA journal_size_limit=67108864;";
+
+	if (sqlite3_exec(c->h, common, NULL, NULL, NULL) ||
+	    (!writes &&
+	     sqlite3_exec(c->h, "PRAGMA query_only=ON", NULL, NULL, NULL)))
+		return failure(c, "open");
+	sqlite3_progress_handler(c->h, PROGRESS_OPS, past_deadline, &c->db);
+	return OK;
+}
+
+static enum err open_conn(struct db_pool *p, bool writes, struct db **out)
+{
+	struct conn *c;
+	struct str path = {0};
+	enum err e;
+
+	if (!db_sqlite_path(p->conf.url, &path))
+		return ERR_INVALID;
+	e = make_file(p, path.p);
+	if (e)
+		return e;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return ERR_NOMEM;
+	c->db = (struct db){.driver = &db_sqlite,
+	                    .pool = p,
+	                    .deadline_ms = UINT64_MAX,
+	                    .opened_ms = mono_ms()};
+	/* One thread at a time uses a connection: no mutex inside. */
+	if (sqlite3_open_v2(path.p, &c->h,
+	                    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL))
+		e = c->h ? failure(c, "open") : ERR_NOMEM;
+	if (!e) {
+		(void)sqlite3_extended_result_codes(c->h, 1);
+		(void)sqlite3_busy_timeout(c->h, BUSY_MS);
+		e = configure(c, writes);
+	}
+	if (e) {
+		shut(&c->db);
+		return e;
+	}
+	*out = &c->db;
+	return OK;
+}
+
+/* --- the driver ------------------------------------------------------------ */
+
+static enum err open_reader(struct db_pool *p, struct str url,
+                            uint64_t deadline_ms, struct db **out)
+{
+	(void)url;
+	(void)deadline_ms;
+	return open_conn(p, false, out);
+}
+
+enum err sqlite_open_writer(struct db_pool *p, struct db **out)
+{
+	return open_conn(p, true, out);
+}
+
+static enum err start(struct db_pool *p)
+{
+	p->shared = sqlite_writer_new(p);
+	return p->shared ? OK : ERR_NOMEM;
+}
+
+static void stop(struct db_pool *p)
+{
+	sqlite_writer_free(p->shared);
+}
+
+const struct db_driver db_sqlite = {
+	.kind = DB_SQLITE,
+	.start = start,
+	.stop = stop,
+	.open = open_reader,
+	.close = shut,
+	.alive = alive,
+	.ping = ping,
+	.begin = begin,
+	.commit = commit,
+	.rollback = rollback,
+	.run = run,
+	.script = script,
+	.lock = lock,
+	.write = sqlite_write,
+	.row_null = row_null,
+	.row_i64 = row_i64,
+	.row_f64 = row_f64,
+	.row_str = row_str,
+};
