@@ -99,6 +99,7 @@ struct bus_call {
 	unsigned route_class; /* below BUS_CLASSES: whose latency average */
 	bool retry;           /* idempotent */
 	bool stream;          /* hand over parts as they come */
+	bool hold_credit;     /* stream: more only after bus_client_credit() */
 	uint64_t deadline_ms; /* mono_ms() */
 	size_t max_reply;     /* bytes; 0: 1 MiB */
 	struct str bytes;     /* the entry, copied */
@@ -111,6 +112,11 @@ enum err bus_client_call(struct bus_client *c, const struct bus_call *call,
                          uint64_t *id) MUST_CHECK;
 /* No callback will come.  The peer is told.  Unknown ids are fine. */
 void bus_client_cancel(struct bus_client *c, uint64_t id);
+/*
+ * For a stream with hold_credit: n more bytes of it have been consumed.  The
+ * peer sends at most 256 KiB beyond what has been.
+ */
+void bus_client_credit(struct bus_client *c, uint64_t id, size_t n);
 /*
  * One turn of the owner's loop: replies and events in, deadlines, one frame
  * out per replica that is not busy.  Call when woken, when

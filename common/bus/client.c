@@ -1,0 +1,605 @@
+#include "common/bus/calls.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EJECT_MS     50
+#define EJECT_MAX_MS 5000
+
+/* --- up and down -------------------------------------------------------------- */
+
+static void came_up(struct bus_client *c, struct replica *r)
+{
+	r->up = true;
+	atomic_fetch_add(&c->up[r->to], 1);
+	log_debug(NULL, "bus.up", LOG_TEXT("url", r->url));
+	calls_up(c, r->to);
+}
+
+/* The pipe is gone, or we have done with it. */
+static void lost(struct bus_client *c, struct replica *r, uint64_t now_ms)
+{
+	bool was_up = r->up;
+	uint64_t away = EJECT_MAX_MS;
+
+	if (!r->pipe)
+		return;
+	/* What waits in the socket must not reach the peer's successor. */
+	if (r->busy && replica_cancel_send(r))
+		link_unsend(&r->link);
+	r->pipe = 0;
+	r->up = r->suspect = false;
+	if (was_up) {
+		atomic_fetch_sub(&c->up[r->to], 1);
+		if (r->fails < 7)
+			away = (uint64_t)EJECT_MS << r->fails;
+		r->fails++;
+		r->ejected_ms = now_ms + away;
+		log_info(NULL, "bus.down", LOG_TEXT("url", r->url),
+		         LOG_U64("in_flight", r->in_flight));
+	}
+	calls_lost(c, r);
+	link_reset(&r->link);
+}
+
+static void connect_to(struct bus_client *c, struct replica *r, uint32_t pipe,
+                       uint64_t now_ms)
+{
+	lost(c, r, now_ms);
+	r->shunned = 0;
+	r->pipe = pipe;
+	r->pipe_ms = now_ms;
+	r->draining = false;
+	link_reset(&r->link);
+}
+
+/* A frame that must not be: no word from this pipe is heard again. */
+static void refuse(struct bus_client *c, struct replica *r, enum frame_fault f,
+                   uint64_t now_ms)
+{
+	c->bad_frames++;
+	if (now_ms >= c->logged_ms + 1000) {
+		c->logged_ms = now_ms;
+		log_warn(NULL, "bus.frame_refused", LOG_TEXT("url", r->url),
+		         LOG_TEXT("reason", frame_fault_name(f)),
+		         LOG_U64("refused", c->bad_frames));
+	}
+	/* Closed a little later: nng dials again within milliseconds, and a
+	 * wrong key would make that a busy loop. */
+	r->shunned = r->pipe;
+	r->shun_end_ms = now_ms + SHUN_MS;
+	lost(c, r, now_ms);
+}
+
+/* --- what comes off the wire --------------------------------------------------- */
+
+static void final_item(struct bus_client *c, struct replica *r, struct call *k)
+{
+	(void)c;
+	if (r->in_flight > 0)
+		r->in_flight--;
+	r->fails = 0;
+	if (!k) {
+		r->late++;
+		return;
+	}
+	r->replied++;
+}
+
+static void measure(struct replica *r, const struct call *k)
+{
+	uint64_t now_us = mono_us();
+
+	replica_sample(r, k->route_class, now_us,
+	               (double)(now_us - k->start_us) / 1000.0);
+}
+
+/* n bytes of parts have been consumed: lets the peer send as many again. */
+static void grant(struct bus_client *c, struct call *k, size_t n)
+{
+	struct item it = {.kind = ITEM_CREDIT,
+	                  .cid = k->id | (uint64_t)k->attempt << SLOT_BITS};
+
+	k->owed += n;
+	if (k->owed < BUS_CREDIT / 2 || !k->r)
+		return;
+	it.arg = (uint32_t)k->owed;
+	/* Without memory it stays owed and goes with the next part. */
+	if (link_put(&k->r->link, &it, mono_ms()) != OK)
+		return;
+	k->room += k->owed;
+	k->owed = 0;
+	c->unsent = true;
+}
+
+static void give_up(struct bus_client *c, struct call *k, enum err e)
+{
+	calls_tell_cancel(c, k);
+	calls_end(c, k, e, (struct str){0});
+}
+
+static enum frame_fault on_part(struct bus_client *c, struct replica *r,
+                                const struct item *it)
+{
+	struct call *k = calls_find_cid(c, it->cid);
+	bool last = it->flags & ITEM_LAST;
+	size_t n = it->bytes.n;
+
+	if (k && k->r != r)
+		k = NULL;
+	if (last)
+		final_item(c, r, k);
+	if (!k)
+		return FRAME_OK;
+	if (n > k->room || (it->flags & ITEM_FIRST ? k->parts : !k->parts))
+		return FRAME_BAD_ITEM;
+	if (!k->parts)
+		measure(r, k);
+	k->parts = true;
+	k->room -= n;
+	k->got += n;
+	if (k->got > k->max_reply) {
+		if (last)
+			calls_end(c, k, ERR_TOO_LARGE, (struct str){0});
+		else
+			give_up(c, k, ERR_TOO_LARGE);
+		return FRAME_OK;
+	}
+	if (k->stream) {
+		if (last) {
+			calls_end(c, k, OK, it->bytes);
+			return FRAME_OK;
+		}
+		k->delivered = true;
+		k->on_reply(k->arg, OK, it->bytes, true);
+		k = calls_find_cid(c, it->cid);
+		if (k && !k->hold_credit)
+			grant(c, k, n);
+		return FRAME_OK;
+	}
+	buf_add(&k->reply, it->bytes.p, n);
+	if (last)
+		calls_end(c, k, k->reply.failed ? ERR_NOMEM : OK,
+		          k->reply.failed ? (struct str){0}
+		                          : buf_view(&k->reply));
+	else if (k->reply.failed)
+		give_up(c, k, ERR_NOMEM);
+	else
+		grant(c, k, n);
+	return FRAME_OK;
+}
+
+static void on_whole(struct bus_client *c, struct replica *r,
+                     const struct item *it)
+{
+	struct call *k = calls_find_cid(c, it->cid);
+	enum err e;
+
+	if (k && k->r != r)
+		k = NULL;
+	final_item(c, r, k);
+	if (!k)
+		return;
+	if (it->kind == ITEM_REPLY) {
+		measure(r, k);
+		if (it->bytes.n > k->max_reply)
+			calls_end(c, k, ERR_TOO_LARGE, (struct str){0});
+		else
+			calls_end(c, k, OK, it->bytes);
+		return;
+	}
+	e = err_from_int(it->code);
+	if (e == ERR_UNAVAILABLE)
+		calls_move(c, k, e); /* it was not begun there */
+	else
+		calls_end(c, k, e ? e : ERR_INTERNAL, (struct str){0});
+}
+
+static enum frame_fault on_item(struct bus_client *c, struct replica *r,
+                                const struct item *it)
+{
+	struct call *k;
+
+	switch (it->kind) {
+	case ITEM_REPLY:
+	case ITEM_REFUSE:
+		on_whole(c, r, it);
+		break;
+	case ITEM_PART:
+		return on_part(c, r, it);
+	case ITEM_CREDIT:
+		k = calls_find_cid(c, it->cid);
+		if (k && k->r == r) {
+			link_bulk_credit(&r->link, &k->bulk, it->arg);
+			c->unsent = true;
+		}
+		break;
+	case ITEM_PUSH:
+		if (c->conf.push)
+			c->conf.push(c->conf.arg, r->to, it->bytes);
+		break;
+	case ITEM_DRAIN:
+		r->draining = true;
+		r->link.eager = true; /* it waits for our word to end */
+		break;
+	case ITEM_REQUEST:
+	case ITEM_CANCEL:
+	case ITEM_KINDS:
+		return FRAME_BAD_ITEM;
+	}
+	return FRAME_OK;
+}
+
+static void on_frame(struct bus_client *c, struct replica *r, nng_msg *m,
+                     uint64_t now_ms)
+{
+	struct str items, frame = {nng_msg_body(m), nng_msg_len(m)};
+	bool met = r->link.met;
+	struct item it;
+	enum frame_fault f = link_accept(&r->link, frame, wall_ms(), &items);
+
+	if (!f && !met)
+		came_up(c, r);
+	while (!f && item_next(&items, &it))
+		f = on_item(c, r, &it);
+	if (f)
+		refuse(c, r, f, now_ms);
+}
+
+static void drain_inbox(struct bus_client *c, struct replica *r,
+                        uint64_t now_ms)
+{
+	struct inbox in;
+
+	replica_collect(r, &in);
+	if (in.sent) {
+		r->busy = false;
+		if (in.failed)
+			link_unsend(&r->link);
+	}
+	for (unsigned i = 0; i < in.n; i++) {
+		AUTO(msg) m = in.msgs[i];
+		uint32_t pipe = (uint32_t)nng_msg_get_pipe(m).id;
+
+		if (pipe != r->pipe && pipe == in.pipe && pipe != r->shunned)
+			connect_to(c, r, pipe, now_ms);
+		if (pipe == r->pipe)
+			on_frame(c, r, m, now_ms);
+	}
+	if (in.pipe == r->pipe || (in.pipe && in.pipe == r->shunned))
+		return;
+	if (in.pipe)
+		connect_to(c, r, in.pipe, now_ms);
+	else
+		lost(c, r, now_ms);
+}
+
+/* --- addresses ------------------------------------------------------------------ */
+
+static enum err add_replica(struct bus_client *c, enum bus_peer to,
+                            const char *url, size_t name)
+{
+	struct replica *r = NULL;
+	enum err e;
+
+	if (c->of[to].n == REPLICAS_MAX)
+		return ERR_BUSY;
+	e = replica_new(&c->hub, to, url, c->conf.self, &c->keys, &r);
+	if (e)
+		return e;
+	r->name = name;
+	c->of[to].v[c->of[to].n++] = r;
+	return OK;
+}
+
+static void remove_replica(struct bus_client *c, enum bus_peer to, unsigned i,
+                           uint64_t now_ms)
+{
+	struct replica *r = c->of[to].v[i];
+
+	/* Out of the table first: nothing that is moved comes back to it. */
+	c->of[to].v[i] = c->of[to].v[--c->of[to].n];
+	lost(c, r, now_ms);
+	replica_free(r);
+}
+
+static bool listed(const struct resolved *rs, const char *url)
+{
+	for (size_t i = 0; i < rs->n; i++)
+		if (strcmp(rs->url[i], url) == 0)
+			return true;
+	return false;
+}
+
+static void follow_name(struct bus_client *c, const struct resolved *rs,
+                        uint64_t now_ms)
+{
+	enum bus_peer to = (enum bus_peer)rs->tag;
+
+	for (size_t a = 0; a < rs->n; a++) {
+		struct replica *known = NULL;
+
+		for (unsigned i = 0; i < c->of[to].n && !known; i++)
+			if (c->of[to].v[i]->name == rs->name &&
+			    strcmp(c->of[to].v[i]->url, rs->url[a]) == 0)
+				known = c->of[to].v[i];
+		if (known)
+			known->leaving = false;
+		else if (add_replica(c, to, rs->url[a], rs->name) != OK)
+			log_warn(NULL, "bus.replica_not_added",
+			         LOG_TEXT("url", rs->url[a]));
+	}
+	for (unsigned i = 0; i < c->of[to].n; i++) {
+		struct replica *r = c->of[to].v[i];
+
+		if (r->name == rs->name && !r->leaving && !listed(rs, r->url)) {
+			r->leaving = true;
+			r->leave_end_ms = now_ms + LEAVE_MS;
+		}
+	}
+}
+
+static void follow_names(struct bus_client *c, uint64_t now_ms)
+{
+	struct resolved rs;
+
+	while (c->names && resolver_next(c->names, &rs))
+		follow_name(c, &rs, now_ms);
+}
+
+static void names_changed(void *arg)
+{
+	hub_resolved(arg);
+}
+
+static enum err add_url(struct bus_client *c, enum bus_peer to, struct str text)
+{
+	struct bus_url u;
+	enum err e = url_parse(text, &u);
+
+	if (e)
+		return e;
+	if (u.kind != URL_TCP || url_is_literal(&u))
+		return add_replica(c, to, u.text, SIZE_MAX);
+	if (!c->names)
+		c->names = resolver_new(names_changed, &c->hub, 0);
+	return c->names ? resolver_watch(c->names, &u, to) : ERR_NOMEM;
+}
+
+enum err bus_client_add(struct bus_client *c, enum bus_peer to, struct str urls)
+{
+	if (!bus_edge_allowed(c->conf.self, to)) {
+		log_error(NULL, "bus.edge_not_allowed",
+		          LOG_TEXT("from", bus_peer_name(c->conf.self)),
+		          LOG_TEXT("to", bus_peer_name(to)));
+		return ERR_INVALID;
+	}
+	do {
+		struct str one = str_trim(str_cut(&urls, ','));
+		enum err e = add_url(c, to, one);
+
+		if (e)
+			return e;
+	} while (urls.n);
+	return OK;
+}
+
+/* --- the loop ---------------------------------------------------------------------- */
+
+static void flush(struct replica *r)
+{
+	nng_msg *m;
+	enum err e;
+
+	while (r->pipe && link_has_work(&r->link)) {
+		/* Either the send has ended, or its end wakes us. */
+		if (r->busy && !replica_want_sent(r))
+			return;
+		r->busy = false;
+		m = link_next(&r->link, mono_ms(), &e);
+		if (!m) {
+			/* What is owed cannot be said: start again. */
+			if (e)
+				(void)nng_pipe_close((nng_pipe){r->pipe});
+			return;
+		}
+		replica_send(r, m);
+	}
+}
+
+/* Silence, and pipes and addresses that are done with. */
+static void watch(struct bus_client *c, struct replica *r, uint64_t now_ms)
+{
+	uint64_t since = link_oldest_ms(&r->link);
+	uint64_t silent = since && now_ms > since ? now_ms - since : 0;
+
+	if (r->shunned && now_ms >= r->shun_end_ms) {
+		(void)nng_pipe_close((nng_pipe){r->shunned});
+		r->shun_end_ms = UINT64_MAX;
+	}
+	if (r->pipe && !r->up && now_ms >= r->pipe_ms + GREETING_MS) {
+		r->pipe_ms = now_ms;
+		(void)nng_pipe_close((nng_pipe){r->pipe});
+	}
+	if (!r->up)
+		return;
+	if (silent >= SUSPECT_LOST) {
+		(void)nng_pipe_close((nng_pipe){r->pipe});
+	} else if (silent >= c->conf.suspect_ms) {
+		if (!r->suspect)
+			log_info(NULL, "bus.suspect", LOG_TEXT("url", r->url),
+			         LOG_U64("silent_ms", silent));
+		r->suspect = true;
+		calls_suspect(c, r);
+	} else {
+		r->suspect = false;
+	}
+}
+
+void bus_client_turn(struct bus_client *c, uint64_t now_ms)
+{
+	bool resolved;
+	struct replica *r, *list = hub_take(&c->hub, &resolved);
+
+	while (list) {
+		r = list;
+		list = r->next_dirty; /* before it may be listed again */
+		drain_inbox(c, r, now_ms);
+	}
+	if (resolved)
+		follow_names(c, now_ms);
+	calls_expire(c, now_ms);
+	for (unsigned p = 0; p < PEER_COUNT; p++) {
+		for (unsigned i = c->of[p].n; i-- > 0;) {
+			r = c->of[p].v[i];
+			watch(c, r, now_ms);
+			if (r->leaving && (!r->up || r->in_flight == 0 ||
+			                   now_ms >= r->leave_end_ms))
+				remove_replica(c, (enum bus_peer)p, i, now_ms);
+		}
+	}
+	c->unsent = false;
+	for (unsigned p = 0; p < PEER_COUNT; p++)
+		for (unsigned i = 0; i < c->of[p].n; i++)
+			flush(c->of[p].v[i]);
+}
+
+static uint64_t replica_timeout(const struct bus_client *c,
+                                const struct replica *r)
+{
+	uint64_t since = link_oldest_ms(&r->link), due = UINT64_MAX;
+
+	if (r->shunned)
+		due = r->shun_end_ms;
+	else if (r->pipe && !r->up)
+		due = r->pipe_ms + GREETING_MS;
+	if (r->leaving && r->leave_end_ms < due)
+		due = r->leave_end_ms;
+	if (r->up && since) {
+		since += r->suspect ? SUSPECT_LOST : c->conf.suspect_ms;
+		due = since < due ? since : due;
+	}
+	return due;
+}
+
+uint64_t bus_client_timeout_ms(const struct bus_client *c, uint64_t now_ms)
+{
+	uint64_t due = UINT64_MAX, wheel = wheel_timeout_ms(&c->wheel, now_ms);
+
+	if (c->unsent)
+		return 0;
+	for (unsigned p = 0; p < PEER_COUNT; p++) {
+		for (unsigned i = 0; i < c->of[p].n; i++) {
+			uint64_t d = replica_timeout(c, c->of[p].v[i]);
+
+			due = d < due ? d : due;
+		}
+	}
+	if (due != UINT64_MAX)
+		due = clock_left(due, now_ms);
+	return wheel < due ? wheel : due;
+}
+
+bool bus_client_may_sleep(struct bus_client *c)
+{
+	return !c->unsent && hub_may_sleep(&c->hub);
+}
+
+/* --- the rest of the interface -------------------------------------------------------- */
+
+struct bus_client *bus_client_new(const struct bus_client_conf *conf)
+{
+	struct bus_client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	if (hub_init(&c->hub, conf->wake, conf->arg) != OK) {
+		free(c);
+		return NULL;
+	}
+	c->conf = *conf;
+	if (conf->keys)
+		c->keys = *conf->keys;
+	if (c->conf.in_flight_max == 0)
+		c->conf.in_flight_max = IN_FLIGHT_MAX;
+	if (c->conf.suspect_ms == 0)
+		c->conf.suspect_ms = SUSPECT_MS;
+	calls_init(c, mono_ms());
+	return c;
+}
+
+void bus_client_free(struct bus_client *c)
+{
+	if (!c)
+		return;
+	resolver_free(c->names);
+	for (unsigned p = 0; p < PEER_COUNT; p++)
+		for (unsigned i = 0; i < c->of[p].n; i++)
+			replica_free(c->of[p].v[i]);
+	calls_fini(c);
+	hub_fini(&c->hub);
+	explicit_bzero(&c->keys, sizeof(c->keys));
+	free(c);
+}
+
+enum err bus_client_call(struct bus_client *c, const struct bus_call *call,
+                         uint64_t *id)
+{
+	return calls_start(c, call, id);
+}
+
+void bus_client_cancel(struct bus_client *c, uint64_t id)
+{
+	struct call *k = calls_find(c, id);
+
+	if (k)
+		calls_drop(c, k);
+}
+
+void bus_client_credit(struct bus_client *c, uint64_t id, size_t n)
+{
+	struct call *k = calls_find(c, id);
+
+	if (k && k->hold_credit)
+		grant(c, k, n);
+}
+
+size_t bus_client_replicas(const struct bus_client *c, struct bus_replica *out,
+                           size_t max)
+{
+	size_t n = 0;
+
+	for (unsigned p = 0; p < PEER_COUNT; p++) {
+		for (unsigned i = 0; i < c->of[p].n; i++, n++) {
+			const struct replica *r = c->of[p].v[i];
+
+			if (n >= max)
+				continue;
+			out[n] = (struct bus_replica){
+				.peer = r->to,
+				.state = !r->up       ? BUS_DOWN
+			                 : r->suspect ? BUS_SUSPECT
+			                              : BUS_UP,
+				.in_flight = r->in_flight,
+				.sent = r->sent,
+				.replied = r->replied,
+				.failed = r->failed,
+				.moved = r->moved,
+				.late = r->late,
+				.latency_ms = r->latency[0].ms,
+			};
+			(void)snprintf(out[n].url, sizeof(out[n].url), "%.*s",
+			               (int)sizeof(out[n].url) - 1, r->url);
+		}
+	}
+	return n;
+}
+
+unsigned bus_client_up(const struct bus_client *c, enum bus_peer to)
+{
+	return atomic_load(&c->up[to]);
+}

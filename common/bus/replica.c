@@ -1,0 +1,335 @@
+#include "common/bus/replica.h"
+
+#include "common/base/guard.h"
+#include "common/base/log.h"
+
+#include <math.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <nng/transport/ipc/ipc.h>
+#include <nng/transport/tcp/tcp.h>
+#include <stdlib.h>
+
+#define SP_REQUEST 0x80000000u /* raw REQ: without this bit nothing arrives */
+
+#define LATENCY_WEIGHT   0.1   /* of a new sample */
+#define LATENCY_IDLE_US  10000 /* idle this long: */
+#define LATENCY_DECAY    0.97  /* a slow replica is tried again */
+#define LATENCY_FLOOR_MS 0.01  /* keeps in flight the tie-breaker */
+
+/* --- hub ------------------------------------------------------------------ */
+
+enum err hub_init(struct hub *h, void (*wake)(void *arg), void *arg)
+{
+	*h = (struct hub){.sleeping = true, .wake = wake, .arg = arg};
+	return pthread_mutex_init(&h->lock, NULL) ? ERR_NOMEM : OK;
+}
+
+void hub_fini(struct hub *h)
+{
+	(void)pthread_mutex_destroy(&h->lock);
+}
+
+struct replica *hub_take(struct hub *h, bool *resolved)
+{
+	struct replica *list;
+	GUARD(&h->lock);
+
+	list = h->dirty;
+	h->dirty = NULL;
+	h->sleeping = false;
+	*resolved = h->resolved;
+	h->resolved = false;
+	return list;
+}
+
+bool hub_may_sleep(struct hub *h)
+{
+	GUARD(&h->lock);
+
+	h->sleeping = !h->dirty && !h->resolved;
+	return h->sleeping;
+}
+
+/* Under the lock: true if wake() is to be called after it. */
+static bool rouse(struct hub *h)
+{
+	bool was = h->sleeping;
+
+	h->sleeping = false;
+	return was && h->wake;
+}
+
+void hub_resolved(struct hub *h)
+{
+	bool wake;
+
+	pthread_mutex_lock(&h->lock);
+	h->resolved = true;
+	wake = rouse(h);
+	pthread_mutex_unlock(&h->lock);
+	if (wake)
+		h->wake(h->arg);
+}
+
+/* --- callbacks, on nng's threads ------------------------------------------ */
+
+static bool mark(struct replica *r)
+{
+	if (!r->dirty) {
+		r->dirty = true;
+		r->next_dirty = r->hub->dirty;
+		r->hub->dirty = r;
+	}
+	return rouse(r->hub);
+}
+
+static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
+{
+	struct replica *r = arg;
+	uint32_t id = (uint32_t)nng_pipe_id(p);
+	bool wake = false;
+
+	pthread_mutex_lock(&r->hub->lock);
+	if (ev == NNG_PIPE_EV_ADD_PRE) {
+		r->in.pipe = id;
+		wake = mark(r);
+	} else if (r->in.pipe == id) {
+		r->in.pipe = 0;
+		wake = mark(r);
+	}
+	pthread_mutex_unlock(&r->hub->lock);
+	if (wake)
+		r->hub->wake(r->hub->arg);
+}
+
+static void on_received(void *arg)
+{
+	struct replica *r = arg;
+	nng_msg *m;
+	bool wake, paused;
+	int rc = nng_aio_result(r->recv);
+
+	if (rc == NNG_ECLOSED || rc == NNG_ECANCELED)
+		return;
+	if (rc != 0) {
+		nng_recv_aio(r->sock, r->recv);
+		return;
+	}
+	m = nng_aio_get_msg(r->recv);
+	nng_aio_set_msg(r->recv, NULL);
+	pthread_mutex_lock(&r->hub->lock);
+	r->in.msgs[r->in.n++] = m;
+	paused = r->in.paused = r->in.n == INBOX_MAX;
+	wake = mark(r);
+	pthread_mutex_unlock(&r->hub->lock);
+	if (wake)
+		r->hub->wake(r->hub->arg);
+	if (!paused)
+		nng_recv_aio(r->sock, r->recv);
+}
+
+static void on_sent(void *arg)
+{
+	struct replica *r = arg;
+	int rc = nng_aio_result(r->send);
+	bool wake = false;
+
+	if (rc != 0) {
+		nng_msg_free(nng_aio_get_msg(r->send));
+		nng_aio_set_msg(r->send, NULL);
+	}
+	pthread_mutex_lock(&r->hub->lock);
+	r->in.sent = true;
+	r->in.failed = rc != 0;
+	if (r->in.want_sent) {
+		r->in.want_sent = false;
+		wake = mark(r);
+	}
+	pthread_mutex_unlock(&r->hub->lock);
+	if (wake)
+		r->hub->wake(r->hub->arg);
+}
+
+/* --- the owner's side ------------------------------------------------------ */
+
+static int dial(struct replica *r, bool tcp)
+{
+	nng_dialer d;
+	int rc = nng_dialer_create(&d, r->sock, r->url);
+
+	if (rc == 0)
+		rc = nng_dialer_set_ms(d, NNG_OPT_RECONNMINT, tcp ? 10 : 1);
+	if (rc == 0)
+		rc = nng_dialer_set_ms(d, NNG_OPT_RECONNMAXT, tcp ? 100 : 10);
+	if (rc == 0 && tcp)
+		rc = nng_dialer_set_bool(d, NNG_OPT_TCP_KEEPALIVE, true);
+	if (rc == 0)
+		rc = nng_dialer_start(d, NNG_FLAG_NONBLOCK);
+	return rc;
+}
+
+static int open_socket(struct replica *r)
+{
+	bool tcp = strstr(r->url, "tcp://") != NULL;
+	int rc = nng_req0_open_raw(&r->sock);
+
+	if (rc == 0)
+		rc = nng_aio_alloc(&r->send, on_sent, r);
+	if (rc == 0)
+		rc = nng_aio_alloc(&r->recv, on_received, r);
+	if (rc == 0)
+		rc = nng_socket_set_size(r->sock, NNG_OPT_RECVMAXSZ,
+		                         FRAME_MAX + 64);
+	if (rc == 0)
+		rc = nng_pipe_notify(r->sock, NNG_PIPE_EV_ADD_PRE, on_pipe, r);
+	if (rc == 0)
+		rc = nng_pipe_notify(r->sock, NNG_PIPE_EV_REM_POST, on_pipe, r);
+	if (rc == 0) {
+		nng_aio_set_timeout(r->send, NNG_DURATION_INFINITE);
+		nng_aio_set_timeout(r->recv, NNG_DURATION_INFINITE);
+		nng_recv_aio(r->sock, r->recv);
+		rc = dial(r, tcp);
+	}
+	return rc;
+}
+
+enum err replica_new(struct hub *h, enum bus_peer to, const char *url,
+                     enum bus_peer self, const struct bus_keys *keys,
+                     struct replica **out)
+{
+	AUTO(replica) r = calloc(1, sizeof(*r));
+	size_t n = strlen(url);
+	int rc;
+
+	if (!r)
+		return ERR_NOMEM;
+	link_init(&r->link, self, false, to, keys);
+	ring_init(&r->calls);
+	r->hub = h;
+	r->to = to;
+	r->name = SIZE_MAX;
+	if (n >= sizeof(r->url))
+		return ERR_INVALID;
+	memcpy(r->url, url, n + 1);
+	rc = open_socket(r);
+	if (rc != 0) {
+		log_error(NULL, "bus.dial_failed", LOG_TEXT("url", url),
+		          LOG_TEXT("reason", nng_strerror(rc)));
+		return rc == NNG_ENOMEM ? ERR_NOMEM : ERR_INVALID;
+	}
+	*out = STEAL(r);
+	return OK;
+}
+
+static void forget(struct replica *r)
+{
+	struct replica **at = &r->hub->dirty;
+	GUARD(&r->hub->lock);
+
+	while (*at && *at != r)
+		at = &(*at)->next_dirty;
+	if (*at)
+		*at = r->next_dirty;
+}
+
+void replica_free(struct replica *r)
+{
+	if (!r)
+		return;
+	/* First the socket: it ends every operation; then their callbacks. */
+	if (r->sock.id)
+		(void)nng_close(r->sock);
+	nng_aio_stop(r->send);
+	nng_aio_stop(r->recv);
+	nng_aio_free(r->send);
+	nng_aio_free(r->recv);
+	forget(r);
+	for (unsigned i = 0; i < r->in.n; i++)
+		nng_msg_free(r->in.msgs[i]);
+	link_fini(&r->link);
+	free(r);
+}
+
+void replica_collect(struct replica *r, struct inbox *out)
+{
+	bool resume;
+
+	pthread_mutex_lock(&r->hub->lock);
+	memcpy(out->msgs, r->in.msgs, r->in.n * sizeof(*out->msgs));
+	out->n = r->in.n;
+	out->pipe = r->in.pipe;
+	out->sent = r->in.sent;
+	out->failed = r->in.failed;
+	resume = r->in.paused;
+	r->in.n = 0;
+	r->in.sent = r->in.failed = r->in.paused = false;
+	r->dirty = false;
+	pthread_mutex_unlock(&r->hub->lock);
+	if (resume)
+		nng_recv_aio(r->sock, r->recv);
+}
+
+void replica_send(struct replica *r, nng_msg *m)
+{
+	if (nng_msg_header_append_u32(
+		    m, SP_REQUEST | (uint32_t)r->link.seq_out) != 0) {
+		/* The header has room for more than this in every version. */
+		nng_msg_free(m);
+		return;
+	}
+	r->busy = true;
+	nng_aio_set_msg(r->send, m);
+	nng_send_aio(r->sock, r->send);
+}
+
+bool replica_want_sent(struct replica *r)
+{
+	bool sent;
+	GUARD(&r->hub->lock);
+
+	sent = r->in.sent;
+	r->in.want_sent = !sent;
+	r->in.sent = false;
+	return sent;
+}
+
+bool replica_cancel_send(struct replica *r)
+{
+	bool failed;
+
+	nng_aio_cancel(r->send);
+	nng_aio_wait(r->send);
+	pthread_mutex_lock(&r->hub->lock);
+	failed = r->in.sent && r->in.failed;
+	r->in.sent = r->in.failed = r->in.want_sent = false;
+	pthread_mutex_unlock(&r->hub->lock);
+	r->busy = false;
+	return failed;
+}
+
+/* --- latency ---------------------------------------------------------------- */
+
+double replica_latency(struct replica *r, unsigned cls, uint64_t now_us)
+{
+	struct latency *l = &r->latency[cls];
+	uint64_t idle = now_us > l->at_us ? now_us - l->at_us : 0;
+
+	if (idle >= LATENCY_IDLE_US && l->ms > 0) {
+		l->ms *= pow(LATENCY_DECAY, (double)(idle / LATENCY_IDLE_US));
+		l->at_us = now_us;
+	}
+	return l->ms + LATENCY_FLOOR_MS;
+}
+
+void replica_sample(struct replica *r, unsigned cls, uint64_t now_us, double ms)
+{
+	struct latency *l = &r->latency[cls];
+
+	l->ms = l->ms > 0 ? l->ms + LATENCY_WEIGHT * (ms - l->ms) : ms;
+	l->at_us = now_us;
+}
+
+void replica_touch(struct replica *r, unsigned cls, uint64_t now_us)
+{
+	r->latency[cls].at_us = now_us;
+}
