@@ -9,8 +9,12 @@
  * /metrics           Prometheus text
  *
  * A check is a function that says how a dependency is now; it must not block
- * (report what the library already knows).
+ * (report what the library already knows) nor call this library.  Checks run
+ * when somebody asks; how long a dependency has been down counts from the first
+ * answer that found it down.
  *
+ * Bounds:  HEALTH_PARTS_MAX parts, HEALTH_CHECKS_MAX checks, names of up to 31
+ *          bytes.
  * Threads: any.
  */
 #ifndef OBS_HEALTH_H
@@ -19,6 +23,10 @@
 #include "common/obs/metrics.h"
 
 #include "common/base/err.h"
+
+#define HEALTH_PARTS_MAX  8
+#define HEALTH_CHECKS_MAX 64
+#define HEALTH_GRACE_MS   10000 /* a critical dependency may be down so long */
 
 enum health_state { HEALTH_UP, HEALTH_DEGRADED, HEALTH_DOWN };
 const char *health_state_name(enum health_state s); /* "up", ... */
@@ -33,25 +41,44 @@ typedef enum health_state health_check_fn(void *arg, char *detail,
                                           size_t detail_max);
 /*
  * part: whose dependency ("auth", "gateway"); critical: DOWN for 10 s makes the
- * program unready.  False without memory.
+ * program unready.  False when a bound is reached.  A part begins as starting.
  */
 bool health_check(struct health *h, const char *part, const char *name,
                   bool critical, health_check_fn *fn, void *arg) MUST_CHECK;
 
 enum health_phase { PHASE_STARTING, PHASE_READY, PHASE_DRAINING };
 void health_phase(struct health *h, const char *part, enum health_phase p);
-/* part NULL: all.  Appends the JSON; true: ready. */
+/* Before what the checks of part look at is freed: after it returns, none of
+ * them is running and none ever will again.  The phase stays. */
+void health_forget(struct health *h, const char *part);
+bool health_has(struct health *h, const char *part);
+/*
+ * part NULL: all.  now_ms is of any clock that does not jump.  Appends the JSON:
+ *   {"ready":true,"status":"ready","parts":{"auth":{"ready":true,
+ *    "status":"degraded","checks":{"redis":{"status":"down","critical":false,
+ *    "down_s":7,"detail":"connection refused"}}}}}
+ * status of a part: starting, draining, down, degraded or ready.  True: ready.
+ */
 bool health_render(struct health *h, const char *part, int64_t now_ms,
                    struct buf *out);
 
-struct admin; /* the admin port: one small thread */
+/*
+ * The admin port: one small thread, at most ADMIN_CONNECTIONS_MAX connections,
+ * each idle for at most ADMIN_IDLE_S.  GET and HEAD; anything else is a JSON
+ * problem.  Queries are accepted and ignored (?verbose: it always is).
+ */
+#define ADMIN_CONNECTIONS_MAX 32
+#define ADMIN_IDLE_S          10
+
+struct admin;
 struct admin_conf {
 	const char *bind;
 	unsigned port; /* 0: a free one */
 	struct metrics *metrics;
 	struct health *health;
 };
-/* ERR_EXISTS: the port is taken. */
+/* ERR_EXISTS: the port is taken.  ERR_INVALID: bind is no address of this
+ * machine.  Metrics and health must live until admin_stop(). */
 enum err admin_start(const struct admin_conf *conf,
                      struct admin **out) MUST_CHECK;
 unsigned admin_port(const struct admin *a);

@@ -1,0 +1,260 @@
+#include "common/obs/health.h"
+
+#include "common/base/guard.h"
+#include "common/codec/json.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define NAME_MAX_BYTES 32
+#define DETAIL_MAX     160
+
+struct part {
+	char name[NAME_MAX_BYTES];
+	enum health_phase phase;
+};
+
+struct check {
+	const struct part *part;
+	char name[NAME_MAX_BYTES];
+	bool critical, down;
+	health_check_fn *fn;
+	void *arg;
+	int64_t down_since_ms; /* while down */
+};
+
+/*
+ * The lock is held while checks run: they do not block, and so health_forget()
+ * waits for the one that is running.
+ */
+struct health {
+	pthread_mutex_t lock;
+	size_t parts_n, checks_n;
+	struct part parts[HEALTH_PARTS_MAX];
+	struct check checks[HEALTH_CHECKS_MAX];
+};
+
+static const char *const state_names[] = {
+	[HEALTH_UP] = "up",
+	[HEALTH_DEGRADED] = "degraded",
+	[HEALTH_DOWN] = "down",
+};
+
+const char *health_state_name(enum health_state s)
+{
+	return s < COUNTOF(state_names) ? state_names[s] : "down";
+}
+
+struct health *health_new(void)
+{
+	struct health *h = calloc(1, sizeof(*h));
+
+	if (h)
+		(void)pthread_mutex_init(&h->lock, NULL);
+	return h;
+}
+
+void health_free(struct health *h)
+{
+	if (!h)
+		return;
+	(void)pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+static bool copy_name(char out[NAME_MAX_BYTES], const char *name)
+{
+	size_t n = strlen(name);
+
+	if (n == 0 || n >= NAME_MAX_BYTES)
+		return false;
+	memcpy(out, name, n + 1);
+	return true;
+}
+
+static struct part *find(struct health *h, const char *name)
+{
+	for (size_t i = 0; i < h->parts_n; i++)
+		if (strcmp(h->parts[i].name, name) == 0)
+			return &h->parts[i];
+	return NULL;
+}
+
+static struct part *find_or_make(struct health *h, const char *name)
+{
+	struct part *p = find(h, name);
+
+	if (p || h->parts_n == HEALTH_PARTS_MAX)
+		return p;
+	p = &h->parts[h->parts_n];
+	if (!copy_name(p->name, name))
+		return NULL;
+	h->parts_n++;
+	p->phase = PHASE_STARTING;
+	return p;
+}
+
+bool health_check(struct health *h, const char *part, const char *name,
+                  bool critical, health_check_fn *fn, void *arg)
+{
+	struct check *c;
+	GUARD(&h->lock);
+
+	if (h->checks_n == HEALTH_CHECKS_MAX)
+		return false;
+	c = &h->checks[h->checks_n];
+	*c = (struct check){
+		.part = find_or_make(h, part),
+		.critical = critical,
+		.fn = fn,
+		.arg = arg,
+	};
+	if (!c->part || !copy_name(c->name, name))
+		return false;
+	h->checks_n++;
+	return true;
+}
+
+void health_phase(struct health *h, const char *part, enum health_phase p)
+{
+	struct part *found;
+	GUARD(&h->lock);
+
+	found = find_or_make(h, part);
+	if (found)
+		found->phase = p;
+}
+
+void health_forget(struct health *h, const char *part)
+{
+	size_t kept = 0;
+	GUARD(&h->lock);
+
+	for (size_t i = 0; i < h->checks_n; i++)
+		if (strcmp(h->checks[i].part->name, part) != 0)
+			h->checks[kept++] = h->checks[i];
+	h->checks_n = kept;
+}
+
+bool health_has(struct health *h, const char *part)
+{
+	GUARD(&h->lock);
+
+	return find(h, part) != NULL;
+}
+
+/* --- what is told ------------------------------------------------------------- */
+
+/* From best to worst: the whole is as bad as its worst part. */
+enum verdict { READY, DEGRADED, STARTING, DRAINING, DOWN };
+static const char *const verdict_names[] = {
+	[READY] = "ready",       [DEGRADED] = "degraded",
+	[STARTING] = "starting", [DRAINING] = "draining",
+	[DOWN] = "down",
+};
+
+static bool is_ready(enum verdict v)
+{
+	return v == READY || v == DEGRADED;
+}
+
+static enum verdict worse(enum verdict a, enum verdict b)
+{
+	return a > b ? a : b;
+}
+
+static void put_text(struct buf *out, const char *name, const char *text)
+{
+	buf_printf(out, "\"%s\":", name);
+	json_add_str(out, str_from(text));
+}
+
+static enum verdict judge(struct check *c, enum health_state s, int64_t now_ms)
+{
+	bool down = s != HEALTH_UP && s != HEALTH_DEGRADED;
+
+	if (down && !c->down)
+		c->down_since_ms = now_ms;
+	c->down = down;
+	if (down && c->critical && now_ms - c->down_since_ms >= HEALTH_GRACE_MS)
+		return DOWN;
+	return s == HEALTH_UP ? READY : DEGRADED;
+}
+
+static enum verdict put_check(struct check *c, int64_t now_ms, struct buf *out)
+{
+	char detail[DETAIL_MAX] = "";
+	enum health_state s = c->fn(c->arg, detail, sizeof(detail));
+	enum verdict v = judge(c, s, now_ms);
+
+	json_add_str(out, str_from(c->name));
+	buf_str(out, STR(":{"));
+	put_text(out, "status", health_state_name(s));
+	buf_printf(out, ",\"critical\":%s", c->critical ? "true" : "false");
+	if (c->down)
+		buf_printf(out, ",\"down_s\":%" PRId64,
+		           (now_ms - c->down_since_ms) / 1000);
+	if (detail[0]) {
+		buf_char(out, ',');
+		put_text(out, "detail", detail);
+	}
+	buf_char(out, '}');
+	return v;
+}
+
+static enum verdict put_part(struct health *h, const struct part *p,
+                             int64_t now_ms, struct buf *out)
+{
+	static const enum verdict phases[] = {
+		[PHASE_STARTING] = STARTING,
+		[PHASE_READY] = READY,
+		[PHASE_DRAINING] = DRAINING,
+	};
+	enum verdict v = phases[p->phase];
+	AUTO_BUF checks = {0};
+
+	for (size_t i = 0; i < h->checks_n; i++) {
+		if (h->checks[i].part != p)
+			continue;
+		if (checks.n)
+			buf_char(&checks, ',');
+		v = worse(v, put_check(&h->checks[i], now_ms, &checks));
+	}
+	out->failed |= checks.failed;
+	json_add_str(out, str_from(p->name));
+	buf_printf(out, ":{\"ready\":%s,", is_ready(v) ? "true" : "false");
+	put_text(out, "status", verdict_names[v]);
+	buf_str(out, STR(",\"checks\":{"));
+	buf_str(out, buf_view(&checks));
+	buf_str(out, STR("}}"));
+	return v;
+}
+
+bool health_render(struct health *h, const char *part, int64_t now_ms,
+                   struct buf *out)
+{
+	/* A program of which nothing is known yet is starting. */
+	enum verdict v = READY;
+	AUTO_BUF parts = {0};
+	bool any = false;
+	GUARD(&h->lock);
+
+	for (size_t i = 0; i < h->parts_n; i++) {
+		if (part && strcmp(h->parts[i].name, part) != 0)
+			continue;
+		if (any)
+			buf_char(&parts, ',');
+		v = worse(v, put_part(h, &h->parts[i], now_ms, &parts));
+		any = true;
+	}
+	if (!any)
+		v = STARTING;
+	out->failed |= parts.failed;
+	buf_printf(out, "{\"ready\":%s,", is_ready(v) ? "true" : "false");
+	put_text(out, "status", verdict_names[v]);
+	buf_str(out, STR(",\"parts\":{"));
+	buf_str(out, buf_view(&parts));
+	buf_str(out, STR("}}\n"));
+	return is_ready(v);
+}
