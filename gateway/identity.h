@@ -13,6 +13,13 @@
  * must be loaded once before identity_ready().  Without news for 1 s admin and
  * GDPR routes are refused (identity_stale), for REVOCATION_MAX_STALE_S all are.
  *
+ * Session ids: a token's sid is that of its session; for an API key sid is
+ * "key:" and the key's id, so that a handler can tell the two apart.
+ *
+ * Bounds:  AUTH_CACHE_ENTRIES verdicts, IDENTITY_CALLS_MAX calls, one key fetch
+ *          at a time and per cooldown, IDENTITY_WAITERS_MAX waiting requests.
+ *          Beyond them the answer is ERR_UNAVAILABLE at once, so a flood of
+ *          random credentials costs neither memory nor svc-auth.
  * Threads: one gateway loop owns it.  Callbacks come from bus_client_turn() or
  * identity_turn().
  */
@@ -26,6 +33,10 @@
 #define IDENTITY_COOLDOWN_MS 5000
 #define IDENTITY_POLL_MS     250
 #define IDENTITY_FRESH_MS    1000
+#define IDENTITY_KEY_MS      1000 /* an API key is believed this long */
+#define IDENTITY_REFUSED_MS  1000 /* a refusal is remembered this long */
+#define IDENTITY_CALLS_MAX   64   /* API keys asked of svc-auth at once */
+#define IDENTITY_WAITERS_MAX 1024 /* requests that wait for an answer */
 
 struct who {
 	char sub[40], hnd[72], sid[48];
@@ -39,6 +50,15 @@ struct identity;
 
 struct identity *identity_new(const struct settings *conf,
                               struct bus_client *bus);
+/* What identity needs of the bus and the clock; tests put their own here. */
+struct identity_bus {
+	enum err (*call)(void *bus, const struct bus_call *call, uint64_t *id);
+	void (*cancel)(void *bus, uint64_t id);
+	int64_t (*wall_ms)(void *bus);
+	void *bus;
+};
+struct identity *identity_new_over(const struct settings *conf,
+                                   const struct identity_bus *bus);
 void identity_free(struct identity *id);
 AUTO_TYPE(identity, struct identity *, identity_free)
 
