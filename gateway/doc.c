@@ -18,16 +18,18 @@ void doc_routes(FILE *f)
 	}
 }
 
-/*
- * What libmicrohttpd 0.9.75 answers, or does not, before we are asked; each
- * line was seen on a socket by tests/unit/test_gateway_http.c.
- */
+/* What libmicrohttpd 0.9.75 answers before we are asked; a test sends each and
+ * compares. */
 static const struct {
-	const char *request, *answer;
+	const char *what, *statuses;
 } not_ours[] = {
-#define RAW(request, answer) {request, answer},
+#define RAW(what, bytes, statuses) {what, statuses},
 #include "gateway/raw.def"
 #undef RAW
+	/* What does not fit into a line of a table. */
+	{"a request line longer than the connection's memory (24 KiB)", "414"},
+	{"headers longer than the connection's memory", "431"},
+	{"a Cookie header of some hundred cookies", "431 431"},
 };
 
 void doc_errors(FILE *f)
@@ -62,12 +64,13 @@ void doc_errors(FILE *f)
 		              err_code(e), err_title(e), err_text(e),
 		              err_may_retry(e) ? "yes" : "no");
 	}
-	(void)fputs("\n## Refusals that carry no such body\n\n"
-	            "libmicrohttpd 0.9.75 refuses these itself, before the "
-	            "gateway sees a request.\n\n"
-	            "| request | bytes seen |\n|---|---|\n",
-	            f);
+	(void)fputs(
+		"\n## Refusals that carry no such body\n\n"
+		"libmicrohttpd 0.9.75 refuses these itself, before the "
+		"gateway sees a request.\n\n"
+		"| request | HTML answers seen, before it closes |\n|---|---|\n",
+		f);
 	for (size_t i = 0; i < COUNTOF(not_ours); i++)
-		(void)fprintf(f, "| %s | %s |\n", not_ours[i].request,
-		              not_ours[i].answer);
+		(void)fprintf(f, "| %s | %s |\n", not_ours[i].what,
+		              not_ours[i].statuses);
 }

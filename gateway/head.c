@@ -106,7 +106,7 @@ static void drop_authority(struct str *target)
 void head_target(struct head *h, struct str method, struct str target,
                  struct str version)
 {
-	h->http11 = str_eq(version, STR("HTTP/1.1"));
+	h->http11 = !str_eq(version, STR("HTTP/1.0"));
 	if (method.n + target.n + version.n + 2 > HEAD_REQUEST_MAX) {
 		refuse(h, ERR_URI_TOO_LONG,
 		       "The request line is longer than 4094 bytes.");

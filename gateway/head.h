@@ -24,7 +24,7 @@
 
 struct head {
 	struct str path, query; /* of the target; query without '?' */
-	bool has_query, http11;
+	bool has_query, http11; /* 1.1 or a later 1.x */
 
 	struct str host, content_length, transfer_encoding, content_type,
 		expect, authorization, api_key, user_id, request_id,

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/base/log.h"
+#include "gateway/query.h"
 #include "gateway/req.h"
 
 #include <errno.h>
@@ -30,6 +31,15 @@ static void *on_target(void *arg, const char *uri, struct MHD_Connection *mhd)
 	if (!rq->target.p) {
 		req_free(rq);
 		return NULL;
+	}
+	/* libmicrohttpd takes pool memory for each parameter, and without it
+	 * closes in silence, so this cannot wait for the head. */
+	if (query_too_long(rq->target)) {
+		req_name(rq);
+		(void)ctx_fail(&rq->cx, ERR_BAD_REQUEST,
+		               "The query has more than %d parameters.",
+		               QUERY_MAX);
+		answer_refuse(rq, ERR_BAD_REQUEST);
 	}
 	return rq;
 }
@@ -114,6 +124,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd,
 	(void)url;
 	if (!rq)
 		return MHD_NO; /* no memory even to say so */
+	if (rq->refused && !rq->headed)
+		return MHD_NO;
 	if (!rq->headed) {
 		req_head(rq, str_from(method), str_from(version));
 		return on_head(rq);

@@ -37,6 +37,15 @@ bool query_decode(struct str s, bool plus, char *out, size_t *n)
 	return utf8_valid((struct str){out, at});
 }
 
+bool query_too_long(struct str target)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < target.n; i++)
+		n += target.p[i] == '&';
+	return n > QUERY_MAX;
+}
+
 struct pair {
 	struct str name, value;
 };

@@ -27,4 +27,7 @@ enum err query_pack_params(struct ctx *cx, const struct route_param *params,
 /* Decodes into out (room for s.n bytes); false when it is malformed. */
 bool query_decode(struct str s, bool plus, char *out, size_t *n);
 
+/* True when a query has more separators than QUERY_MAX parameters need. */
+bool query_too_long(struct str target);
+
 #endif

@@ -138,7 +138,7 @@ static uint64_t next_span(struct loop *lo)
 	return (z ^ z >> 31) | 1;
 }
 
-static void name_request(struct req *rq)
+void req_name(struct req *rq)
 {
 	const struct head *h = &rq->head;
 
@@ -212,17 +212,24 @@ size_t req_body_max(const struct req *rq)
 	return rq->route->body_max;
 }
 
+/* Whether b begins one byte behind a, or somewhere else altogether: in a
+ * libmicrohttpd that keeps the parts apart there is nothing to compare. */
+static bool adjoin(uintptr_t a, size_t a_n, uintptr_t b)
+{
+	return b - a > HEAD_REQUEST_MAX * 4 || b == a + a_n + 1;
+}
+
 void req_head(struct req *rq, struct str method, struct str version)
 {
 	struct head *h = &rq->head;
-	uintptr_t behind = rq->target_begin + rq->target.n + 1;
 
 	rq->headed = true;
 	head_target(h, method, rq->target, version);
-	/* libmicrohttpd keeps the line in one piece, so a target that ends
-	 * before the version begins had a NUL in it. */
-	if ((uintptr_t)version.p - rq->target_begin < HEAD_REQUEST_MAX * 4 &&
-	    (uintptr_t)version.p != behind && !h->err) {
+	/* libmicrohttpd keeps the request line in one piece.  A gap in it was
+	 * a NUL or a blank too many, which another reader may see otherwise. */
+	if (!h->err &&
+	    (!adjoin((uintptr_t)method.p, method.n, rq->target_begin) ||
+	     !adjoin(rq->target_begin, rq->target.n, (uintptr_t)version.p))) {
 		h->err = ERR_BAD_REQUEST;
 		h->reason = "The request line is malformed.";
 	}
@@ -230,7 +237,7 @@ void req_head(struct req *rq, struct str method, struct str version)
 	                                  each_header, h);
 	rq->err = head_end(h);
 	rq->verb = verb_from_str(method);
-	name_request(rq);
+	req_name(rq);
 	rq->cx.ua = cut_text(h->user_agent, UA_MAX);
 	rq->cx.lang = language_choose(h->accept_language);
 	if (rq->err) {

@@ -81,6 +81,8 @@ void req_spares_free(struct loop *lo);
 
 /* The head is here.  NULL version: as libmicrohttpd says, "HTTP/1.1". */
 void req_head(struct req *rq, struct str method, struct str version);
+/* Request ID and trace: the client's where they are sound, else new ones. */
+void req_name(struct req *rq);
 /* The route that the head names takes so many bytes of body. */
 size_t req_body_max(const struct req *rq);
 /* Runs steps until the answer stands (DONE) or a callback must come (WAIT). */
