@@ -32,6 +32,8 @@ bool buf_reserve(struct buf *b, size_t n)
 	}
 	while (cap < b->n + n)
 		cap *= 2;
+	if (cap > max)
+		cap = max; /* else the room beyond it would be used */
 	p = realloc(b->p, cap);
 	if (!p) {
 		b->failed = true;
