@@ -119,7 +119,8 @@ static void drain(void *state, uint64_t grace_ms)
 {
 	struct all *all = state;
 
-	gateway_stop(STEAL(all->gateway), grace_ms);
+	if (all->gateway)
+		gateway_drain(all->gateway, grace_ms);
 	for (size_t i = COUNTOF(defs); i-- > 0;)
 		service_drain(all->services[i], grace_ms);
 }
@@ -128,6 +129,7 @@ static void stop(void *state)
 {
 	struct all *all = state;
 
+	gateway_stop(all->gateway, 0);
 	for (size_t i = COUNTOF(defs); i-- > 0;)
 		service_stop(all->services[i], 0);
 	free(all);

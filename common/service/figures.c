@@ -34,6 +34,7 @@ struct served {
 
 struct figures {
 	pthread_mutex_t lock;
+	struct metrics *metrics;
 	struct metric_family *methods;
 	size_t n;
 	struct served served[FIGURES_SERVICES_MAX];
@@ -103,13 +104,13 @@ struct figures *figures_new(struct metrics *m)
 	if (!f)
 		return NULL;
 	pthread_mutex_init(&f->lock, NULL);
+	f->metrics = m;
 	f->methods = metrics_family(m, METRIC_HISTOGRAM,
 	                            "kae_method_duration_seconds",
 	                            "Time a method's handler took; outcome is "
 	                            "ok, refused (4xx) or failed (5xx).",
 	                            labels, metrics_latency_buckets,
 	                            metrics_latency_buckets_n);
-	/* Last: nothing unregisters a collector. */
 	if (!f->methods || !metrics_collector(m, collect, f))
 		return NULL;
 	return STEAL(f);
@@ -119,6 +120,7 @@ void figures_free(struct figures *f)
 {
 	if (!f)
 		return;
+	metrics_forget(f->metrics, collect, f);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
 }

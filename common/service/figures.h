@@ -6,10 +6,8 @@
  *          families and asks every service for its numbers, instead of each
  *          service printing families of its own.
  * Bounds:  one service of each name; FIGURES_SERVICES_MAX of them.
- * Owns:    nothing it is told of; figures_remove() before that goes away.
- *          Lives as long as the metrics that it was made with.
- * Threads: any.  The lock is held while a service is asked, so
- *          figures_remove() waits for a scrape under way.
+ * Owns:    nothing it is told of.
+ * Threads: any.  figures_remove() waits for a scrape under way.
  */
 #ifndef SERVICE_FIGURES_H
 #define SERVICE_FIGURES_H
@@ -37,7 +35,7 @@ struct figures;
 
 /* NULL without memory. */
 struct figures *figures_new(struct metrics *m);
-void figures_free(struct figures *f); /* after the metrics; NULL is fine */
+void figures_free(struct figures *f); /* before the metrics; NULL is fine */
 AUTO_TYPE(figures, struct figures *, figures_free)
 
 /* service is static text.  False when there are too many. */

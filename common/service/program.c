@@ -84,9 +84,8 @@ bool program_check_database(struct program_env *env, enum bus_peer service)
 
 static void env_fini(struct program_env *env)
 {
-	/* Collectors belong to figures, so metrics go first. */
-	metrics_free(env->metrics);
 	figures_free(env->figures);
+	metrics_free(env->metrics);
 	health_free(env->health);
 	wiring_fini(&env->wiring);
 	conf_fini(&env->conf);
@@ -474,7 +473,6 @@ static int run_with_admin(struct running *r)
 	arm_end(&env->conf);
 	if (r->state)
 		r->p->drain(r->state, code ? 0 : env->conf.grace_s * 1000);
-	/* Before anything is freed that a scrape would look at. */
 	admin_stop(STEAL(admin));
 	if (r->state)
 		r->p->stop(r->state);

@@ -20,8 +20,8 @@
  *          first thread is made and read from a signalfd by the main thread.
  *          SIGPIPE is ignored.
  * Order:   settings, log, admin port (alive, not ready), start; at the end
- *          drain, admin port, stop: while requests finish, /readyz answers 503,
- *          and nothing asks a part that is being freed.
+ *          drain, admin port, stop: while requests finish, /readyz answers 503
+ *          and /metrics still counts them.
  */
 #ifndef SERVICE_PROGRAM_H
 #define SERVICE_PROGRAM_H

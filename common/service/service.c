@@ -216,13 +216,18 @@ static void give_figures(void *arg, struct service_figures *out)
 		cache_stats(cache, &out->cache);
 }
 
-static bool show(struct service *sv)
+static enum err show(struct service *sv)
 {
 	struct health *h = sv->env.health;
 	const char *name = sv->def->name;
-	bool ok = figures_add(sv->env.figures, name, give_figures, sv) &&
-	          health_check(h, name, "database", true, check_database, sv) &&
-	          health_check(h, name, "outbox", false, check_outbox, sv);
+	bool ok = !sv->env.figures ||
+	          figures_add(sv->env.figures, name, give_figures, sv);
+
+	if (!h)
+		return ok ? OK : ERR_NOMEM;
+	ok = ok &&
+	     health_check(h, name, "database", true, check_database, sv) &&
+	     health_check(h, name, "outbox", false, check_outbox, sv);
 
 	for (enum bus_peer p = 0; ok && p < PEER_COUNT; p++) {
 		sv->probes[p] = (struct probe){sv, p};
@@ -230,7 +235,7 @@ static bool show(struct service *sv)
 			ok = health_check(h, name, bus_peer_name(p), false,
 			                  check_peer, &sv->probes[p]);
 	}
-	return ok;
+	return ok ? OK : ERR_NOMEM;
 }
 
 /* --- start --------------------------------------------------------------------------- */
@@ -494,8 +499,8 @@ enum err service_start(const struct service_def *def,
                        const struct service_env *env, struct service **out)
 {
 	static enum err (*const steps[])(struct service *) = {
-		make_pool,     make_events, make_caller,  make_lanes,
-		make_dispatch, make_server, make_starter,
+		make_pool,     make_events, make_caller, make_lanes,
+		make_dispatch, make_server, show,        make_starter,
 	};
 	struct service *sv = service_new(def, env);
 	enum err e = sv ? OK : ERR_NOMEM;
@@ -508,10 +513,6 @@ enum err service_start(const struct service_def *def,
 		service_stop(sv, 0);
 		return e;
 	}
-	/* From here on sv may be looked at until the admin port stops, so a
-	 * failure ends the program instead of this function. */
-	if (env->figures && env->health && !show(sv))
-		give_up(sv, "health", ERR_NOMEM);
 	*out = sv;
 	return OK;
 }
@@ -567,6 +568,10 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 	if (!sv)
 		return;
 	service_drain(sv, grace_ms);
+	if (sv->env.health)
+		health_forget(sv->env.health, sv->def->name);
+	if (sv->env.figures)
+		figures_remove(sv->env.figures, sv);
 	/* Its threads may still push and call. */
 	if (sv->state && sv->def->stop)
 		sv->def->stop(sv->state);

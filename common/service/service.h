@@ -99,14 +99,14 @@ const char *service_instance(const struct service *sv); /* unique per process */
 void service_kick(struct service *sv); /* outbox has something: after commit */
 /* To every gateway that is connected (revocations). */
 void service_push(struct service *sv, struct str bytes);
-/* From start(): its figures are shown by /metrics until service_stop(). */
+/* From start(): its figures are shown by /metrics until stop(). */
 void service_collect_cache(struct service *sv, struct cache *c);
 
 struct service_env {
 	const struct settings *conf;
 	struct metrics *metrics; /* shared in one process */
-	struct health *health;
-	struct figures *figures; /* or NULL: counts and health are not shown */
+	struct health *health;   /* or NULL */
+	struct figures *figures; /* or NULL: what it counts is not shown */
 	/* Any thread: service_ready() or service_failed() has become true. */
 	void (*changed)(void *arg);
 	void *arg;
@@ -128,13 +128,13 @@ bool service_ready(const struct service *sv);
 bool service_failed(const struct service *sv);
 /*
  * Refuses new work, finishes what runs within grace_ms, sends the outbox.
- * Health and metrics can still be asked.
+ * Health and figures can still be asked.
  */
 void service_drain(struct service *sv, uint64_t grace_ms);
 /*
  * Drains if that is still to do, and frees.  What waits in a lane after
  * grace_ms is refused; what runs is waited for, its own deadline bounds it.
- * The admin port has been stopped: checks and collectors are not unregistered.
+ * Forgets the checks of health that have the service's name.
  */
 void service_stop(struct service *sv, uint64_t grace_ms);
 
