@@ -12,6 +12,13 @@
  *            is seq = last + 1 (apply), a repeat (acknowledge) or ahead (ask
  *            for the gap: the relay sends from `want`).
  *
+ * The relay always sends a subject from its oldest row on, so a gap that the
+ * receiver asks for closes by itself; one that begins before our oldest row
+ * cannot be closed: it is told on the log, counted, and tried again every 30 s.
+ * A receiver that is away is tried again after up to 2 s, and so is a subject
+ * whose event it could not apply; neither holds up the others.  On SQLite the
+ * process that holds the file owns all shards, without leases.
+ *
  * Nothing here depends on Redis.  Tables outbox, outbox_seq, outbox_lease and
  * inbox belong to each service: their statements and migration text are
  * EVENT_MIGRATION_* below, to be put into each service's migrations.
@@ -54,7 +61,12 @@
 
 #define EVENT_SHARDS 16
 
-/* The statements of one service, made once from its schema name. */
+#define EVENT_BATCH 64 /* events in one call */
+
+/*
+ * The statements of one service, made once from its schema name; NULL without
+ * memory.  Lives longer than the pools it is used with.
+ */
 struct event_store;
 struct event_store *event_store_new(const char *service);
 void event_store_free(struct event_store *s);
@@ -66,6 +78,7 @@ struct event {
 	int64_t seq, at;                    /* at: wall_ms() of the cause */
 };
 
+/* body: msgpack (ERR_INTERNAL if it is not); sub and type: not empty. */
 enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
                     struct str sub, struct str type, struct str body,
                     int64_t now_ms) MUST_CHECK;
@@ -79,14 +92,23 @@ enum err event_accept(struct event_store *s, struct db *db,
 /*
  * The wire form of "event.apply": body {src, events: [{id, sub, type, seq, at,
  * b}]}, reply {acks: [{sub, ok: seq, want: seq}]}.  A service's handler calls
- * event_apply(), which runs `apply` for each event that is due, one transaction
- * an event or a few, and packs the reply.
+ * event_apply(), which runs `apply` for each event that is due, all in one
+ * transaction, or one each when that fails: then the subject of an event that
+ * cannot be applied waits, and the others go on.  It appends the reply's body.
+ * src must be the peer that called (cx->principal), else ERR_DENIED.
  */
 typedef enum err event_apply_fn(void *arg, struct db *db,
                                 const struct event *ev);
 enum err event_apply(struct event_store *s, struct db_pool *pool,
                      struct ctx *cx, struct str body, event_apply_fn *apply,
                      void *arg, struct buf *reply) MUST_CHECK;
+
+/*
+ * How a body of "event.apply" reaches its target: appends the reply's body.
+ * What it returns is the call's outcome; any error means "ask again".
+ */
+typedef enum err event_send_fn(void *arg, enum bus_peer target, struct str body,
+                               uint64_t deadline_ms, struct buf *reply);
 
 struct event_relay;
 struct event_relay_conf {
@@ -96,6 +118,8 @@ struct event_relay_conf {
 	const char *service; /* source name on the wire */
 	const char *owner;   /* unique per process: an instance id */
 	unsigned lease_ms;   /* 0: 5000 */
+	event_send_fn *send; /* NULL: over the caller */
+	void *send_arg;
 };
 struct event_relay *event_relay_new(const struct event_relay_conf *conf);
 void event_relay_free(struct event_relay *r); /* sends what is due, gives up
@@ -104,7 +128,11 @@ AUTO_TYPE(event_relay, struct event_relay *, event_relay_free)
 void event_kick(struct event_relay *r);
 
 struct event_stats {
-	uint64_t sent, acked, repeated, failed;
+	uint64_t sent, acked;  /* events; sent counts each time */
+	uint64_t repeated;     /* events sent again after no answer */
+	uint64_t failed;       /* calls without an answer */
+	uint64_t refused;      /* events the receiver could not take yet */
+	uint64_t lost;         /* subjects it wants from before our outbox */
 	uint64_t backlog;      /* rows in the outbox at the last look */
 	int64_t oldest_age_ms; /* of the oldest of them */
 };
