@@ -211,7 +211,7 @@ static bool near(struct str a, struct str b)
 
 static void tell_misspelt(void)
 {
-	for (char **e = environ; *e; e++) {
+	for (char **e = environ; e && *e; e++) {
 		struct str rest = str_from(*e);
 		struct str name = str_cut(&rest, '=');
 		const char *meant = NULL;

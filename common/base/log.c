@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/ctx.h"
 #include "common/base/guard.h"
+#include "common/base/utf8.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -61,26 +62,36 @@ static bool put(struct line *l, const char *p, size_t n)
 	return true;
 }
 
-static void put_escaped(struct line *l, struct str s)
+/* One character of s; what is not UTF-8 becomes U+FFFD, byte by byte. */
+static bool put_character(struct line *l, struct str s, size_t *at)
 {
 	static const char hex[] = "0123456789abcdef";
+	unsigned char c = (unsigned char)s.p[*at];
+	char esc[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+	size_t from = *at;
+	uint32_t cp;
 
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-		char esc[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-
-		/* A quote must still fit behind whatever is cut here. */
-		if (sizeof(l->p) - 2 - l->n < sizeof(esc) + 2)
-			return;
-		if (c == '"' || c == '\\') {
-			esc[1] = (char)c;
-			(void)put(l, esc, 2);
-		} else if (c < 0x20 || c == 0x7f) {
-			(void)put(l, esc, sizeof(esc));
-		} else {
-			(void)put(l, s.p + i, 1);
-		}
+	if (!utf8_next(s, at, &cp)) {
+		*at += 1;
+		return put(l, "\xef\xbf\xbd", 3);
 	}
+	if (c == '"' || c == '\\') {
+		esc[1] = (char)c;
+		return put(l, esc, 2);
+	}
+	if (c < 0x20 || c == 0x7f)
+		return put(l, esc, sizeof(esc));
+	return put(l, s.p + from, *at - from);
+}
+
+static void put_escaped(struct line *l, struct str s)
+{
+	const size_t longest = 6;
+	size_t at = 0;
+
+	/* A quote must still fit behind whatever is cut here. */
+	while (at < s.n && sizeof(l->p) - 2 - l->n >= longest + 2)
+		(void)put_character(l, s, &at);
 }
 
 static void put_string(struct line *l, const char *name, struct str s)
@@ -213,10 +224,12 @@ bool log_start(int fd, const char *program)
 	lg.program = program;
 	lg.half[0] = malloc(LOG_QUEUE_MAX);
 	lg.half[1] = malloc(LOG_QUEUE_MAX);
+	/* Before the writer looks: after a log_stop() it would end at once. */
+	lg.ending = false;
 	if (lg.half[0] && lg.half[1] &&
 	    pthread_create(&lg.writer, NULL, writer, NULL) == 0) {
 		GUARD(&lg.lock);
-		lg.ending = false;
+
 		lg.running = true;
 		return true;
 	}
