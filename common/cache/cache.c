@@ -217,13 +217,13 @@ static struct entry *make_entry(const struct cache_want *w, uint64_t hash,
 }
 
 /* Holds the lock of s.  Takes e; without it the old value goes. */
-static void keep(struct cache *c, struct shard *s, const struct cache_want *w,
-                 uint64_t hash, struct entry *e, struct entry **dead)
+static void keep(struct shard *s, const struct cache_want *w, uint64_t hash,
+                 struct entry *e, struct entry **dead)
 {
 	uint64_t ttl = e && e->value ? w->ttl_ms : w->negative_ttl_ms;
 	struct entry *former = shard_find(s, hash, w->key);
 
-	if (e && ttl && is_current(c, &e->tags)) {
+	if (e && ttl) {
 		ttl -= shard_random(s, ttl / 10);
 		e->expires_ms = later(w->now_ms, ttl);
 		e->gone_ms = e->value ? later(e->expires_ms, w->stale_ms)
@@ -277,7 +277,7 @@ void cache_store(struct cache *c, const struct cache_want *w, struct str value)
 	pthread_mutex_lock(&s->lock);
 	/* What is being loaded may be older. */
 	unlist(s, find_flight(s, hash, w->key));
-	keep(c, s, w, hash, e, &dead);
+	keep(s, w, hash, e, &dead);
 	pthread_mutex_unlock(&s->lock);
 	entries_free(dead);
 }
@@ -355,7 +355,7 @@ static void land(struct load *l, struct flight *f, enum err e,
 	if (!f->listed) {
 		dead = fresh; /* a newer value may be there by now */
 	} else if (!e || e == ERR_NOT_FOUND) {
-		keep(l->c, l->s, l->w, l->hash, fresh, &dead);
+		keep(l->s, l->w, l->hash, fresh, &dead);
 	} else {
 		l->s->stats.load_failures++;
 		old = shard_find(l->s, l->hash, l->w->key);

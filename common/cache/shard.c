@@ -161,11 +161,8 @@ bool shard_put(struct shard *s, struct entry *e, uint64_t now_ms,
 	struct entry **at = bucket(s, e->hash);
 	uint64_t need = cost(e);
 
-	if (former) {
-		/* The key is asked for as before. */
-		e->visited = former->visited;
+	if (former)
 		shard_remove(s, former, dead);
-	}
 	while (s->oldest && s->bytes + need > s->max_bytes &&
 	       need <= s->max_bytes)
 		sweep(s, now_ms, dead);

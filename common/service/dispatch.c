@@ -233,7 +233,7 @@ static struct str method_name(const struct request *rq)
 	return rq->row->m ? str_from(rq->row->m->name) : rq->entry.op;
 }
 
-/* What the client is told of e; what nobody expected is logged here, once. */
+/* What e is called outside; what nobody expected is logged here, once. */
 static enum err settle(struct request *rq, enum err e)
 {
 	if (!e && rq->reply.body.failed)
@@ -244,9 +244,6 @@ static enum err settle(struct request *rq, enum err e)
 		          LOG_TEXT("error", err_name(e)));
 		e = ERR_INTERNAL;
 	}
-	/* A handler may have met another error on its way and coped. */
-	if (rq->cx.problem.code != e)
-		rq->cx.problem = (struct problem){.code = e};
 	return e;
 }
 

@@ -480,6 +480,31 @@ static void an_entry_asked_for_again_outlives_one_that_was_not(void **state)
 	assert_false(cache_get_or_put(c, 8));
 }
 
+static void what_is_over_goes_before_what_is_asked_for(void **state)
+{
+	AUTO(cache) c = cache_new(200 << 10);
+	struct cache_want w = {.ttl_ms = 10};
+	struct cache_stats st;
+	char z[16];
+
+	(void)state;
+	w.key.p = z;
+	for (int i = 0; i < 300; i++) {
+		w.key.n = (size_t)snprintf(z, sizeof(z), "%08d", i);
+		cache_store(c, &w, STR("v"));
+		assert_int_equal(peek(c, z, 0), CACHE_HIT);
+	}
+	cache_stats(c, &st);
+	w.now_ms = 10;
+	for (int i = 0; i < 3000 && st.expired == 0; i++) {
+		w.key.n = (size_t)snprintf(z, sizeof(z), "n%d", i);
+		cache_store(c, &w, STR("v"));
+		cache_stats(c, &st);
+	}
+	assert_int_equal(st.expired, 1);
+	assert_int_equal(st.evictions, 0);
+}
+
 /* --- many threads ------------------------------------------------------------ */
 
 #define CROWD 64
@@ -599,7 +624,7 @@ static void one_who_waits_falls_back_on_the_stale_value(void **state)
 	cache_free(cr.c);
 }
 
-static void after_forget_nobody_joins_the_old_flight(void **state)
+static void forget_and_load_anew(void (*forget)(struct source *so))
 {
 	struct crowd cr = {.c = cache_new(1 << 20),
 	                   .so = {.text = "v", .hold = true}};
@@ -607,15 +632,17 @@ static void after_forget_nobody_joins_the_old_flight(void **state)
 	struct cache_want w = want(&now, "k", 0);
 	pthread_t leader, t[3];
 
-	(void)state;
 	assert_non_null(cr.c);
+	cr.so.cache = cr.c;
 	cr.w = want(&cr.so, "k", 0);
+	cr.w.tags_n = w.tags_n = 1;
+	cr.w.tags[0] = w.tags[0] = STR("t");
 	start_crowd(&cr, &leader, 1);
 	while (atomic_load(&cr.so.calls) == 0)
 		(void)usleep(200);
 	start_crowd(&cr, t, COUNTOF(t));
 	wait_for_waiters(cr.c, COUNTOF(t));
-	cache_forget(cr.c, STR("k"));
+	forget(&cr.so);
 	assert_int_equal(expect(cr.c, &w, "new"), CACHE_FROM_LOADER);
 	atomic_store(&cr.so.hold, false);
 	join_all(&leader, 1);
@@ -624,6 +651,14 @@ static void after_forget_nobody_joins_the_old_flight(void **state)
 	assert_int_equal(atomic_load(&cr.ok), 1 + COUNTOF(t));
 	assert_int_equal(expect(cr.c, &w, "new"), CACHE_FROM_MEMORY);
 	cache_free(cr.c);
+}
+
+static void after_forget_nobody_joins_the_old_flight(void **state)
+{
+	(void)state;
+	forget_and_load_anew(forget_key);
+	forget_and_load_anew(forget_tag);
+	forget_and_load_anew(clear);
 }
 
 static enum err give_up_first(void *arg, struct buf *out)
@@ -803,6 +838,7 @@ int main(void)
 		cmocka_unit_test(hot_keys_survive_a_scan_better_than_with_lru),
 		cmocka_unit_test(
 			an_entry_asked_for_again_outlives_one_that_was_not),
+		cmocka_unit_test(what_is_over_goes_before_what_is_asked_for),
 		cmocka_unit_test(of_many_that_miss_one_loads),
 		cmocka_unit_test(one_who_waits_leaves_at_its_own_deadline),
 		cmocka_unit_test(one_who_waits_falls_back_on_the_stale_value),

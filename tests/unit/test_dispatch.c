@@ -134,7 +134,8 @@ enum err method_grind(void *state, struct ctx *cx, const void *in,
 	return OK;
 }
 
-/* Knows 1; has begun an answer to 2 when it gives up; refuses 3. */
+/* Knows 1; has begun an answer to 2 when it gives up; refuses 3; has found a
+ * fault in 4 when it gives up. */
 static bool look_peek(void *state, struct ctx *cx, const void *in,
                       struct reply *out)
 {
@@ -145,6 +146,8 @@ static bool look_peek(void *state, struct ctx *cx, const void *in,
 	out->status = 203;
 	if (n == 3 || n == 2)
 		(void)ctx_fail(cx, ERR_NOT_FOUND, "no %lld", (long long)n);
+	if (n == 4)
+		(void)ctx_fault(cx, "/n", "ODD", "peek says no");
 	return n == 1 || n == 3;
 }
 
@@ -153,8 +156,8 @@ enum err method_look(void *state, struct ctx *cx, const void *in,
 {
 	struct seen *s = state;
 
-	(void)in;
-	(void)cx;
+	if (((const struct look_in *)in)->n == 4)
+		return ctx_fail(cx, ERR_INVALID, "the handler says no");
 	atomic_fetch_add(&s->runs, 1);
 	mp_text(&out->body, "from the lane");
 	return OK;
@@ -556,6 +559,13 @@ static void what_peek_began_does_not_reach_the_reply(void **state)
 	assert_true(mp_get_str(&m, &text));
 	assert_true(str_eq(text, STR("from the lane")));
 	assert_int_equal(atomic_load(&r->seen.runs), 1);
+	buf_fini(&it.reply);
+	c.number = 4;
+	buf_clear(&bytes);
+	pack_call(&bytes, &c);
+	v = ask(r, &it, &bytes, &c);
+	assert_string_equal(v.problem.detail, "the handler says no");
+	assert_int_equal(v.problem.faults_n, 0);
 	buf_fini(&it.reply);
 }
 
