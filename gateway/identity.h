@@ -3,7 +3,7 @@
  * (design D24 to D28).
  *
  * Tokens are ES256 JWTs, checked here with keys parsed once: algorithm pinned,
- * typ, iss, aud, exp, nbf, kid and every claim that D26 names.  An unknown kid
+ * typ, iss, aud, token_use, exp, nbf, kid and every claim that D26 names.  An unknown kid
  * asks svc-auth at most once per IDENTITY_COOLDOWN_MS.  API keys are hashed
  * here (SHA-256) and the hash is asked of svc-auth: a key never travels.
  * Verified credentials are remembered by their hash until they expire (keys:

@@ -256,7 +256,8 @@ enum err jwt_claims_read(struct str json, const struct jwt_policy *p,
 	if (e)
 		return e;
 	if (!says(map, "iss", p->issuer) || !says(map, "aud", p->audience) ||
-	    !take_claims(map, &c) || !has_begun(map, c.issued_s, now_s))
+	    !says(map, "token_use", STR("access")) || !take_claims(map, &c) ||
+	    !has_begun(map, c.issued_s, now_s))
 		return ERR_BAD_TOKEN;
 	if (c.who.expires_s <= now_s)
 		return ERR_EXPIRED;
@@ -295,8 +296,9 @@ static enum err read_head(struct str json, struct buf *mp, struct str *kid)
 	map = buf_view(mp);
 	*kid = mp_find_str(map, "kid", STR(""));
 	if (!says(map, "alg", STR("ES256")) ||
-	    !says(map, "typ", STR("at+jwt")) || kid->n == 0 ||
-	    kid->n > KID_MAX || mp_find(map, "crit", &crit))
+	    !(says(map, "typ", STR("JWT")) ||
+	      says(map, "typ", STR("at+jwt"))) ||
+	    kid->n == 0 || kid->n > KID_MAX || mp_find(map, "crit", &crit))
 		return ERR_BAD_TOKEN;
 	return OK;
 }

@@ -7,9 +7,10 @@
  * keys (jku, jwk, x5u, x5c) is not looked at.  tests/unit/test_jwt.c runs both
  * over one corpus.
  *
- * A token is three parts of strict base64url.  Header: alg ES256, typ at+jwt, a
- * kid, no crit.  Claims: all that svc-auth/token.h names, each once, each of its
- * type; iss and aud exactly ours; JSON strict (common/codec/json.h).
+ * A token is three parts of strict base64url.  Header: alg ES256, typ JWT (or
+ * at+jwt, which a later issuer may write), a kid, no crit.  Claims: all that
+ * svc-auth/token.h names, each once, each of its type; iss, aud and token_use
+ * exactly ours; JSON strict (common/codec/json.h).
  *
  * Bounds:  JWT_MAX bytes of token, JWT_KEYS_MAX keys.
  * Owns:    struct jwt_keys owns its keys and never changes.

@@ -26,6 +26,7 @@ static int add_texts(jwt_t *t, const struct token_claims *c)
 		{"scp", scp},
 		{"role", role_name(c->role)},
 		{"tier", tier_name(c->tier)},
+		{"token_use", "access"},
 		{"key", c->key},
 	};
 	int error = 0;
@@ -57,8 +58,6 @@ static int build(jwt_t *t, const struct token_claims *c, const char *kid,
 	int error = jwt_set_alg(t, JWT_ALG_ES256, (const unsigned char *)pem.p,
 	                        (int)pem.n);
 
-	if (!error)
-		error = jwt_add_header(t, "typ", "at+jwt");
 	if (!error)
 		error = jwt_add_header(t, "kid", kid);
 	if (!error)

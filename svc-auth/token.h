@@ -1,9 +1,12 @@
 /*
  * token - makes access tokens: ES256 JWTs, through libjwt (design D26).
  *
- * Header alg ES256, typ at+jwt (RFC 9068), kid.  Claims iss aud sub hnd sid jti
- * iat exp auth_time scp role tier, and `key`: the id of the API key that opened
- * the session, so that revoking a key ends what was opened with it.
+ * Header alg ES256, typ JWT, kid.  Claims iss aud sub hnd sid jti iat exp
+ * auth_time scp role tier, and two more:
+ *   key        the id of the API key that opened the session, so that revoking
+ *              a key ends what was opened with it
+ *   token_use  "access".  What RFC 9068 says by typ at+jwt is said here, because
+ *              libjwt before 1.12 writes typ JWT over whatever was set
  *
  * libjwt takes the key as PEM text at each call.  That costs about 20 us, which
  * a login can afford; the gateway, which verifies at each request, does not use
