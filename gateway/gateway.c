@@ -18,6 +18,7 @@
 
 struct gateway {
 	struct site site;
+	struct metrics *metrics; /* or NULL */
 	unsigned port;
 	size_t loops_n; /* whose fields are set */
 	struct loop loops[];
@@ -332,6 +333,10 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 
 static void free_all(struct gateway *g)
 {
+	if (g->metrics)
+		metrics_forget(g->metrics, collect, g);
+	if (g->site.health)
+		health_forget(g->site.health, "gateway");
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_fini(&g->loops[i]);
 	cors_free(g->site.cors);
@@ -376,6 +381,7 @@ enum err gateway_start(const struct gateway_env *env, struct gateway **out)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < n; i++)
 		fds[i] = -1;
+	g->metrics = env->metrics;
 	g->site.health = env->health;
 	g->site.loops_n = (unsigned)n;
 	if (env->health)

@@ -44,10 +44,7 @@ unsigned gateway_port(const struct gateway *g);
  * be asked.
  */
 void gateway_drain(struct gateway *g, uint64_t grace_ms);
-/*
- * Drains if that is still to do, and frees.  The admin port has been stopped:
- * checks and collectors are not unregistered.  NULL is fine.
- */
+/* Drains if that is still to do, and frees.  NULL is fine. */
 void gateway_stop(struct gateway *g, uint64_t grace_ms);
 
 #endif
