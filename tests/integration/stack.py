@@ -91,7 +91,7 @@ class Api:
 
 class Stack:
     def __init__(self, layout, **env):
-        self.layout = layout
+        self.layout, self.bin = layout, BIN
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kae-", dir="/tmp"))
         self.port, self.postgres = free_port(), None
         self.admin_ports = {name: free_port() for name in ("gateway", *SERVICES)}
@@ -123,7 +123,7 @@ class Stack:
         if name in self.processes:
             self.past.append(self.processes[name])
         self.processes[name] = Process(
-            [BIN / program], {**self.env, "ADMIN_PORT": str(port)}, cwd=self.dir)
+            [self.bin / program], {**self.env, "ADMIN_PORT": str(port)}, cwd=self.dir)
 
     def start(self):
         for name in self.names():
