@@ -1,0 +1,460 @@
+/* Lessons: an explanation of a subtopic in whole sentences, a use of it in the
+ * world and words to search a video with. */
+#include "svc-content/offline.h"
+#include "svc-content/plan.h"
+#include "svc-content/prose.h"
+#include "svc-content/quality.h"
+#include "svc-content/text.h"
+
+#define NAMED_MAX 4 /* in "kinds such as A, B, C and D" */
+
+struct writer {
+	const struct wordnet *wn;
+	struct arena *a;
+	const struct subject *topic;
+	const struct lesson_ask *ask;
+	struct blanks in;  /* {t} the topic, {s} what is studied */
+	struct str name;   /* {s} without an article */
+	uint64_t hash;     /* of the subtopic: picks between wordings */
+	struct buf text;   /* what is written so far */
+	struct buf next;   /* the sentences that come next */
+	size_t words, max; /* written, and at most */
+};
+
+/* --- sentences ----------------------------------------------------------------- */
+
+/* Takes what is in next, if there is room for it; the first always has. */
+static void put(struct writer *w)
+{
+	size_t n = text_words(buf_view(&w->next));
+
+	if (w->next.failed)
+		w->text.failed = true;
+	if (n > 0 && (w->words < 25 || w->words + n <= w->max)) {
+		if (w->text.n)
+			buf_char(&w->text, ' ');
+		buf_str(&w->text, buf_view(&w->next));
+		w->words += n;
+	}
+	buf_clear(&w->next);
+}
+
+static void put_form(struct writer *w, const char *form)
+{
+	text_fill(&w->next, form, &w->in);
+	put(w);
+}
+
+static size_t related(const struct writer *w, const struct wn_synset *s,
+                      unsigned want, struct wn_synset *out, size_t max)
+{
+	struct related v[NAMED_MAX + 2];
+	size_t n = relate(w->wn, s, want, v, COUNTOF(v)), kept = 0;
+
+	for (size_t i = 0; i < n && kept < max; i++)
+		if (v[i].score > 0)
+			out[kept++] = v[i].syn;
+	return kept;
+}
+
+/* "Kinds of it include A, B and C." */
+static void put_list(struct writer *w, const struct wn_synset *s, unsigned want,
+                     const char *one, const char *more)
+{
+	struct wn_synset v[NAMED_MAX];
+	size_t n = related(w, s, want, v, NAMED_MAX);
+
+	if (n == 0)
+		return;
+	text_fill(&w->next, n == 1 ? one : more, &w->in);
+	prose_list(&w->next, v, n);
+	buf_char(&w->next, '.');
+	put(w);
+}
+
+static void put_definition(struct writer *w, const struct wn_synset *s)
+{
+	AUTO_BUF name = {0};
+	struct str lemma;
+
+	if (!wn_word(s, 0, &lemma, NULL))
+		return;
+	prose_name(&name, lemma);
+	if (name.failed)
+		w->text.failed = true;
+	prose_define(&w->next, s, buf_view(&name));
+	put(w);
+}
+
+/* "entity" and "whole" explain nothing. */
+static bool telling(const struct wn_synset *s)
+{
+	return s->lex_file != WN_LEX_TOPS && wn_parent(s).offset != 0;
+}
+
+static void put_above(struct writer *w, const struct wn_synset *s)
+{
+	struct wn_synset up;
+
+	if (!wordnet_synset(w->wn, wn_parent(s), &up) || !telling(&up) ||
+	    wn_same(up.ref, w->topic->syn.ref))
+		return;
+	put_definition(w, &up);
+}
+
+static void put_example(struct writer *w, const struct wn_synset *s)
+{
+	struct gloss g;
+
+	prose_gloss(s->gloss, &g);
+	if (g.examples_n == 0)
+		return;
+	buf_str(&w->next, STR("The word is used like this: \""));
+	prose_sentence(&w->next, g.examples[0]);
+	buf_str(&w->next, STR("\""));
+	put(w);
+}
+
+/* The neighbour that is most easily taken for it. */
+static void put_sister(struct writer *w, const struct wn_synset *s)
+{
+	struct wn_synset other;
+	struct gloss g;
+	struct str lemma;
+
+	/* Neighbours outside the topic confuse more than they explain. */
+	if (!wn_same(wn_parent(s), w->topic->syn.ref) ||
+	    related(w, s, WANT_SISTERS, &other, 1) == 0 ||
+	    !wn_word(&other, 0, &lemma, NULL))
+		return;
+	prose_gloss(other.gloss, &g);
+	buf_str(&w->next, STR("Compare it with "));
+	prose_name(&w->next, lemma);
+	buf_str(&w->next, STR(", a neighbour of it: "));
+	prose_plain(&w->next, g.definition);
+	buf_char(&w->next, '.');
+	put(w);
+}
+
+static void put_style(struct writer *w, enum skill skill)
+{
+	if (w->ask->style != STYLE_GENERAL)
+		put_form(w, skill_row(skill)->styles[w->ask->style - 1]);
+}
+
+/* --- a facet of the topic ---------------------------------------------------------- */
+
+static void put_draw(struct writer *w, enum draw draw)
+{
+	const struct wn_synset *s = &w->topic->syn;
+
+	if (!w->topic->known) {
+		if (draw == DRAW_MEANING && w->topic->meaning.n) {
+			buf_str(&w->next, w->topic->name);
+			buf_str(&w->next, STR(" is "));
+			buf_str(&w->next, w->topic->meaning);
+			buf_char(&w->next, '.');
+			put(w);
+		}
+		return;
+	}
+	switch (draw) {
+	case DRAW_NONE:
+		break;
+	case DRAW_MEANING:
+		prose_define(&w->next, s, w->topic->name);
+		put(w);
+		break;
+	case DRAW_KINDS:
+		put_list(w, s, WANT_KINDS, "One kind to begin with is ",
+		         "Kinds to begin with are ");
+		break;
+	case DRAW_PARTS:
+		put_list(w, s, WANT_PARTS, "One part to begin with is ",
+		         "Parts to begin with are ");
+		break;
+	case DRAW_TERMS:
+		put_list(w, s, WANT_TERMS | WANT_PARTS | WANT_KINDS,
+		         "One word to begin with is ",
+		         "Words to begin with are ");
+		break;
+	case DRAW_NEAR:
+		put_list(w, s, WANT_SISTERS, "A neighbour of it is ",
+		         "Neighbours of it are ");
+		break;
+	}
+}
+
+/* Title and text: "History of calculus: Look for when ...". */
+static void put_title(struct writer *w, const char *look)
+{
+	buf_str(&w->next, w->ask->subtopic);
+	buf_str(&w->next, STR(": "));
+	text_fill(&w->next, look, &w->in);
+	put(w);
+}
+
+static void write_facet(struct writer *w, const struct facet *f)
+{
+	const struct skill_row *skill = skill_row(f->skill);
+
+	put_title(w, f->look);
+	put_draw(w, f->draw);
+	put_style(w, f->skill);
+	put_form(w, skill->how[w->hash % COUNTOF(skill->how)]);
+	put_form(w, f->task);
+	put_form(w, skill->levels[w->ask->level]);
+	if (w->ask->detail == DETAIL_LOW)
+		return;
+	put_form(w, skill->check);
+	if (w->ask->detail == DETAIL_HIGH) {
+		put_form(w, skill->how[(w->hash + 1) % COUNTOF(skill->how)]);
+		if (w->topic->known && f->draw != DRAW_MEANING) {
+			prose_define(&w->next, &w->topic->syn, w->topic->name);
+			put(w);
+		}
+	}
+}
+
+/* --- something nobody here knows ------------------------------------------------------ */
+
+static const struct facet unknown_facet = {
+	.skill = SKILL_CONCEPT,
+	.draw = DRAW_MEANING,
+	.look = "This is one part of {t}; find out which question it answers, "
+		"which words it needs and how it connects to the parts before "
+		"and after it.",
+	.task = "Write three questions about {s} and look for the answers in "
+		"two sources that do not quote each other.",
+};
+
+/* --- something the dictionary knows ------------------------------------------------------ */
+
+static bool is_linked(const struct wn_synset *s, struct wn_ref to,
+                      const enum wn_rel *rels, size_t n)
+{
+	for (struct wn_links l = wn_links(s); wn_next(&l);)
+		for (size_t i = 0; i < n; i++)
+			if (l.rel == rels[i] && wn_same(l.to, to))
+				return true;
+	return false;
+}
+
+/* How the subtopic hangs on the topic, as a sentence and as a way to study. */
+static enum skill put_place(struct writer *w, const struct wn_synset *s)
+{
+	static const enum wn_rel up[] = {WN_HYPERNYM, WN_INSTANCE_OF};
+	static const enum wn_rel part[] = {WN_PART_OF, WN_MEMBER_OF,
+	                                   WN_SUBSTANCE_OF};
+	struct wn_ref to = w->topic->syn.ref;
+
+	if (is_linked(s, to, up, COUNTOF(up))) {
+		put_form(w, "It is one of the forms that belong to {t}, so "
+		            "what holds for {t} as a whole holds for it too.");
+		return SKILL_COMPARE;
+	}
+	if (is_linked(s, to, part, COUNTOF(part))) {
+		put_form(w, "It is a part of {t}, so ask what it contributes "
+		            "to the whole.");
+		return SKILL_STRUCTURE;
+	}
+	put_form(w, "In the study of {t} it is one of the things that texts "
+	            "take as known, so it pays to learn it early.");
+	return s->lex_file == WN_LEX_PROCESS ? SKILL_PROCESS : SKILL_CONCEPT;
+}
+
+static void write_known(struct writer *w, const struct subject *sub)
+{
+	const struct skill_row *skill;
+	enum skill way;
+
+	prose_define(&w->next, &sub->syn, w->name);
+	put(w);
+	way = put_place(w, &sub->syn);
+	skill = skill_row(way);
+	put_style(w, way);
+	put_list(w, &sub->syn, WANT_KINDS, "A kind of it is ",
+	         "Kinds of it include ");
+	put_list(w, &sub->syn, WANT_PARTS, "A part of it is ",
+	         "Its parts include ");
+	if (w->ask->detail != DETAIL_LOW) {
+		put_sister(w, &sub->syn);
+		put_example(w, &sub->syn);
+	}
+	put_form(w, skill->how[w->hash % COUNTOF(skill->how)]);
+	put_form(w, skill->levels[w->ask->level]);
+	if (w->ask->detail == DETAIL_LOW)
+		return;
+	put_form(w, skill->check);
+	if (w->ask->detail == DETAIL_HIGH) {
+		struct wn_synset v[3];
+		size_t n = related(w, &sub->syn, WANT_KINDS | WANT_PARTS, v, 3);
+
+		put_above(w, &sub->syn);
+		for (size_t i = 0; i < n; i++)
+			put_definition(w, &v[i]);
+		put_list(w, &sub->syn, WANT_TERMS,
+		         "A word that goes with it is ",
+		         "Words that go with it are ");
+		put_form(w, skill->how[(w->hash + 1) % COUNTOF(skill->how)]);
+	}
+}
+
+/* --- one lesson -------------------------------------------------------------------------- */
+
+/*
+ * What {s} stands for: the thing itself, as the dictionary writes it, or the
+ * topic where the subtopic is only a side of it.
+ */
+static enum err set_names(struct writer *w, const struct subject *sub,
+                          bool facet)
+{
+	AUTO_BUF b = {0};
+	struct str lemma;
+
+	w->in.s = facet ? w->topic->phrase : sub->name;
+	if (!sub->known || !wn_word(&sub->syn, 0, &lemma, NULL)) {
+		if (facet)
+			return OK;
+		buf_char(&b, '"');
+		buf_str(&b, w->ask->subtopic);
+		buf_char(&b, '"');
+		return text_keep(w->a, &b, &w->in.s);
+	}
+	w->name = sub->name;
+	prose_name(&b, lemma);
+	if (b.failed)
+		return ERR_NOMEM;
+	if (!str_ieq(buf_view(&b), sub->name))
+		return OK;
+	if (prose_counted(&sub->syn)) {
+		buf_clear(&b);
+		buf_str(&b, STR("the "));
+		prose_name(&b, lemma);
+		w->name.p = NULL;
+	}
+	if (text_keep(w->a, &b, &w->in.s))
+		return ERR_NOMEM;
+	w->name = w->name.p ? w->in.s
+	                    : (struct str){w->in.s.p + 4, w->in.s.n - 4};
+	return OK;
+}
+
+static enum err write_use(struct writer *w, const struct subject *sub,
+                          const struct facet *f, struct str *out)
+{
+	AUTO_BUF b = {0};
+	struct blanks in = w->in;
+	enum kind kind = sub->known ? sub->kind : w->topic->kind;
+
+	if (!sub->known)
+		in.s = w->topic->phrase;
+	text_fill(&b, kind_use(kind, w->hash), &in);
+	if (b.n && b.p[0] >= 'a' && b.p[0] <= 'z')
+		b.p[0] = (char)(b.p[0] - 'a' + 'A');
+	if (f) {
+		buf_str(&b, STR(" To see it at work: "));
+		text_fill(&b, f->task, &w->in);
+	}
+	return text_keep(w->a, &b, out);
+}
+
+static enum err write_search(struct writer *w, struct str *out)
+{
+	static const char *const ends[LEVEL_COUNT] = {
+		" explained for beginners", " explained", " lecture"};
+	AUTO_BUF b = {0};
+
+	buf_str(&b, w->ask->subtopic);
+	if (!text_has(w->ask->subtopic, w->topic->name)) {
+		buf_char(&b, ' ');
+		buf_str(&b, w->topic->name);
+	}
+	buf_str(&b, str_from(ends[w->ask->level]));
+	return text_keep(w->a, &b, out);
+}
+
+static const size_t words_max[] = {
+	[DETAIL_LOW] = 100, [DETAIL_MEDIUM] = 150, [DETAIL_HIGH] = 300};
+
+static enum err tell(struct writer *w, const struct subject *sub,
+                     const struct facet *f, struct lesson *out)
+{
+	struct verdict v;
+	enum err e;
+
+	if (sub->known)
+		write_known(w, sub);
+	else
+		write_facet(w, f ? f : &unknown_facet);
+	e = text_keep(w->a, &w->text, &out->explanation);
+	if (!e)
+		e = write_use(w, sub, f, &out->application);
+	if (!e)
+		e = write_search(w, &out->search);
+	if (e)
+		return e;
+	quality_lesson(out->explanation, w->ask->subtopic, &v);
+	/* What is only a way to study must not look like knowledge. */
+	out->score = v.score * (sub->known        ? 1
+	                        : !f              ? 0.5
+	                        : w->topic->known ? 0.8
+	                                          : 0.6);
+	for (size_t i = 0; i < v.warnings_n; i++)
+		warnings_add(&out->warnings, str_from(v.warnings[i]));
+	if (!sub->known)
+		warnings_add(&out->warnings,
+		             f ? STR("This is guidance for studying, made "
+		                     "without a text on the matter.")
+		               : STR("The offline dictionary does not know "
+		                     "this subtopic: this is guidance for "
+		                     "studying it."));
+	warnings_language(&out->warnings, w->ask->lang);
+	return OK;
+}
+
+static enum err lesson(const struct wordnet *wn, struct arena *a,
+                       const struct subject *topic,
+                       const struct lesson_ask *ask, struct lesson *out)
+{
+	struct writer w = {
+		.wn = wn,
+		.a = a,
+		.topic = topic,
+		.ask = ask,
+		.in.t = topic->phrase,
+		.hash = text_hash(ask->subtopic, 1),
+		.max = words_max[ask->detail],
+	};
+	const struct facet *f = NULL;
+	struct subject sub = {.known = false};
+	enum err e;
+
+	*out = (struct lesson){.score = 0};
+	e = plan_facet_of(a, topic, ask->subtopic, &f);
+	if (!e && !f)
+		e = plan_subtopic(wn, a, topic, ask->subtopic, &sub);
+	if (!e)
+		e = set_names(&w, &sub, f != NULL);
+	if (!e)
+		e = tell(&w, &sub, f, out);
+	buf_fini(&w.text);
+	buf_fini(&w.next);
+	return e;
+}
+
+enum err offline_lessons(const struct wordnet *wn, struct arena *a,
+                         const struct lesson_ask *ask, const struct str *focus,
+                         size_t n, struct lesson *out)
+{
+	struct subject topic;
+	enum err e = subject_of(wn, a, ask->topic, NULL, &topic);
+
+	for (size_t i = 0; i < n && !e; i++) {
+		struct lesson_ask one = *ask;
+
+		one.subtopic = str_trim(focus[i]);
+		e = lesson(wn, a, &topic, &one, &out[i]);
+	}
+	return e;
+}

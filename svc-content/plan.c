@@ -1,0 +1,119 @@
+#include "svc-content/plan.h"
+
+#include "svc-content/prose.h"
+#include "svc-content/sense.h"
+#include "svc-content/text.h"
+
+#define TITLE_BYTES 160
+/* Points of sense_near() from which a word belongs to the topic. */
+#define BELONGS 8
+
+/* "calculus in ..." begins with a capital; "iOS in ..." is left alone. */
+static void raise_first(struct buf *b)
+{
+	size_t i = 0;
+
+	if (b->failed)
+		return;
+	while (i < b->n && b->p[i] >= 'a' && b->p[i] <= 'z')
+		i++;
+	if (i > 0 && (i == b->n || b->p[i] == ' '))
+		b->p[0] = (char)(b->p[0] - 'a' + 'A');
+}
+
+static void fill_title(struct buf *b, const struct facet *f, struct str phrase)
+{
+	struct blanks in = {.t = phrase};
+
+	text_fill(b, f->title, &in);
+	raise_first(b);
+}
+
+enum err plan_facet_title(struct arena *a, const struct facet *f,
+                          const struct subject *s, struct str *out)
+{
+	AUTO_BUF b = {0};
+
+	fill_title(&b, f, s->phrase);
+	if (!b.failed && (text_words(buf_view(&b)) > SUBTOPIC_WORDS_MAX ||
+	                  b.n > TITLE_BYTES)) {
+		buf_clear(&b);
+		fill_title(&b, f, STR("this topic"));
+	}
+	return text_keep(a, &b, out);
+}
+
+enum err plan_related_title(struct arena *a, const struct related *r,
+                            const struct subject *s, struct str *out)
+{
+	AUTO_BUF b = {0};
+	struct str lemma;
+
+	*out = STR("");
+	if (!wn_word(&r->syn, 0, &lemma, NULL))
+		return OK;
+	prose_title(&b, lemma);
+	if (!r->first) {
+		buf_str(&b, STR(" ("));
+		buf_str(&b, s->name);
+		buf_char(&b, ')');
+	}
+	if (b.failed)
+		return ERR_NOMEM;
+	if (text_words(buf_view(&b)) > SUBTOPIC_WORDS_MAX ||
+	    b.n > TITLE_BYTES || b.n < 3)
+		return OK;
+	return text_keep(a, &b, out);
+}
+
+enum err plan_facet_of(struct arena *a, const struct subject *s,
+                       struct str title, const struct facet **out)
+{
+	AUTO_BUF b = {0};
+
+	(void)a;
+	*out = NULL;
+	for (size_t i = 0; i < facets_n && !*out; i++) {
+		if (!facet_suits(&facets[i], s->kind))
+			continue;
+		buf_clear(&b);
+		fill_title(&b, &facets[i], s->phrase);
+		if (!b.failed && !str_ieq(buf_view(&b), title)) {
+			buf_clear(&b);
+			fill_title(&b, &facets[i], STR("this topic"));
+		}
+		if (b.failed)
+			return ERR_NOMEM;
+		if (str_ieq(buf_view(&b), title))
+			*out = &facets[i];
+	}
+	return OK;
+}
+
+enum err plan_subtopic(const struct wordnet *wn, struct arena *a,
+                       const struct subject *topic, struct str title,
+                       struct subject *out)
+{
+	enum err e = subject_of(wn, a, title, topic, out);
+
+	if (e || !out->known)
+		return e;
+	/* Warnings about other meanings are for topics: here the topic tells. */
+	out->warnings.n = 0;
+	if (topic->known) {
+		out->known = wn_same(out->syn.ref, topic->syn.ref) ||
+		             sense_near(wn, &out->syn, &topic->syn) >= BELONGS;
+	} else {
+		/* Nothing to check against: only phrases of one meaning. */
+		struct wn_senses senses;
+		struct str lemma;
+
+		out->known = wn_word(&out->syn, 0, &lemma, NULL) &&
+		             memchr(lemma.p, '_', lemma.n) &&
+		             wordnet_lookup(wn, WN_NOUN, lemma, &senses) &&
+		             senses.n == 1;
+	}
+	if (!out->known)
+		out->kind = topic->kind;
+	return OK;
+}

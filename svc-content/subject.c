@@ -1,0 +1,488 @@
+#include "svc-content/subject.h"
+
+#include "svc-content/prose.h"
+#include "svc-content/sense.h"
+#include "svc-content/text.h"
+
+/* --- our own table ------------------------------------------------------------ */
+
+struct row {
+	const char *key;
+	const char *lemma; /* a sense of the dictionary ... */
+	unsigned lex, id;
+	enum kind kind; /* ... or ours */
+	const char *hints, *meaning;
+};
+
+static const struct row rows[] = {
+#define SENSE(key, lemma, lex, id) {key, lemma, lex, id, KIND_ANY, NULL, NULL},
+#define OURS(key, kind, hints, meaning) \
+	{key, NULL, 0, 0, KIND_##kind, hints, meaning},
+#include "svc-content/senses.def"
+#undef SENSE
+#undef OURS
+};
+
+static const struct row *row_for(struct str key)
+{
+	for (size_t i = 0; i < COUNTOF(rows); i++)
+		if (str_eq(key, str_from(rows[i].key)))
+			return &rows[i];
+	return NULL;
+}
+
+static struct str without_the(struct str key)
+{
+	return str_starts(key, STR("the ")) ? (struct str){key.p + 4, key.n - 4}
+	                                    : key;
+}
+
+static bool hints_at(const struct row *row, struct str hint)
+{
+	struct str rest = hint, word;
+
+	for (word = text_word(&rest); word.n; word = text_word(&rest))
+		if (text_has_word(str_from(row->hints), word))
+			return true;
+	return false;
+}
+
+/* --- what learners must not be shown -------------------------------------------- */
+
+bool subject_offends(const struct wordnet *wn, const struct wn_synset *s)
+{
+	static const char *const marks[] = {
+		"ethnic slur", "offensive",   "derogatory", "disparaging",
+		"obscene",     "vulgar",      "slang",      "contempt",
+		"pejorative",  "street name", "slur",
+	};
+	static const char *const usages[] = {
+		"slang", "disparagement", "ethnic_slur", "obscenity", "argot",
+	};
+
+	for (size_t i = 0; i < COUNTOF(marks); i++)
+		if (memmem(s->gloss.p, s->gloss.n, marks[i],
+		           strlen(marks[i])) &&
+		    text_has_word(s->gloss, str_from(marks[i])))
+			return true;
+	for (struct wn_links l = wn_links(s); wn_next(&l);) {
+		struct wn_synset usage;
+		struct str lemma;
+
+		if (l.rel != WN_USAGE || !wordnet_synset(wn, l.to, &usage) ||
+		    !wn_word(&usage, 0, &lemma, NULL))
+			continue;
+		for (size_t i = 0; i < COUNTOF(usages); i++)
+			if (str_eq(lemma, str_from(usages[i])))
+				return true;
+	}
+	return false;
+}
+
+bool subject_delicate(const struct wn_synset *s)
+{
+	static const char *const marks[] = {
+		"sexual", "sexually", "genital",    "genitals",    "pubic",
+		"erotic", "sex",      "penis",      "vagina",      "anus",
+		"semen",  "rape",     "prostitute", "pornography", "brothel",
+	};
+	struct str lemma;
+
+	for (size_t i = 0; i < COUNTOF(marks); i++) {
+		struct str mark = str_from(marks[i]);
+
+		if (memmem(s->gloss.p, s->gloss.n, mark.p, mark.n) &&
+		    text_has_word(s->gloss, mark))
+			return true;
+		for (unsigned k = 0; wn_word(s, k, &lemma, NULL); k++)
+			if (str_starts(lemma, mark) &&
+			    text_has_word(lemma, mark))
+				return true;
+	}
+	return false;
+}
+
+void warnings_add(struct warnings *w, struct str text)
+{
+	if (w->n < WARNINGS_MAX && text.n)
+		w->v[w->n++] = text;
+}
+
+void warnings_language(struct warnings *w, struct str lang)
+{
+	if (lang.n &&
+	    !str_ieq((struct str){lang.p, lang.n < 2 ? lang.n : 2}, STR("en")))
+		warnings_add(w, STR("The offline provider answers in English "
+		                    "only."));
+}
+
+void warnings_dictionary(struct warnings *w, bool present)
+{
+	if (!present)
+		warnings_add(w, STR("The offline dictionary is not installed: "
+		                    "answers are study plans."));
+}
+
+/* --- reading the topic ------------------------------------------------------------ */
+
+static bool cut_head(struct str *s, const char *head)
+{
+	struct str h = str_from(head);
+
+	if (s->n <= h.n || !str_ieq((struct str){s->p, h.n}, h))
+		return false;
+	*s = str_trim((struct str){s->p + h.n, s->n - h.n});
+	return true;
+}
+
+static bool cut_tail(struct str *s, const char *tail)
+{
+	struct str t = str_from(tail);
+
+	if (s->n <= t.n || !str_ieq((struct str){s->p + s->n - t.n, t.n}, t))
+		return false;
+	*s = str_trim((struct str){s->p, s->n - t.n});
+	return true;
+}
+
+/* Words around a topic that say how, not what. */
+static struct str unwrap(struct str s)
+{
+	static const char *const heads[] = {
+		"an introduction to ",
+		"introduction to ",
+		"intro to ",
+		"the basics of ",
+		"basics of ",
+		"fundamentals of ",
+		"what is ",
+		"what are ",
+		"learn ",
+	};
+	static const char *const tails[] = {
+		" for beginners", " basics", " fundamentals", " 101", "?",
+	};
+
+	for (size_t i = 0; i < COUNTOF(heads); i++)
+		if (cut_head(&s, heads[i]))
+			break;
+	for (size_t i = 0; i < COUNTOF(tails); i++)
+		if (cut_tail(&s, tails[i]))
+			break;
+	return s;
+}
+
+/* "Mercury (planet)": what stands in the parentheses at the end. */
+static struct str hint_of(struct str *name)
+{
+	const char *open;
+	struct str hint;
+
+	if (name->n < 4 || name->p[name->n - 1] != ')')
+		return (struct str){NULL, 0};
+	open = memrchr(name->p, '(', name->n);
+	if (!open || open == name->p)
+		return (struct str){NULL, 0};
+	hint = (struct str){open + 1, (size_t)(name->p + name->n - open) - 2};
+	*name = str_trim((struct str){name->p, (size_t)(open - name->p)});
+	return hint;
+}
+
+/* --- saying what was taken ---------------------------------------------------------- */
+
+/* What to write to mean s: the class of things it belongs to. */
+static bool hint_for(const struct wordnet *wn, const struct wn_synset *s,
+                     struct str *hint)
+{
+	struct wn_synset up;
+
+	return wordnet_synset(wn, wn_parent(s), &up) &&
+	       wn_word(&up, 0, hint, NULL);
+}
+
+static bool hint_used(const struct wordnet *wn, const struct wn_synset *v,
+                      size_t n, struct str hint)
+{
+	struct str other;
+
+	for (size_t i = 0; i < n; i++)
+		if (hint_for(wn, &v[i], &other) && str_eq(hint, other))
+			return true;
+	return false;
+}
+
+static enum err tell_others(const struct wordnet *wn, struct arena *a,
+                            const struct wn_synset *others, size_t n,
+                            struct subject *out)
+{
+	AUTO_BUF b = {0};
+	struct str hint, text = {NULL, 0};
+	size_t shown = 0;
+
+	buf_char(&b, '"');
+	buf_str(&b, out->name);
+	buf_str(&b, STR("\" has more than one meaning. Taken here: "));
+	buf_str(&b, out->meaning);
+	buf_str(&b, STR(". For another one write "));
+	for (size_t i = 0; i < n && shown < 3; i++) {
+		if (wn_same(others[i].ref, out->syn.ref) ||
+		    !hint_for(wn, &others[i], &hint) ||
+		    hint_used(wn, others, i, hint))
+			continue;
+		buf_str(&b, shown++ ? STR(" or \"") : STR("\""));
+		buf_str(&b, out->name);
+		buf_str(&b, STR(" ("));
+		prose_name(&b, hint);
+		buf_str(&b, STR(")\""));
+	}
+	buf_char(&b, '.');
+	if (shown == 0)
+		return OK;
+	if (text_keep(a, &b, &text))
+		return ERR_NOMEM;
+	warnings_add(&out->warnings, text);
+	return OK;
+}
+
+static enum err tell_unknown(struct arena *a, struct subject *out)
+{
+	AUTO_BUF b = {0};
+	struct str text = {NULL, 0};
+
+	buf_str(&b, STR("The offline dictionary does not know \""));
+	buf_str(&b, out->name);
+	buf_str(&b, STR("\": this is a study plan of questions and methods, "
+	                "not of facts about it."));
+	if (text_keep(a, &b, &text))
+		return ERR_NOMEM;
+	warnings_add(&out->warnings, text);
+	return OK;
+}
+
+/* --- taking a meaning ------------------------------------------------------------------ */
+
+/* "the lion", "democracy", "Paris": as it stands in a sentence. */
+static enum err set_phrase(struct arena *a, bool singular, struct subject *out)
+{
+	AUTO_BUF b = {0};
+
+	if (text_words(out->name) > SUBJECT_LONG_WORDS + 1 ||
+	    out->name.n > SUBJECT_LONG_BYTES) {
+		out->phrase = STR("this topic");
+		return OK;
+	}
+	out->phrase = out->name;
+	if (!out->known || !singular || !prose_counted(&out->syn) ||
+	    str_starts(out->key, STR("the ")))
+		return OK;
+	buf_str(&b, STR("the "));
+	buf_str(&b, out->name);
+	return text_keep(a, &b, &out->phrase);
+}
+
+static enum kind kind_taught(const struct wordnet *wn,
+                             const struct wn_synset *s)
+{
+	enum kind k = kind_of(wn, s);
+
+	/* "Nurse" has no early life, and "city" no one government. */
+	if ((k == KIND_PERSON || k == KIND_PLACE) && !prose_proper(s))
+		return KIND_ANY;
+	return k;
+}
+
+static void take(const struct wordnet *wn, const struct wn_synset *s,
+                 struct subject *out)
+{
+	struct gloss g;
+
+	prose_gloss(s->gloss, &g);
+	out->known = true;
+	out->syn = *s;
+	out->kind = kind_taught(wn, s);
+	out->meaning = g.definition;
+}
+
+static enum err take_choice(const struct wordnet *wn, struct arena *a,
+                            const struct sense_choice *c, struct subject *out)
+{
+	take(wn, &c->taken, out);
+	if (c->hinted || c->others_n == 0)
+		return OK;
+	return tell_others(wn, a, c->others, c->others_n, out);
+}
+
+/* Our own meaning, with the dictionary's as the others. */
+static enum err take_ours(const struct wordnet *wn, struct arena *a,
+                          const struct row *row, struct str hint,
+                          struct subject *out)
+{
+	static const struct sense_context none;
+	struct sense_choice c;
+	enum err e = tell_unknown(a, out);
+
+	out->kind = row->kind;
+	out->meaning = str_from(row->meaning);
+	if (e || hint.n || !wn || !sense_choose(wn, out->key, &none, &c))
+		return e;
+	if (c.others_n < SENSE_OTHERS_MAX)
+		c.others_n++;
+	memmove(c.others + 1, c.others, (c.others_n - 1) * sizeof(c.others[0]));
+	c.others[0] = c.taken;
+	return tell_others(wn, a, c.others, c.others_n, out);
+}
+
+/* --- looking for a meaning ---------------------------------------------------------------- */
+
+/* The whole name, in the dictionary. */
+static bool find_whole(const struct wordnet *wn, struct str key,
+                       struct str hint, const struct subject *within,
+                       bool tell_all, struct sense_choice *c, bool *singular)
+{
+	struct sense_context cx = {
+		.tell_all = tell_all,
+		.within = within && within->known ? &within->syn : NULL,
+		.hint = hint,
+	};
+	char text[WN_LEMMA_MAX];
+	struct str base;
+
+	key = without_the(key);
+	if (!wordnet_base(wn, key, text, &base))
+		return false;
+	*singular = base.n == key.n;
+	return sense_choose(wn, base, &cx, c);
+}
+
+/* "java island", "python snake": a word and what tells its meaning. */
+static bool find_hinted(const struct wordnet *wn, struct str key,
+                        struct sense_choice *c)
+{
+	for (size_t i = key.n; i > 1; i--) {
+		struct str head = {key.p, i - 1};
+		struct str tail = {key.p + i, key.n - i};
+		struct sense_context cx = {.hint = tail};
+		char text[WN_LEMMA_MAX];
+		struct str base;
+
+		if (key.p[i - 1] != ' ' ||
+		    !wordnet_base(wn, head, text, &base) ||
+		    !sense_choose(wn, base, &cx, c))
+			continue;
+		/* The hint must name a class above it, not just occur. */
+		if (sense_overlap(wn, &c->taken, tail) >=
+		    2 * (int)text_words(tail))
+			return true;
+	}
+	return false;
+}
+
+static const struct row *row_hinted(struct str key, struct str *hint)
+{
+	for (size_t i = key.n; i > 1; i--) {
+		const struct row *row;
+
+		if (key.p[i - 1] != ' ')
+			continue;
+		*hint = (struct str){key.p + i, key.n - i};
+		row = row_for((struct str){key.p, i - 1});
+		if (row && row->meaning && hints_at(row, *hint))
+			return row;
+	}
+	return NULL;
+}
+
+/* Kinds whose facets suit a phrase of which only the head is known. */
+static bool lends_kind(enum kind k)
+{
+	static const enum kind lent[] = {
+		KIND_FIELD,   KIND_MATH,      KIND_LANGUAGE, KIND_ART,
+		KIND_HEALTH,  KIND_FOOD,      KIND_LIVING,   KIND_EVENT,
+		KIND_PROCESS, KIND_SUBSTANCE,
+	};
+
+	for (size_t i = 0; i < COUNTOF(lent); i++)
+		if (lent[i] == k)
+			return true;
+	return false;
+}
+
+/* A phrase of two or three words takes the kind of its last noun. */
+static enum kind kind_of_head(const struct wordnet *wn, struct str key)
+{
+	static const struct sense_context none;
+	struct str rest = key, word, last = {NULL, 0};
+	struct sense_choice c;
+	char text[WN_LEMMA_MAX];
+	struct str base;
+	enum kind k;
+
+	if (text_words(key) < 2 || text_words(key) > 3)
+		return KIND_ANY;
+	for (word = text_word(&rest); word.n; word = text_word(&rest)) {
+		/* "Rust ownership" is not about property. */
+		if (row_for(word) || text_common(word))
+			return KIND_ANY;
+		last = word;
+	}
+	if (!wordnet_base(wn, last, text, &base) ||
+	    !sense_choose(wn, base, &none, &c))
+		return KIND_ANY;
+	k = kind_taught(wn, &c.taken);
+	return lends_kind(k) ? k : KIND_ANY;
+}
+
+/* *found is false when nothing in the dictionary fits. */
+static enum err resolve(const struct wordnet *wn, struct arena *a,
+                        struct str hint, const struct subject *within,
+                        bool *singular, struct subject *out)
+{
+	const struct row *row = within ? NULL : row_for(without_the(out->key));
+	struct sense_choice c;
+
+	*singular = false;
+	if (row && row->meaning && (!hint.n || !wn || hints_at(row, hint)))
+		return take_ours(wn, a, row, hint, out);
+	if (!wn)
+		return tell_unknown(a, out);
+	if (find_whole(wn, out->key, hint, within, row != NULL, &c, singular)) {
+		struct wn_synset fixed;
+
+		if (row && row->lemma && !hint.n &&
+		    kind_sense(wn, str_from(row->lemma), row->lex, row->id,
+		               &fixed) &&
+		    !wn_same(fixed.ref, c.taken.ref)) {
+			if (c.others_n < SENSE_OTHERS_MAX)
+				c.others[c.others_n++] = c.taken;
+			c.taken = fixed;
+		}
+		return take_choice(wn, a, &c, out);
+	}
+	row = row_hinted(out->key, &hint);
+	if (row)
+		return take_ours(wn, a, row, hint, out);
+	if (find_hinted(wn, out->key, &c))
+		return take_choice(wn, a, &c, out);
+	out->kind = kind_of_head(wn, out->key);
+	return tell_unknown(a, out);
+}
+
+enum err subject_of(const struct wordnet *wn, struct arena *a, struct str topic,
+                    const struct subject *within, struct subject *out)
+{
+	struct subject s = {.topic = str_trim(topic), .kind = KIND_ANY};
+	struct str hint;
+	bool singular;
+	enum err e;
+
+	s.name = unwrap(s.topic);
+	hint = hint_of(&s.name);
+	e = text_key(a, s.name, &s.key);
+	if (!e)
+		e = resolve(wn, a, hint, within, &singular, &s);
+	if (!e)
+		e = set_phrase(a, singular, &s);
+	if (!e)
+		*out = s;
+	return e;
+}
