@@ -18,7 +18,9 @@ static const char *const outcome_names[OUTCOME_COUNT] = {
 
 struct row {
 	const struct method *m;
-	struct metric *took[OUTCOME_COUNT]; /* NULL without metrics */
+	/* NULL until the first call that came to it: most series of a
+	 * histogram would stay empty for ever. */
+	_Atomic(struct metric *) took[OUTCOME_COUNT];
 };
 
 struct request {
@@ -28,7 +30,7 @@ struct request {
 	struct arena *arena;
 	struct ctx cx;
 	struct entry entry;
-	const struct row *row;
+	struct row *row;
 	void *in; /* the checked fields, or NULL before */
 	struct reply reply;
 	struct buf packed;
@@ -77,7 +79,7 @@ static int name_of(const void *key, const void *member)
 	return c ? c : (name->n > n) - (name->n < n);
 }
 
-static const struct row *find(const struct dispatch *d, struct str name)
+static struct row *find(struct dispatch *d, struct str name)
 {
 	/* An absent op has no bytes to compare. */
 	return name.n ? bsearch(&name, d->rows, d->rows_n, sizeof(d->rows[0]),
@@ -85,33 +87,19 @@ static const struct row *find(const struct dispatch *d, struct str name)
 	              : NULL;
 }
 
-static bool count_row(struct dispatch *d, struct row *r, const char *name)
+static void fill_rows(struct dispatch *d)
 {
-	for (size_t i = 0; d->conf.figures && i < OUTCOME_COUNT; i++) {
-		r->took[i] = figures_method(d->conf.figures, d->conf.service,
-		                            name, outcome_names[i]);
-		if (!r->took[i])
-			return false;
-	}
-	return true;
-}
-
-static bool fill_rows(struct dispatch *d)
-{
-	bool ok = count_row(d, &d->unknown, "unknown");
-
 	for (size_t i = 0; i < d->conf.methods_n; i++)
 		d->rows[d->rows_n++].m = &d->conf.methods[i];
 	if (d->conf.events)
 		d->rows[d->rows_n++].m = &event_method;
 	qsort(d->rows, d->rows_n, sizeof(d->rows[0]), by_name);
 	for (size_t i = 0; i < d->rows_n; i++) {
+		const struct method *m = d->rows[i].m;
+
 		assert(i == 0 || by_name(&d->rows[i - 1], &d->rows[i]) != 0);
-		assert(d->rows[i].m->lane == LANE_INLINE ||
-		       d->conf.lanes[d->rows[i].m->lane]);
-		ok = ok && count_row(d, &d->rows[i], d->rows[i].m->name);
+		assert(m->lane == LANE_INLINE || d->conf.lanes[m->lane]);
 	}
-	return ok;
 }
 
 /* --- request objects -------------------------------------------------------- */
@@ -215,10 +203,21 @@ static struct request *request_get(struct dispatch *d,
 
 static void count(const struct request *rq, enum outcome o)
 {
+	const struct dispatch_conf *conf = &rq->d->conf;
+	_Atomic(struct metric *) *at = &rq->row->took[o];
+	struct metric *took = atomic_load(at);
 	uint64_t us = rq->started_us ? mono_us() - rq->started_us : 0;
 
-	if (rq->row->took[o])
-		metric_observe(rq->row->took[o], (double)us / 1e6);
+	if (!conf->figures)
+		return;
+	if (!took) {
+		/* Asked twice, it is the same series. */
+		took = figures_method(conf->figures, conf->service,
+		                      rq->row->m ? rq->row->m->name : "unknown",
+		                      outcome_names[o]);
+		atomic_store(at, took);
+	}
+	metric_observe(took, (double)us / 1e6);
 }
 
 static void refuse(struct request *rq, enum err e)
@@ -398,6 +397,7 @@ static void route(struct request *rq)
 static void receive(struct dispatch *d, const struct dispatch_item *it)
 {
 	struct request *rq = request_get(d, it);
+	struct row *row;
 	enum err e;
 
 	if (!rq) {
@@ -415,8 +415,7 @@ static void receive(struct dispatch *d, const struct dispatch_item *it)
 		refuse(rq, e);
 		return;
 	}
-	const struct row *row = find(d, rq->entry.op);
-
+	row = find(d, rq->entry.op);
 	if (!row) {
 		/* A newer gateway knows methods that this version has not. */
 		log_warn(&rq->cx, "method.unknown",
@@ -458,8 +457,7 @@ struct dispatch *dispatch_new(const struct dispatch_conf *conf)
 	pthread_cond_init(&d->idle, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_mutex_init(&d->lock, NULL);
-	if (!fill_rows(d))
-		return NULL;
+	fill_rows(d);
 	return STEAL(d);
 }
 

@@ -43,7 +43,7 @@ bool figures_add(struct figures *f, const char *service, figures_fn *fn,
                  void *arg) MUST_CHECK;
 void figures_remove(struct figures *f, const void *arg);
 
-/* kae_method_duration_seconds{service,method,outcome}; NULL without memory. */
+/* kae_method_duration_seconds{service,method,outcome}. */
 struct metric *figures_method(struct figures *f, const char *service,
                               const char *method, const char *outcome);
 
