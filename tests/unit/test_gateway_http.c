@@ -1,0 +1,836 @@
+/* The gateway against bytes, time and loss: what no HTTP client would send. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+#include "tests/alloc_fault.h"
+#include "tests/unit/gateway_fixture.h"
+
+static struct stack *st; /* shared by the tests that only ask */
+
+static int start_shared(void **state)
+{
+	(void)state;
+	quiet();
+	st = stack_start(NULL, 0);
+	return 0;
+}
+
+static int stop_shared(void **state)
+{
+	(void)state;
+	stack_stop(st);
+	return 0;
+}
+
+#define BYTES(literal) ((struct str){(literal), sizeof(literal) - 1})
+#define H              "Host: x\r\n"
+#define LOGIN          "POST /api/auth/login HTTP/1.1\r\n" H
+
+/* --- heads ------------------------------------------------------------------------ */
+
+static void heads_that_mean_two_things_are_refused_and_closed(void **state)
+{
+	static const struct {
+		const char *name;
+		struct str bytes;
+		unsigned status;
+		const char *code;
+	} cases[] = {
+		{"NUL in the target",
+	         BYTES("GET /he\0alth HTTP/1.1\r\n" H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"%00", BYTES("GET /health?a=%00 HTTP/1.1\r\n" H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"tab", BYTES("GET /he\talth HTTP/1.1\r\n" H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"blank", BYTES("GET /he alth HTTP/1.1\r\n" H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"two blanks", BYTES("GET  /health HTTP/1.1\r\n" H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"two blanks behind",
+	         BYTES("GET /health  HTTP/1.1\r\n" H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"no Host", BYTES("GET /health HTTP/1.1\r\n\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"two Hosts", BYTES("GET /health HTTP/1.1\r\n" H H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"length and chunked",
+	         BYTES(LOGIN "Content-Length: 4\r\n"
+	                     "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+	         400, "INVALID_INPUT"},
+		{"two lengths",
+	         BYTES(LOGIN "Content-Length: 2\r\nContent-Length: 2\r\n"
+	                     "\r\n{}"),
+	         400, "INVALID_INPUT"},
+		{"gzip, chunked",
+	         BYTES(LOGIN "Transfer-Encoding: gzip, chunked\r\n\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"identity", BYTES(LOGIN "Transfer-Encoding: identity\r\n\r\n"),
+	         400, "INVALID_INPUT"},
+		{"blank before the colon",
+	         BYTES("GET /health HTTP/1.1\r\nHost : x\r\n\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"no token",
+	         BYTES("GET /health HTTP/1.1\r\n" H "X(a): b\r\n\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"control in a value",
+	         BYTES("GET /health HTTP/1.1\r\n" H "X-A: a\x01z\r\n\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"bare CR in a value",
+	         BYTES("GET /health HTTP/1.1\r\n" H "X-A: a\rz\r\n\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"authority", BYTES("CONNECT a:1 HTTP/1.1\r\n" H "\r\n"), 400,
+	         "INVALID_INPUT"},
+		{"expectation",
+	         BYTES(LOGIN "Expect: magic\r\nContent-Length: 2\r\n\r\n{}"),
+	         417, "EXPECTATION_FAILED"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct client c = client_to(st);
+		struct answer a;
+
+		client_send(&c, cases[i].bytes);
+		a = client_answer(&c, false, 5000);
+		if (a.status != cases[i].status)
+			fail_msg("%s: %u", cases[i].name, a.status);
+		is_problem(&a, cases[i].status, cases[i].code);
+		if (!client_sees_end(&c, 5000))
+			fail_msg("%s: stays open", cases[i].name);
+		answer_fini(&a);
+		client_close(&c);
+	}
+}
+
+static void add_headers(struct buf *b, unsigned n, size_t each)
+{
+	for (unsigned i = 0; i < n; i++) {
+		buf_printf(b, "X-%03u: ", i);
+		for (size_t at = 0; at < each; at++)
+			buf_char(b, 'a');
+		buf_str(b, STR("\r\n"));
+	}
+}
+
+static void heads_that_are_too_large_have_their_own_answers(void **state)
+{
+	static const struct {
+		size_t target;
+		unsigned headers;
+		size_t each;
+		unsigned status;
+	} cases[] = {
+		{7, 99, 110, 200}, /* Host makes it 100, and 12 KiB */
+		{7, 100, 10, 431}, /* one header too many */
+		{7, 2, 6500, 431}, /* 13 KiB in all */
+		{7, 1, 8180, 200}, /* one header as long as may be */
+		{7, 1, 8190, 431}, /* and longer */
+		{4000, 1, 1, 404}, /* a line that fits */
+		{4090, 1, 1, 414}, /* and one that does not */
+		{4000, 60, 110, 404},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct client c = client_to(st);
+		AUTO_BUF b = {0};
+		struct answer a;
+
+		buf_str(&b, STR("GET /health"));
+		for (size_t at = 7; at < cases[i].target; at++)
+			buf_char(&b, 'a');
+		buf_str(&b, STR(" HTTP/1.1\r\n" H));
+		add_headers(&b, cases[i].headers, cases[i].each);
+		buf_str(&b, STR("\r\n"));
+		client_send(&c, buf_view(&b));
+		a = client_answer(&c, false, 5000);
+		if (a.status != cases[i].status)
+			fail_msg("case %zu: %u", i, a.status);
+		if (a.status != 200)
+			is_problem(&a, a.status,
+			           a.status == 431   ? "HEADERS_TOO_LARGE"
+			           : a.status == 414 ? "URI_TOO_LONG"
+			                             : "NOT_FOUND");
+		answer_fini(&a);
+		client_close(&c);
+	}
+}
+
+static void a_query_of_many_parameters_is_refused_in_words(void **state)
+{
+	static const int counts[] = {65, 500, 2000};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(counts); i++) {
+		struct client c = client_to(st);
+		AUTO_BUF b = {0};
+		struct answer a;
+
+		buf_str(&b, STR("GET /health?"));
+		for (int n = 0; n < counts[i]; n++)
+			buf_str(&b, STR("a&"));
+		buf_str(&b, STR(" HTTP/1.1\r\n" H "\r\n"));
+		client_send(&c, buf_view(&b));
+		a = client_answer(&c, false, 5000);
+		is_problem(&a, 400, "INVALID_INPUT");
+		answer_fini(&a);
+		client_close(&c);
+	}
+}
+
+/* docs/errors.md lists these from the same table. */
+static void what_libmicrohttpd_answers_itself_is_as_documented(void **state)
+{
+	static const struct {
+		const char *what;
+		struct str bytes;
+		const char *statuses;
+	} cases[] = {
+#define RAW(what, bytes, statuses) {what, BYTES(bytes), statuses},
+#include "gateway/raw.def"
+#undef RAW
+	};
+
+	(void)state;
+	if (strncmp(MHD_get_version(), "0.9.75", 6) != 0) {
+		print_message("seen with libmicrohttpd 0.9.75, this is %s\n",
+		              MHD_get_version());
+		return;
+	}
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct client c = client_to(st);
+		AUTO_BUF seen = {0};
+		const char *at;
+
+		client_send(&c, cases[i].bytes);
+		while (client_more(&c, 2000))
+			;
+		buf_char(&c.in, '\0');
+		for (at = c.in.p; (at = strstr(at, "HTTP/1.1 ")); at += 9)
+			buf_printf(&seen, "%s%.3s", seen.n ? " " : "", at + 9);
+		buf_char(&seen, '\0');
+		if (strcmp(seen.p, cases[i].statuses) != 0)
+			fail_msg("%s: \"%s\"", cases[i].what, seen.p);
+		assert_non_null(strstr(c.in.p, "<html>"));
+		client_close(&c);
+	}
+}
+
+static void other_forms_of_a_target_are_understood(void **state)
+{
+	static const struct {
+		const char *head;
+		unsigned status;
+	} cases[] = {
+		{"GET http://any.host/health HTTP/1.1\r\n" H "\r\n", 200},
+		{"OPTIONS * HTTP/1.1\r\n" H "\r\n", 204},
+		{"GET /health HTTP/1.0\r\n\r\n", 200},
+		{"\r\n\r\nGET /health HTTP/1.1\r\n" H "\r\n", 200},
+		{"get /health HTTP/1.1\r\n" H "\r\n", 405},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct client c = client_to(st);
+		struct answer a;
+
+		client_text(&c, cases[i].head);
+		a = client_answer(&c, false, 5000);
+		if (a.status != cases[i].status)
+			fail_msg("%s: %u", cases[i].head, a.status);
+		answer_fini(&a);
+		client_close(&c);
+	}
+}
+
+/* --- bodies ------------------------------------------------------------------------- */
+
+static void a_body_over_the_limit_is_refused_without_reading_on(void **state)
+{
+	static const char *const heads[] = {
+		LOGIN JSON "Content-Length: 5000\r\n\r\n",
+		LOGIN JSON "Content-Length: 99999999999\r\n\r\n",
+		LOGIN JSON "Expect: 100-continue\r\nContent-Length: 5000\r\n"
+			   "\r\n",
+		"GET /health HTTP/1.1\r\n" H "Content-Length: 70000\r\n\r\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(heads); i++) {
+		struct client c = client_to(st);
+		struct answer a;
+
+		/* Not one byte of the body is sent. */
+		client_text(&c, heads[i]);
+		a = client_answer(&c, false, 5000);
+		is_problem(&a, 413, "REQUEST_TOO_LARGE");
+		assert_true(str_eq(header_of(&a, "Connection"), STR("close")));
+		answer_fini(&a);
+		client_close(&c);
+	}
+}
+
+/* A client that sends all before it reads must still find the answer. */
+static void the_refusal_reaches_a_client_that_goes_on_sending(void **state)
+{
+	static char body[300000];
+
+	(void)state;
+	memset(body, 'a', sizeof(body));
+	for (int i = 0; i < 10; i++) {
+		struct client c = client_to(st);
+		struct answer a;
+
+		client_text(&c, LOGIN JSON "Content-Length: 300000\r\n\r\n");
+		client_send(&c, (struct str){body, sizeof(body)});
+		a = client_answer(&c, false, 5000);
+		is_problem(&a, 413, "REQUEST_TOO_LARGE");
+		answer_fini(&a);
+		client_close(&c);
+	}
+}
+
+static void chunks_are_counted_as_they_come(void **state)
+{
+	struct client c = client_to(st);
+	AUTO_BUF chunk = {0};
+	struct answer a;
+
+	(void)state;
+	client_text(&c, LOGIN JSON "Transfer-Encoding: chunked\r\n\r\n"
+	                           "10\r\n{\"api_key\":\"abc\"\r\n1\r\n}\r\n"
+	                           "0\r\n\r\n");
+	a = client_answer(&c, false, 5000);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	buf_str(&chunk, STR("800\r\n"));
+	for (int i = 0; i < 0x800; i++)
+		buf_char(&chunk, 'a');
+	buf_str(&chunk, STR("\r\n"));
+	client_text(&c, LOGIN JSON "Transfer-Encoding: chunked\r\n\r\n");
+	for (int i = 0; i < 3; i++)
+		client_send(&c, buf_view(&chunk));
+	a = client_answer(&c, false, 5000);
+	is_problem(&a, 413, "REQUEST_TOO_LARGE");
+	answer_fini(&a);
+	client_close(&c);
+}
+
+static void a_client_that_asks_first_is_answered_first(void **state)
+{
+	struct client c = client_to(st);
+	struct answer a;
+
+	(void)state;
+	client_text(&c, LOGIN JSON "Expect: 100-continue\r\n"
+	                           "Content-Length: 2\r\n\r\n");
+	while (c.in.n < 25 && client_more(&c, 5000))
+		;
+	assert_true(c.in.n >= 25);
+	assert_memory_equal(c.in.p, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+	buf_clear(&c.in);
+	client_text(&c, "{}");
+	a = client_answer(&c, false, 5000);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	client_close(&c);
+	c = client_to(st);
+	client_text(&c, "POST /api/quiz/submit HTTP/1.1\r\n" H JSON
+	                "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+	a = client_answer(&c, false, 5000);
+	is_problem(&a, 401, "AUTH_REQUIRED");
+	answer_fini(&a);
+	client_close(&c);
+}
+
+/* --- connections ---------------------------------------------------------------------- */
+
+static void a_connection_serves_one_request_after_another(void **state)
+{
+	struct client c = client_to(st);
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		struct answer a;
+
+		client_text(&c, i % 2 ? "GET /health HTTP/1.1\r\n" H "\r\n"
+		                      : "GET /api/progress HTTP/1.1\r\n" H ALICE
+		                        "\r\n");
+		a = client_answer(&c, false, 5000);
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+	}
+	client_text(&c, "POST /api/create_subtopics HTTP/1.1\r\n" H ALICE JSON
+	                "Content-Length: 1\r\n\r\n{");
+	{
+		struct answer a = client_answer(&c, false, 5000);
+
+		is_problem(&a, 400, "INVALID_FORMAT");
+		answer_fini(&a);
+	}
+	client_text(&c, "GET /health HTTP/1.1\r\n" H "\r\n");
+	{
+		struct answer a = client_answer(&c, false, 5000);
+
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+	}
+	client_close(&c);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+	struct client c = client_to(st);
+	AUTO_BUF b = {0};
+
+	(void)state;
+	for (int i = 0; i < 30; i++)
+		buf_printf(&b,
+		           "%s /api/progress?n=%d HTTP/1.1\r\n" H ALICE
+		           "X-Request-ID: n%d\r\n\r\n",
+		           "GET", i, i);
+	client_send(&c, buf_view(&b));
+	for (int i = 0; i < 30; i++) {
+		struct answer a = client_answer(&c, false, 5000);
+		char want[8];
+
+		(void)snprintf(want, sizeof(want), "n%d", i);
+		assert_int_equal(a.status, 200);
+		assert_true(
+			str_eq(header_of(&a, "X-Request-ID"), str_from(want)));
+		answer_fini(&a);
+	}
+	client_close(&c);
+}
+
+static void a_request_that_comes_byte_by_byte_is_served(void **state)
+{
+	static const char text[] =
+		LOGIN JSON "Content-Length: 15\r\n\r\n{\"api_key\":\"k\"}";
+	struct client c = client_to(st);
+	struct answer a;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(text) - 1; i++) {
+		client_send(&c, (struct str){text + i, 1});
+		if (i % 16 == 0)
+			(void)poll(NULL, 0, 1);
+	}
+	a = client_answer(&c, false, 5000);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	client_close(&c);
+}
+
+static bool is_held(const void *f)
+{
+	return ((const struct fake *)f)->held_n > 0;
+}
+
+static bool is_cancelled(const void *f)
+{
+	return bus_item_cancelled(((const struct fake *)f)->held[0]);
+}
+
+static void a_client_that_leaves_takes_its_call_along(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	struct fake *f = &s->fakes[PEER_CONTENT];
+	struct client c = client_to(s);
+	struct answer a;
+
+	(void)state;
+	client_text(&c,
+	            "GET /api/progress?mode=hold HTTP/1.1\r\n" H ALICE "\r\n");
+	assert_true(wait_until(is_held, f, 5000));
+	client_close(&c);
+	assert_true(wait_until(is_cancelled, f, 5000));
+	a = ask(s, "GET", "/api/progress", ALICE, NULL);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	stack_stop(s);
+}
+
+/* --- time -------------------------------------------------------------------------------- */
+
+static void slow_requests_get_a_408_and_are_closed(void **state)
+{
+	static const struct stack_want want[] = {{"REQUEST_READ_S", "1"}};
+	static const char *const starts[] = {
+		"GET /health HT",
+		"GET /health HTTP/1.1\r\nHost: ",
+		LOGIN JSON "Content-Length: 1000\r\n\r\n{",
+	};
+	struct stack *s = stack_start(want, 1);
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(starts); i++) {
+		struct client c = client_to(s);
+		uint64_t until = mono_ms() + 10000;
+		struct answer a = {0};
+
+		client_text(&c, starts[i]);
+		/* One more byte now and then keeps no connection open. */
+		while (a.status == 0 && mono_ms() < until) {
+			client_text(&c, "a");
+			a = client_answer(&c, false, 100);
+		}
+		is_problem(&a, 408, "REQUEST_TIMEOUT");
+		answer_fini(&a);
+		assert_true(client_sees_end(&c, 10000));
+		client_close(&c);
+	}
+	stack_stop(s);
+}
+
+/* A keep-alive connection that does nothing is not a slow request. */
+static void an_idle_connection_is_kept(void **state)
+{
+	static const struct stack_want want[] = {{"REQUEST_READ_S", "1"}};
+	struct stack *s = stack_start(want, 1);
+	struct client c = client_to(s);
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct answer a;
+
+		client_text(&c, "GET /health HTTP/1.1\r\n" H "\r\n");
+		a = client_answer(&c, false, 5000);
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+		assert_false(client_sees_end(&c, 1600));
+	}
+	client_close(&c);
+	stack_stop(s);
+}
+
+static void a_service_that_is_away_is_503_and_comes_back_by_itself(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	uint64_t began;
+	struct answer a;
+	unsigned status = 0;
+
+	(void)state;
+	fake_stop(&s->fakes[PEER_CONTENT]);
+	began = mono_ms();
+	a = ask(s, "GET", "/api/progress", ALICE, NULL);
+	is_problem(&a, 503, "SERVICE_UNAVAILABLE");
+	assert_true(header_of(&a, "Retry-After").n > 0);
+	assert_true(mono_ms() - began < 10000);
+	answer_fini(&a);
+	a = ask(s, "GET", "/api/gamification/stats", ALICE, NULL);
+	assert_int_equal(a.status, 200); /* the others go on */
+	answer_fini(&a);
+	a = ask(s, "GET", "/ready", NULL, NULL);
+	assert_int_equal(a.status, 503);
+	answer_fini(&a);
+	a = ask(s, "GET", "/health", NULL, NULL);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	fake_start(s, PEER_CONTENT);
+	began = mono_ms();
+	while (status != 200 && mono_ms() - began < 10000) {
+		a = ask(s, "GET", "/api/progress", ALICE, NULL);
+		status = a.status;
+		answer_fini(&a);
+	}
+	assert_int_equal(status, 200);
+	stack_stop(s);
+}
+
+/* --- start and stop ------------------------------------------------------------------------ */
+
+struct drain {
+	struct stack *s;
+	uint64_t grace_ms;
+	pthread_t thread;
+};
+
+static void *drain(void *arg)
+{
+	struct drain *d = arg;
+
+	gateway_drain(d->s->gateway, d->grace_ms);
+	return NULL;
+}
+
+static bool not_ready(const void *g)
+{
+	return !gateway_ready(g);
+}
+
+static void a_drain_lets_requests_in_flight_end(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	struct drain d = {.s = s, .grace_ms = 20000};
+	struct fake *f = &s->fakes[PEER_CONTENT];
+	struct client c = client_to(s), late;
+	struct reply r = {.status = 200};
+	const struct ctx cx = {.rid = STR("r")};
+	struct answer a;
+
+	(void)state;
+	client_text(&c,
+	            "GET /api/progress?mode=hold HTTP/1.1\r\n" H ALICE "\r\n");
+	assert_true(wait_until(is_held, f, 5000));
+	late = client_to(s);
+	client_text(&late, "GET /health HTTP/1.1\r\n" H "\r\n");
+	a = client_answer(&late, false, 5000);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	assert_int_equal(pthread_create(&d.thread, NULL, drain, &d), 0);
+	assert_true(wait_until(not_ready, s->gateway, 5000));
+	/* Who is connected is still served, and told to go. */
+	client_text(&late, "GET /health HTTP/1.1\r\n" H "\r\n");
+	a = client_answer(&late, false, 5000);
+	assert_int_equal(a.status, 200);
+	assert_true(str_eq(header_of(&a, "Connection"), STR("close")));
+	answer_fini(&a);
+	f->held_n = 0;
+	mp_map(&r.body, 0);
+	end_with(f->held[0], &cx, OK, &r);
+	a = client_answer(&c, false, 10000);
+	assert_int_equal(a.status, 200);
+	assert_true(str_eq(header_of(&a, "Connection"), STR("close")));
+	answer_fini(&a);
+	assert_int_equal(pthread_join(d.thread, NULL), 0);
+	client_close(&c);
+	client_close(&late);
+	stack_stop(s);
+}
+
+static void after_the_grace_time_the_rest_is_told_503(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	struct client c = client_to(s);
+	struct answer a;
+
+	(void)state;
+	client_text(&c,
+	            "GET /api/progress?mode=hold HTTP/1.1\r\n" H ALICE "\r\n");
+	assert_true(wait_until(is_held, &s->fakes[PEER_CONTENT], 5000));
+	gateway_drain(s->gateway, 50);
+	a = client_answer(&c, false, 5000);
+	is_problem(&a, 503, "SERVICE_UNAVAILABLE");
+	answer_fini(&a);
+	client_close(&c);
+	stack_stop(s);
+}
+
+static void settings_that_cannot_work_refuse_to_start(void **state)
+{
+	static const struct {
+		struct stack_want want[2];
+		enum err e;
+	} cases[] = {
+		{{{"BIND", "not-an-address"}, {"PORT", "0"}}, ERR_INVALID},
+		{{{"BIND", "203.0.113.1"}, {"PORT", "0"}}, ERR_INVALID},
+		{{{"ENVIRONMENT", "production"}, {"CORS_ORIGINS", "*"}},
+	         ERR_INVALID},
+		{{{"CORS_ORIGINS", "nonsense"}, {"PORT", "0"}}, ERR_INVALID},
+	};
+	char port[12];
+	struct stack_want taken[] = {{"PORT", port}};
+	struct stack *s;
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		s = stack_new(cases[i].want, 2);
+		assert_int_equal(stack_run(s), cases[i].e);
+		stack_stop(s);
+	}
+	(void)snprintf(port, sizeof(port), "%u", gateway_port(st->gateway));
+	s = stack_new(taken, 1);
+	assert_int_equal(stack_run(s), ERR_EXISTS);
+	stack_stop(s);
+}
+
+static void several_loops_share_the_port_and_nobody_elses(void **state)
+{
+	static const struct stack_want want[] = {{"GATEWAY_THREADS", "3"}};
+	struct stack *s = stack_start(want, 1);
+	char port[12];
+	struct stack_want taken[] = {{"PORT", port}};
+	struct stack *other;
+
+	(void)state;
+	for (int i = 0; i < 30; i++) {
+		struct answer a = ask(s, "GET", "/api/progress", ALICE, NULL);
+
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+	}
+	(void)snprintf(port, sizeof(port), "%u", gateway_port(s->gateway));
+	other = stack_new(taken, 1);
+	assert_int_equal(stack_run(other), ERR_EXISTS);
+	stack_stop(other);
+	stack_stop(s);
+}
+
+/* --- figures and logs ------------------------------------------------------------------------ */
+
+static void requests_are_counted_per_route(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	AUTO_BUF text = {0};
+	struct answer a = ask(s, "GET", "/api/gamification/stats", ALICE, NULL);
+	static const char *const lines[] = {
+		"http_requests_total{method=\"GET\","
+		"endpoint=\"/api/gamification/stats\",status=\"200\"} 1",
+		"http_requests_total{method=\"GET\",endpoint=\"unmatched\","
+		"status=\"404\"} 1",
+		"http_requests_in_progress{method=\"GET\","
+		"endpoint=\"/api/gamification/stats\"} 0",
+		"http_request_duration_seconds_count{method=\"GET\","
+		"endpoint=\"/api/gamification/stats\"} 1",
+		"app_info{",
+		"kae_bus_requests_total{",
+		"kae_identity_entries",
+	};
+
+	(void)state;
+	answer_fini(&a);
+	problem(s, "GET", "/no/such/path", NULL, NULL, 404, "NOT_FOUND");
+	gateway_drain(s->gateway, 1000);
+	metrics_render(s->metrics, &text);
+	buf_char(&text, '\0');
+	for (size_t i = 0; i < COUNTOF(lines); i++)
+		if (!strstr(text.p, lines[i]))
+			fail_msg("%s is not in\n%s", lines[i], text.p);
+	stack_stop(s);
+}
+
+static void logs_tell_two_events_and_no_secret(void **state)
+{
+	static const char *const planted[] = {
+		"sk_alice",     "planted-token", "planted-query",
+		"planted-body", "alice",         "planted-idk",
+	};
+	static char text[65536];
+	int fds[2];
+	struct stack *s;
+	struct answer a;
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_true(log_start(fds[1], "gateway"));
+	atomic_store(&log_threshold, LOG_DEBUG);
+	s = stack_start(NULL, 0);
+	a = ask(s, "POST", "/api/create_subtopics?x=planted-query",
+	        ALICE JSON "X-Request-ID: trace-me\r\n"
+	                   "Authorization: Bearer null\r\n"
+	                   "Idempotency-Key: planted-idk\r\n"
+	                   "Referer: http://a.test/p?planted-query\r\n"
+	                   "User-Agent: agent \"x\"\\\r\n",
+	        "{\"topic\":\"planted-body\"}");
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	a = ask(s, "GET", "/api/progress",
+	        "Authorization: Bearer planted-token\r\n", NULL);
+	assert_int_equal(a.status, 401);
+	answer_fini(&a);
+	gateway_drain(s->gateway, 1000);
+	stack_stop(s);
+	log_stop();
+	quiet();
+	n = read(fds[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	assert_non_null(strstr(text, "\"event\":\"request.started\","
+	                             "\"request_id\":\"trace-me\""));
+	assert_non_null(strstr(text, "\"event\":\"request.completed\","
+	                             "\"request_id\":\"trace-me\""));
+	assert_non_null(strstr(text, people[0].sub));
+	assert_non_null(strstr(text, "\"status\":401"));
+	for (size_t i = 0; i < COUNTOF(planted); i++)
+		if (strstr(text, planted[i]))
+			fail_msg("%s is in the log", planted[i]);
+}
+
+/* --- memory -------------------------------------------------------------------------------- */
+
+/* The n-th allocation anywhere fails while a request is served: the client gets
+ * an answer or an end, and the next request is served as ever. */
+static void without_memory_a_request_fails_and_nothing_else(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= 60; n++) {
+		struct client c = client_to(st);
+		struct answer a;
+
+		assert_true(buf_reserve(&c.in, 1 << 18));
+		alloc_fault_arm(n);
+		client_text(
+			&c,
+			n % 2 ? "GET /api/progress?topic=a HTTP/1.1\r\n" H ALICE
+				"\r\n"
+			      : "POST /api/quiz/submit HTTP/1.1\r\n" H ALICE
+					JSON "Content-Length: 13\r\n\r\n"
+				"{\"topic\":\"a\"}");
+		/* Up to the first byte only, into memory that is there: the
+		 * failure is meant for the gateway, not for this client. */
+		(void)client_more(&c, 15000);
+		(void)alloc_fault_disarm();
+		a = client_answer(&c, false, 5000);
+		if (a.status)
+			assert_true(a.status == 200 || a.status >= 500);
+		else
+			assert_true(client_sees_end(&c, 5000));
+		answer_fini(&a);
+		client_close(&c);
+		a = ask(st, "GET", "/health", NULL, NULL);
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			heads_that_mean_two_things_are_refused_and_closed),
+		cmocka_unit_test(
+			heads_that_are_too_large_have_their_own_answers),
+		cmocka_unit_test(
+			a_query_of_many_parameters_is_refused_in_words),
+		cmocka_unit_test(
+			what_libmicrohttpd_answers_itself_is_as_documented),
+		cmocka_unit_test(other_forms_of_a_target_are_understood),
+		cmocka_unit_test(
+			a_body_over_the_limit_is_refused_without_reading_on),
+		cmocka_unit_test(
+			the_refusal_reaches_a_client_that_goes_on_sending),
+		cmocka_unit_test(chunks_are_counted_as_they_come),
+		cmocka_unit_test(a_client_that_asks_first_is_answered_first),
+		cmocka_unit_test(a_connection_serves_one_request_after_another),
+		cmocka_unit_test(pipelined_requests_are_answered_in_order),
+		cmocka_unit_test(a_request_that_comes_byte_by_byte_is_served),
+		cmocka_unit_test(a_client_that_leaves_takes_its_call_along),
+		cmocka_unit_test(slow_requests_get_a_408_and_are_closed),
+		cmocka_unit_test(an_idle_connection_is_kept),
+		cmocka_unit_test(
+			a_service_that_is_away_is_503_and_comes_back_by_itself),
+		cmocka_unit_test(a_drain_lets_requests_in_flight_end),
+		cmocka_unit_test(after_the_grace_time_the_rest_is_told_503),
+		cmocka_unit_test(settings_that_cannot_work_refuse_to_start),
+		cmocka_unit_test(several_loops_share_the_port_and_nobody_elses),
+		cmocka_unit_test(requests_are_counted_per_route),
+		cmocka_unit_test(logs_tell_two_events_and_no_secret),
+		cmocka_unit_test(
+			without_memory_a_request_fails_and_nothing_else),
+	};
+
+	return cmocka_run_group_tests(tests, start_shared, stop_shared);
+}
