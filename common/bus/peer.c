@@ -107,7 +107,11 @@ struct peer *peer_new(struct bus_server *s)
 
 void peer_free(struct peer *p)
 {
-	nng_aio_stop(p->send);
+	nng_msg *m = nng_aio_get_msg(p->send);
+
+	/* Left over when a send was started after the aio had been stopped. */
+	if (m)
+		nng_msg_free(m);
 	nng_aio_free(p->send);
 	while (!ring_empty(&p->spare)) {
 		struct bus_item *it =

@@ -80,6 +80,7 @@ struct bus_server {
 	pthread_cond_t quiet; /* a peer has acknowledged or gone: */
 	uint64_t changes;     /* counts that */
 	struct ring table, spare;
+	bool closing; /* no new peers */
 	unsigned peers;
 
 	struct {

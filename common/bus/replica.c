@@ -236,11 +236,12 @@ void replica_free(struct replica *r)
 {
 	if (!r)
 		return;
-	/* First the socket: it ends every operation; then their callbacks. */
-	if (r->sock.id)
-		(void)nng_close(r->sock);
+	/* First the operations and their callbacks: one that is started again
+	 * while the socket closes would stay in a queue that is gone. */
 	nng_aio_stop(r->send);
 	nng_aio_stop(r->recv);
+	if (r->sock.id)
+		(void)nng_close(r->sock);
 	nng_aio_free(r->send);
 	nng_aio_free(r->recv);
 	forget(r);

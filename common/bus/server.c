@@ -71,7 +71,7 @@ static bool add_peer(struct bus_server *s, uint32_t pipe)
 	peer_begin(p, pipe);
 	atomic_store(&p->refs, 1); /* the table's */
 	GUARD(&s->lock);
-	fits = s->peers < PEERS_MAX;
+	fits = s->peers < PEERS_MAX && !s->closing;
 	s->peers += fits;
 	ring_add(fits ? &s->table : &s->spare, &p->at);
 	return fits;
@@ -392,6 +392,28 @@ static void wait_quiet(struct bus_server *s)
 	}
 }
 
+/*
+ * Ends all operations and their callbacks, before the socket: one that is
+ * started again while it closes would stay in a queue that is gone.
+ */
+static void stop(struct bus_server *s)
+{
+	struct peer *peers[PEERS_MAX];
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	s->closing = true;
+	pthread_mutex_unlock(&s->lock);
+	n = all_peers(s, peers);
+	for (size_t i = 0; i < n; i++)
+		peer_end(peers[i]);
+	nng_aio_stop(s->recv);
+	for (size_t i = 0; i < n; i++) {
+		nng_aio_stop(peers[i]->send);
+		peer_unref(peers[i]);
+	}
+}
+
 void bus_server_free(struct bus_server *s)
 {
 	if (!s)
@@ -400,9 +422,9 @@ void bus_server_free(struct bus_server *s)
 		bus_server_drain(s);
 		wait_quiet(s);
 		assert(atomic_load(&s->in_work) == 0);
+		stop(s);
 		(void)nng_close(s->sock);
 	}
-	nng_aio_stop(s->recv);
 	nng_aio_free(s->recv);
 	while (!ring_empty(&s->table)) {
 		struct peer *p = RING_OF(struct peer, at, s->table.next);
