@@ -17,7 +17,8 @@ struct bootstrap {
 	bool set;                  /* it comes from ADMIN_API_KEY */
 	/* Filled by the transaction. */
 	struct user admin;
-	bool present, added;
+	bool present, added; /* one stays; ours was put in */
+	bool matched;        /* the one that stays is ours */
 	size_t old_n;
 	char old[REVOKE_BATCH][UUID_MAX];
 	struct revoke_batch revoked;
@@ -39,6 +40,7 @@ static enum err take_boot_key(void *arg, const struct db_row *row)
 
 	if (b->set ? ours && !made : made) {
 		b->present = true;
+		b->matched = b->matched || ours;
 		return OK;
 	}
 	if (b->old_n < REVOKE_BATCH) {
@@ -83,7 +85,7 @@ static enum err settle(struct db *db, void *arg)
 	const struct db_sink sink = {take_boot_key, b};
 	enum err e = db_lock(db, BOOTSTRAP_LOCK);
 
-	b->present = b->added = false;
+	b->present = b->added = b->matched = false;
 	b->old_n = b->revoked.n = 0;
 	if (!e)
 		e = ensure_admin(db, b);
@@ -124,7 +126,7 @@ static enum err settle_now(struct bootstrap *b, struct ctx *cx)
 	return e;
 }
 
-/* --- the key from the settings -------------------------------------------- */
+/* --- the key from the settings ------------------------------------------- */
 
 static enum err from_setting(struct bootstrap *b, struct ctx *cx,
                              struct new_key *k, struct str text,
@@ -152,7 +154,7 @@ static enum err from_setting(struct bootstrap *b, struct ctx *cx,
 	return e;
 }
 
-/* --- the key from the file ------------------------------------------------ */
+/* --- the key from the file ----------------------------------------------- */
 
 /* Reads the file, or makes it; *created tells which. */
 static enum err file_key(struct new_key *k, const char *path, bool *created)
@@ -217,8 +219,9 @@ static enum err from_file(struct bootstrap *b, struct ctx *cx,
 	e = file_key(k, path, &created);
 	if (!e)
 		e = settle_now(b, cx);
-	/* Another replica was faster: what we wrote is nobody's key. */
-	if (!e && created && !b->added)
+	/* A replica with a folder of its own was faster: what we wrote is
+	 * nobody's key. */
+	if (!e && created && !b->added && !b->matched)
 		(void)unlink(path);
 	else if (!e)
 		log_info(cx, "auth.admin_key_file", LOG_TEXT("path", path));

@@ -40,7 +40,7 @@ struct signing {
 	struct buf jwks;
 };
 
-/* --- rows ----------------------------------------------------------------- */
+/* --- rows ---------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -111,7 +111,7 @@ static const struct key_row *in_state(const struct ring *r, enum key_state st)
 	return NULL;
 }
 
-/* --- making and rotating -------------------------------------------------- */
+/* --- making and rotating ------------------------------------------------- */
 
 /* A key made before the transaction that may need it, since a transaction
  * function may run twice. */
@@ -126,6 +126,7 @@ struct rotation {
 	int64_t now_ms;
 	struct candidate *fresh; /* two of them */
 	struct ring *ring;
+	bool changed;
 };
 
 static bool candidate_make(struct candidate *c, const struct seal_key *k)
@@ -205,6 +206,8 @@ static enum err rotate(struct db *db, void *arg)
 	if (!e)
 		e = read_ring(db, r->ring);
 	if (!e)
+		r->changed = due(r->ring, r->conf, r->now_ms);
+	if (!e)
 		e = advance(db, r, &used_next);
 	if (!e && (used_next || !in_state(r->ring, KEY_NEXT)))
 		e = insert(db, &r->fresh[1], "next", r->now_ms, false);
@@ -219,7 +222,7 @@ static enum err rotate_now(struct signing *s, struct ctx *cx, int64_t now_ms,
                            struct ring *ring)
 {
 	struct candidate fresh[2];
-	struct rotation r = {&s->conf, now_ms, fresh, ring};
+	struct rotation r = {&s->conf, now_ms, fresh, ring, false};
 	enum err e = ERR_NOMEM;
 
 	if (candidate_make(&fresh[0], &s->conf.seal) &&
@@ -230,13 +233,13 @@ static enum err rotate_now(struct signing *s, struct ctx *cx, int64_t now_ms,
 	 * whoever lost finds the other's keys there. */
 	if (e == ERR_DB_DUPLICATE)
 		e = db_read(s->conf.pool, cx, read_ring, ring);
-	if (!e)
+	if (!e && r.changed)
 		log_info(cx, "auth.signing_keys_made",
 		         LOG_U64("published", ring->n));
 	return e;
 }
 
-/* --- what is in memory ---------------------------------------------------- */
+/* --- what is in memory --------------------------------------------------- */
 
 static void pack_coord(struct buf *b, const char *name,
                        const unsigned char *coord)
@@ -326,7 +329,7 @@ static enum err use_ring(struct signing *s, struct ctx *cx,
 	return e;
 }
 
-/* --- public --------------------------------------------------------------- */
+/* --- public -------------------------------------------------------------- */
 
 enum err signing_turn(struct signing *s, struct ctx *cx, int64_t now_ms)
 {
