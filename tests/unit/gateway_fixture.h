@@ -441,15 +441,16 @@ static inline struct answer client_answer(struct client *c, bool without_body,
 {
 	struct answer a = {0};
 	int64_t length = 0;
-	size_t total;
+	size_t head_n, total;
 	char *end;
 
 	while (!(end = c->in.n ? memmem(c->in.p, c->in.n, "\r\n\r\n", 4)
 	                       : NULL))
 		if (!client_more(c, ms))
 			return a;
-	total = (size_t)(end - c->in.p) + 4;
-	a.head = (struct str){c->in.p, total - 2};
+	head_n = (size_t)(end - c->in.p) + 2;
+	total = head_n + 2;
+	a.head = (struct str){c->in.p, head_n};
 	(void)str_to_i64(header_of(&a, "Content-Length"), &length);
 	if (!without_body)
 		total += (size_t)length;
@@ -457,8 +458,8 @@ static inline struct answer client_answer(struct client *c, bool without_body,
 		if (!client_more(c, ms))
 			return (struct answer){0};
 	buf_add(&a.bytes, c->in.p, total);
-	a.head = (struct str){a.bytes.p, (size_t)(end - c->in.p) + 2};
-	a.body = (struct str){a.bytes.p + a.head.n + 2, total - a.head.n - 2};
+	a.head = (struct str){a.bytes.p, head_n};
+	a.body = (struct str){a.bytes.p + head_n + 2, total - head_n - 2};
 	memmove(c->in.p, c->in.p + total, c->in.n - total);
 	c->in.n -= total;
 	a.status = (unsigned)strtoul(a.head.p + 9, NULL, 10);

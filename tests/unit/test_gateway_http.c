@@ -400,7 +400,7 @@ static void pipelined_requests_are_answered_in_order(void **state)
 	client_send(&c, buf_view(&b));
 	for (int i = 0; i < 30; i++) {
 		struct answer a = client_answer(&c, false, 5000);
-		char want[8];
+		char want[16];
 
 		(void)snprintf(want, sizeof(want), "n%d", i);
 		assert_int_equal(a.status, 200);
