@@ -3,6 +3,7 @@
 #include "common/base/utf8.h"
 #include "common/codec/keys.h"
 #include "common/codec/mp.h"
+#include "common/codec/word.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -45,6 +46,14 @@ static bool fail_memory(struct parser *s)
 	return false;
 }
 
+/* NUL at the end: no token begins with it. */
+static char next_byte(const struct parser *s)
+{
+	if (s->p == s->end)
+		return '\0';
+	return *s->p;
+}
+
 static void skip_space(struct parser *s)
 {
 	while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' ||
@@ -53,24 +62,6 @@ static void skip_space(struct parser *s)
 }
 
 /* --- strings ------------------------------------------------------------- */
-
-#define EACH(byte) (0x0101010101010101ULL * (byte))
-
-/*
- * True when one of eight bytes is a quote, a backslash, a control character or
- * beyond ASCII.  A byte that merely follows such a one may be counted too: the
- * caller looks again byte by byte.
- */
-static bool any_special(const char *p)
-{
-	uint64_t v, quote, slash;
-
-	memcpy(&v, p, sizeof(v));
-	quote = v ^ EACH('"');
-	slash = v ^ EACH('\\');
-	return ((v | (v - EACH(0x20)) | (quote - EACH(1)) | (slash - EACH(1))) &
-	        EACH(0x80)) != 0;
-}
 
 static bool plain(char c)
 {
@@ -86,7 +77,8 @@ static void skip_text(struct parser *s)
 		size_t n = 0;
 		uint32_t cp;
 
-		while (s->end - s->p >= 8 && !any_special(s->p))
+		while (s->end - s->p >= 8 &&
+		       !(word_has_special(word_at(s->p)) & WORD_TOPS))
 			s->p += 8;
 		while (s->p < s->end && plain(*s->p))
 			s->p++;
@@ -105,7 +97,7 @@ static bool hex4(struct parser *s, uint32_t *out)
 	uint32_t v = 0;
 
 	for (int i = 0; i < 4; i++, s->p++) {
-		char c = s->p < s->end ? *s->p : '\0';
+		char c = next_byte(s);
 
 		if (c >= '0' && c <= '9')
 			v = v << 4 | (uint32_t)(c - '0');
@@ -331,7 +323,7 @@ static bool literal(struct parser *s, const char *word)
 
 static bool scalar(struct parser *s)
 {
-	char c = s->p < s->end ? *s->p : '\0';
+	char c = next_byte(s);
 
 	if (c == '"')
 		return string(s);

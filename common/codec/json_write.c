@@ -1,6 +1,7 @@
 #include "common/base/utf8.h"
 #include "common/codec/json.h"
 #include "common/codec/mp.h"
+#include "common/codec/word.h"
 
 #include <math.h>
 #include <sodium.h>
@@ -35,6 +36,16 @@ static void add_escape(struct buf *out, unsigned char c)
 	buf_add(out, esc, 2);
 }
 
+/* '<' and '>' differ in one bit: both are sought at once. */
+static bool all_plain(const char *p)
+{
+	uint64_t v = word_at(p);
+
+	return ((word_has_special(v) | word_has(v, '&') |
+	         word_has(v | WORD_EACH('<' ^ '>'), '>')) &
+	        WORD_TOPS) == 0;
+}
+
 /*
  * Passes over what is written as it is.  U+2028 and U+2029 are line ends in
  * older JavaScript and so not among it.
@@ -46,6 +57,10 @@ static size_t run_of_text(struct str s, size_t at)
 	while (at < s.n) {
 		size_t next = at;
 
+		if (s.n - at >= 8 && all_plain(s.p + at)) {
+			at += 8;
+			continue;
+		}
 		if ((unsigned char)s.p[at] < 0x80) {
 			if (escapes[(unsigned char)s.p[at]])
 				break;
@@ -128,6 +143,37 @@ static void add_integer(struct buf *out, uint64_t v, bool minus)
 	buf_add(out, text + at, sizeof(text) - at);
 }
 
+/*
+ * Most numbers have few decimals.  Where v times a power of ten is a whole
+ * number, both are exact, and their quotient is rounded as a reader rounds the
+ * decimals: so v is read again if it is that quotient.
+ */
+static bool add_few_decimals(struct buf *out, double v)
+{
+	static const double powers[] = {1e1, 1e2, 1e3, 1e4, 1e5, 1e6};
+	const double whole_max = 1e15;
+
+	for (size_t i = 0; i < COUNTOF(powers); i++) {
+		double k = fabs(v) * powers[i];
+		uint64_t power = (uint64_t)powers[i], n;
+		char decimals[8];
+
+		if (k >= whole_max || k != trunc(k) || k / powers[i] != fabs(v))
+			continue;
+		n = (uint64_t)k;
+		add_integer(out, n / power, signbit(v) != 0);
+		decimals[0] = '.';
+		n %= power;
+		for (size_t at = i + 1; at > 0; at--) {
+			decimals[at] = (char)('0' + n % 10);
+			n /= 10;
+		}
+		buf_add(out, decimals, i + 2);
+		return true;
+	}
+	return false;
+}
+
 void json_add_f64(struct buf *out, double v)
 {
 	char text[40];
@@ -136,6 +182,8 @@ void json_add_f64(struct buf *out, double v)
 		buf_str(out, STR("null"));
 		return;
 	}
+	if (add_few_decimals(out, v))
+		return;
 	/* The shorter form where it reads back as the same number. */
 	(void)snprintf(text, sizeof(text), "%.15g", v);
 	if (strtod(text, NULL) != v)

@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 
+#include <assert.h>
 #include <msgpack/pack.h>
 
 /* --- packing ------------------------------------------------------------- */
@@ -245,8 +246,10 @@ static uint64_t big_endian(const char *p, size_t n)
 
 static uint64_t sign_extend(uint64_t v, unsigned bytes)
 {
-	uint64_t sign = (uint64_t)1 << (8 * bytes - 1);
+	uint64_t sign;
 
+	assert(bytes > 0);
+	sign = (uint64_t)1 << (8 * bytes - 1);
 	return (v ^ sign) - sign;
 }
 

@@ -149,7 +149,8 @@ static enum MHD_Result queue(struct MHD_Connection *c, struct answer *a)
 static enum MHD_Result handle(void *cls, struct MHD_Connection *c,
                               const char *url, const char *method,
                               const char *version, const char *upload,
-                              size_t *upload_n, void **seen)
+                              size_t *upload_n, /* NOLINT: MHD's type */
+                              void **seen)
 {
 	struct answer a = {.status = MHD_HTTP_OK, .type = json_type};
 
@@ -226,13 +227,35 @@ static enum err open_port(struct admin *ad, const struct admin_conf *conf)
 	enum err e;
 
 	(void)snprintf(port, sizeof(port), "%u", conf->port);
-	if (getaddrinfo(conf->bind, port, &want, &to) != 0)
+	if (getaddrinfo(conf->bind, port, &want, &to) != 0) {
+		log_error(NULL, "admin.failed", LOG_TEXT("bind", conf->bind),
+		          LOG_TEXT("cause", "not an address"));
 		return ERR_INVALID;
+	}
 	e = listen_on(to, &ad->fd);
-	freeaddrinfo(to);
-	if (!e)
+	if (e)
+		log_error(NULL, "admin.failed", LOG_TEXT("bind", conf->bind),
+		          LOG_U64("port", conf->port),
+		          LOG_TEXT("cause", strerror(errno)));
+	else
 		ad->port = port_of(ad->fd);
+	freeaddrinfo(to);
 	return e;
+}
+
+static enum err start_daemon(struct admin *ad)
+{
+	ad->daemon = MHD_start_daemon(
+		MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL,
+		handle, ad, MHD_OPTION_LISTEN_SOCKET, ad->fd,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)ADMIN_IDLE_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+		MHD_OPTION_END);
+	/* Whether a failed start closed the socket is not said; closing it twice
+	 * could close somebody else's. */
+	ad->fd = -1;
+	return ad->daemon ? OK : ERR_NOMEM;
 }
 
 enum err admin_start(const struct admin_conf *conf, struct admin **out)
@@ -246,26 +269,11 @@ enum err admin_start(const struct admin_conf *conf, struct admin **out)
 	ad->metrics = conf->metrics;
 	ad->health = conf->health;
 	e = open_port(ad, conf);
-	if (e) {
-		log_error(NULL, "admin.failed", LOG_TEXT("bind", conf->bind),
-		          LOG_U64("port", conf->port),
-		          LOG_TEXT("cause", strerror(errno)));
-		return e;
-	}
-	ad->daemon = MHD_start_daemon(
-		MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL,
-		handle, ad, MHD_OPTION_LISTEN_SOCKET, ad->fd,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)ADMIN_IDLE_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-		MHD_OPTION_END);
-	/* Whether a failed start closed the socket is not said; closing it twice
-	 * could close somebody else's. */
-	ad->fd = -1;
-	if (!ad->daemon)
-		return ERR_NOMEM;
-	*out = STEAL(ad);
-	return OK;
+	if (!e)
+		e = start_daemon(ad);
+	if (!e)
+		*out = STEAL(ad);
+	return e; /* NOLINT: AUTO releases ad, unseen by the analyzer */
 }
 
 unsigned admin_port(const struct admin *a)

@@ -378,9 +378,12 @@ void metrics_head(struct buf *out, enum metric_kind kind, const char *name,
 
 	buf_printf(out, "# HELP %s ", name);
 	for (; *help; help++) {
-		if (*help == '\n' || *help == '\\')
-			buf_char(out, '\\');
-		buf_char(out, *help == '\n' ? 'n' : *help);
+		if (*help == '\n')
+			buf_str(out, STR("\\n"));
+		else if (*help == '\\')
+			buf_str(out, STR("\\\\"));
+		else
+			buf_char(out, *help);
 	}
 	buf_printf(out, "\n# TYPE %s %s\n", name, kinds[kind]);
 }
