@@ -202,6 +202,32 @@ static void a_header_that_promises_more_than_is_there_is_bad(void **state)
 	}
 }
 
+static void a_count_is_never_more_than_the_bytes_can_hold(void **state)
+{
+	static const struct {
+		struct str in;
+		bool array, map;
+	} cases[] = {
+		{STR("\x92\x01\x01"), true, false},
+		{STR("\x93\x01\x01"), false, false},
+		{STR("\x82\x01\x01\x01\x01"), false, true},
+		{STR("\x83\x01\x01\x01\x01\x01"), false, false},
+		{STR("\xdc\x00\x02\x01"), false, false},
+		{STR("\xde\x00\x02\x01\x01\x01"), false, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct mp m = mp_open(cases[i].in);
+		uint32_t n = 0;
+
+		if (!cases[i].array && !cases[i].map)
+			assert_int_equal(mp_peek(&m), MP_BAD);
+		assert_int_equal(mp_get_array(&m, &n), cases[i].array);
+		assert_int_equal(mp_get_map(&m, &n), cases[i].map);
+	}
+}
+
 static void ext_of_every_form_is_skipped_whole(void **state)
 {
 	static const struct str cases[] = {
@@ -370,6 +396,7 @@ int main(void)
 		cmocka_unit_test(a_reader_of_the_wrong_type_moves_nothing),
 		cmocka_unit_test(
 			a_header_that_promises_more_than_is_there_is_bad),
+		cmocka_unit_test(a_count_is_never_more_than_the_bytes_can_hold),
 		cmocka_unit_test(ext_of_every_form_is_skipped_whole),
 		cmocka_unit_test(
 			nesting_is_followed_to_the_bound_and_no_further),
