@@ -25,7 +25,7 @@ enum db_mode { DB_MODE_READ, DB_MODE_WRITE };
 struct db {
 	const struct db_driver *driver;
 	struct db_pool *pool;
-	const struct ctx *cx; /* whose work this is, for log lines */
+	const struct ctx *cx; /* whose work this is: for log lines */
 	uint64_t deadline_ms;
 	uint64_t opened_ms, idle_ms; /* idle_ms: since when it is idle */
 	/*
@@ -84,6 +84,7 @@ struct db_pool {
 	struct db_conf conf; /* its texts are the pool's own copies */
 	char *texts[3];
 	const struct db_driver *driver;
+	struct ctx cx;        /* of log lines that belong to no request */
 	struct db_pool *self; /* statistics of a const pool need its lock */
 	void *shared;         /* the driver's */
 	_Atomic bool prepare; /* off once a pooler has shown it cannot */

@@ -61,9 +61,8 @@ static void checksum(const char *text, char out[CHECKSUM_MAX])
 static enum err refuse(const struct run *r, const char *event, int64_t number,
                        const char *name)
 {
-	log_error(NULL, event, LOG_TEXT("service", r->pool->conf.service),
-	          LOG_I64("number", number), LOG_TEXT("name", name),
-	          LOG_U64("known", r->n));
+	log_error(&r->pool->cx, event, LOG_I64("number", number),
+	          LOG_TEXT("name", name), LOG_U64("known", r->n));
 	return ERR_INVALID;
 }
 
@@ -158,7 +157,7 @@ static enum err transact(struct run *r, db_fn *fn)
 
 	if (r->pool->driver->write)
 		return r->pool->driver->write(r->pool, &cx, fn, r);
-	r->db->cx = NULL;
+	r->db->cx = &r->pool->cx;
 	r->db->deadline_ms = cx.deadline_ms;
 	return db_transact(r->db, DB_MODE_WRITE, fn, r);
 }
@@ -175,13 +174,11 @@ static enum err apply_all(struct run *r)
 			              m->name);
 		e = transact(r, apply);
 		if (!e && r->applied)
-			log_info(NULL, "db.migrated",
-			         LOG_TEXT("service", r->pool->conf.service),
+			log_info(&r->pool->cx, "db.migrated",
 			         LOG_U64("number", m->number),
 			         LOG_TEXT("name", m->name));
 		if (e && e != ERR_INVALID)
-			log_error(NULL, "db.migration_failed",
-			          LOG_TEXT("service", r->pool->conf.service),
+			log_error(&r->pool->cx, "db.migration_failed",
 			          LOG_U64("number", m->number),
 			          LOG_TEXT("name", m->name),
 			          LOG_TEXT("error", err_name(e)));

@@ -15,19 +15,23 @@ static void ignore_notice(void *arg, const PGresult *r)
 	(void)r;
 }
 
-/* The SQLSTATE in a verbose message, "FATAL:  53300: words"; or "". */
+/*
+ * The SQLSTATE in a verbose message, "FATAL:  53300: words"; or "".  A digit
+ * tells it from the severity, which is a word in the server's language.
+ */
 static void state_of(const char *message, char out[6])
 {
 	static const char set[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-	out[0] = '\0';
 	for (const char *p = message; (p = strchr(p, ' ')) != NULL; p++) {
-		if (strspn(p + 1, set) == 5 && p[6] == ':') {
+		if (strspn(p + 1, set) == 5 && p[6] == ':' &&
+		    strcspn(p + 1, "0123456789") < 5) {
 			memcpy(out, p + 1, 5);
 			out[5] = '\0';
 			return;
 		}
 	}
+	out[0] = '\0';
 }
 
 /* Words up to the first newline: the rest names source files. */
@@ -78,9 +82,7 @@ static enum err refusal(struct db_pool *p, PGconn *c)
 		return ERR_BUSY;
 	if (!db_pool_may_complain(p))
 		return ERR_DATABASE;
-	log_error(NULL, "db.cannot_connect",
-	          LOG_TEXT("service", p->conf.service),
-	          LOG_TEXT("sqlstate", state),
+	log_error(&p->cx, "db.cannot_connect", LOG_TEXT("sqlstate", state),
 	          LOG_STR("message", *message ? first_line(message)
 	                                      : STR("no answer in time")));
 	return ERR_DATABASE;
@@ -105,6 +107,7 @@ enum err pg_open(struct db_pool *p, struct str url, uint64_t deadline_ms,
 		return ERR_NOMEM;
 	g->db = (struct db){.driver = &db_postgres,
 	                    .pool = p,
+	                    .cx = &p->cx,
 	                    .deadline_ms = deadline_ms,
 	                    .opened_ms = mono_ms()};
 	g->c = PQconnectStartParams(keys, values, 1);

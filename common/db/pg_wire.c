@@ -161,6 +161,7 @@ static enum err lost(struct pg *g)
 {
 	g->db.dead = true;
 	g->db.again = true;
+	g->silent = true;
 	return db_fail(&g->db, ERR_DATABASE);
 }
 
@@ -168,6 +169,7 @@ static enum err lost(struct pg *g)
 static enum err abandoned(struct pg *g)
 {
 	g->db.dead = true;
+	g->silent = true;
 	return db_fail(&g->db, ERR_TIMEOUT);
 }
 
@@ -322,7 +324,6 @@ static void unprepare(struct pg *g, const char *state)
 		return;
 	if (atomic_exchange(&g->db.pool->prepare, false))
 		log_warn(g->db.cx, "db.prepare_off",
-		         LOG_TEXT("service", g->db.pool->conf.service),
 		         LOG_TEXT("sqlstate", state));
 }
 
@@ -344,8 +345,10 @@ static enum err judge(struct pg *g, const char *name, const PGresult *r)
 		g->db.again = true;
 		break;
 	case GONE:
+		/* A goodbye is no answer: it may have come in between. */
 		g->db.dead = true;
 		g->db.again = true;
+		g->silent = true;
 		break;
 	case UNPREPARE:
 		unprepare(g, state);

@@ -283,7 +283,7 @@ static bool keep(struct db_pool *p, struct db *db)
 
 void db_pool_return(struct db_pool *p, struct db *db)
 {
-	db->cx = NULL;
+	db->cx = &p->cx;
 	db->idle_ms = mono_ms();
 	if (!db->dead && keep(p, db))
 		return;
@@ -378,7 +378,7 @@ enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 enum err db_pool_ping(struct db_pool *p, uint64_t deadline_ms)
 {
 	struct db *db = NULL;
-	enum err e = db_pool_borrow(p, NULL, deadline_ms, &db);
+	enum err e = db_pool_borrow(p, &p->cx, deadline_ms, &db);
 
 	if (e)
 		return e;
@@ -413,6 +413,7 @@ static bool fill(struct db_pool *p, const struct db_conf *conf)
 	if (!p->texts[0] || !p->texts[1] || !p->texts[2])
 		return false;
 	p->conf.service = p->texts[0];
+	p->cx.service = p->texts[0];
 	p->conf.url = str_from(p->texts[1]);
 	p->conf.migration_url = str_from(p->texts[2]);
 	if (p->conf.size + p->conf.max_overflow == 0)
@@ -429,9 +430,10 @@ enum err db_pool_new(const struct db_conf *conf, struct db_pool **out)
 	enum err e;
 
 	if (!driver) {
+		const struct ctx cx = {.service = conf->service};
+
 		/* The URL itself may hold a password. */
-		log_error(NULL, "db.bad_url",
-		          LOG_TEXT("service", conf->service),
+		log_error(&cx, "db.bad_url",
 		          LOG_TEXT("want", "sqlite:///path or postgresql://"));
 		return ERR_INVALID;
 	}

@@ -128,10 +128,11 @@ static enum err commit_write(struct pg *g)
 		g->db.dead = true;
 		return e;
 	}
+	g->silent = false;
 	e = pg_sync(g, until(g));
 	if (!e)
 		e = pg_collect(g, COMMIT.name, until(g), &r);
-	if (g->db.dead) {
+	if (g->silent) {
 		g->db.again = false;
 		return ERR_PEER_LOST;
 	}
@@ -347,8 +348,7 @@ static enum err start(struct db_pool *p)
 	PQconninfoOption *o = PQconninfoParse(p->conf.url.p, NULL);
 
 	if (!o) {
-		log_error(NULL, "db.bad_url",
-		          LOG_TEXT("service", p->conf.service),
+		log_error(&p->cx, "db.bad_url",
 		          LOG_TEXT("want", "postgresql://user@host/database"));
 		return ERR_INVALID;
 	}

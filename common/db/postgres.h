@@ -34,6 +34,7 @@ struct pg {
 	PGconn *c;
 	enum db_mode mode;
 	bool begun;          /* BEGIN has been sent */
+	bool silent;         /* lost without an answer to what was sent */
 	bool owes;           /* a COMMIT whose answer has not been read */
 	uint64_t limit_ms;   /* the deadline that the server knows */
 	uint64_t timeout_ms; /* as a length, when it was told */

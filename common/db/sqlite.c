@@ -377,7 +377,7 @@ static enum err make_file(struct db_pool *p, const char *path)
 		return OK;
 	}
 	if (db_pool_may_complain(p))
-		log_error(NULL, "db.cannot_open", LOG_TEXT("file", path),
+		log_error(&p->cx, "db.cannot_open", LOG_TEXT("file", path),
 		          LOG_TEXT("why", strerror(why)));
 	if (why == ENOMEM)
 		return ERR_NOMEM;
@@ -420,6 +420,7 @@ static enum err open_conn(struct db_pool *p, bool writes, struct db **out)
 		return ERR_NOMEM;
 	c->db = (struct db){.driver = &db_sqlite,
 	                    .pool = p,
+	                    .cx = &p->cx,
 	                    .deadline_ms = UINT64_MAX,
 	                    .opened_ms = mono_ms()};
 	/* One thread at a time uses a connection: no mutex inside. */

@@ -134,7 +134,7 @@ static void run_job(struct db *db, struct job *j)
 			db->dead = true;
 	}
 	db->deadline_ms = UINT64_MAX;
-	db->cx = NULL;
+	db->cx = &db->pool->cx;
 	j->e = e;
 }
 

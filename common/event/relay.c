@@ -125,14 +125,14 @@ static void count(struct event_relay *r, const struct relay_tally *t,
 	r->stats.failed += failed;
 }
 
-static void back_off(struct relay_target *t, enum err e)
+static void back_off(const struct ctx *cx, struct relay_target *t, enum err e)
 {
 	unsigned ms = AWAY_MS << (t->failures < 6 ? t->failures : 6);
 
 	if (ms > AWAY_MAX_MS)
 		ms = AWAY_MAX_MS;
 	if (t->failures++ == 0)
-		log_warn(NULL, "event.target_away",
+		log_warn(cx, "event.target_away",
 		         LOG_TEXT("target", bus_peer_name(t->peer)),
 		         LOG_TEXT("error", err_name(e)));
 	t->again_ms = mono_ms() + ms / 2 + randombytes_uniform(ms / 2 + 1);
@@ -186,7 +186,7 @@ static bool serve(struct event_relay *r, struct relay_target *t)
 	count(r, &tally, repeated, e != OK);
 	if (e) {
 		t->unanswered = r->batch.n;
-		back_off(t, e);
+		back_off(&cx, t, e);
 		return false;
 	}
 	t->unanswered = 0;

@@ -16,21 +16,21 @@ static struct {
 	struct db_pool *pool;
 } fixture;
 
-static enum err fixture_write(db_fn *fn, void *arg)
+static inline enum err fixture_write(db_fn *fn, void *arg)
 {
 	struct ctx cx = store_ctx(60000);
 
 	return db_write(fixture.pool, &cx, fn, arg);
 }
 
-static enum err fixture_read(db_fn *fn, void *arg)
+static inline enum err fixture_read(db_fn *fn, void *arg)
 {
 	struct ctx cx = store_ctx(60000);
 
 	return db_read(fixture.pool, &cx, fn, arg);
 }
 
-static enum err fixture_clear(struct db *db, void *arg)
+static inline enum err fixture_clear(struct db *db, void *arg)
 {
 	static const struct db_stmt tables[] = {
 		{"test.1", "DELETE FROM person", "DELETE FROM gdpr.person"},
@@ -50,19 +50,19 @@ static enum err fixture_clear(struct db *db, void *arg)
 	return e;
 }
 
-static void fixture_empty(void)
+static inline void fixture_empty(void)
 {
 	if (fixture_write(fixture_clear, NULL))
 		abort();
 }
 
-static int fixture_each(void **state)
+static inline int fixture_each(void **state)
 {
 	(void)state;
 	return fixture_write(fixture_clear, NULL) ? -1 : 0;
 }
 
-static int fixture_up(void **state)
+static inline int fixture_up(void **state)
 {
 	(void)state;
 	store_open(&fixture.store, "gdpr");
@@ -71,7 +71,7 @@ static int fixture_up(void **state)
 	                                                                  : 0;
 }
 
-static int fixture_down(void **state)
+static inline int fixture_down(void **state)
 {
 	(void)state;
 	db_pool_free(fixture.pool);

@@ -24,6 +24,8 @@ enum {
 	TERMINATE,
 	DATA_FOLDER,
 	UPSERT,
+	FLOOD,
+	FORGET,
 	STATEMENTS
 };
 static const struct db_stmt rows[STATEMENTS] = {
@@ -59,6 +61,12 @@ static const struct db_stmt rows[STATEMENTS] = {
 	[TERMINATE] = {"t.terminate", "SELECT 0",
                        "SELECT pg_terminate_backend($1::int)::int"},
 	[DATA_FOLDER] = {"t.data_folder", "SELECT ''", "SHOW data_directory"},
+	[FLOOD] = {"t.flood",
+                   "INSERT INTO @t (id, n) WITH RECURSIVE c(i) AS "
+                   "(SELECT 1000 UNION ALL SELECT i + 1 FROM c "
+                   "WHERE i < 2000000000) SELECT i, 0 FROM c",
+                   NULL},
+	[FORGET] = {"t.forget", "SELECT 1", "DEALLOCATE ALL"},
 	[UPSERT] = {"t.upsert",
                     "INSERT INTO @t (id, n) VALUES ($1, 1) "
                     "ON CONFLICT (id) DO UPDATE SET n = @t.n + 1 "
@@ -635,6 +643,39 @@ static void nothing_runs_after_the_deadline(void **state)
 	assert_int_equal(store_i64(pool, &st[COUNT]), 0);
 }
 
+static enum err flood(struct db *db, void *arg)
+{
+	(void)arg;
+	return db_run(db, &st[FLOOD], NULL, 0, NULL);
+}
+
+/* SQLite gives up the whole group when it interrupts a write: the others in it
+ * must not notice. */
+static void *flood_or_insert(void *arg)
+{
+	int64_t id = atomic_fetch_add(&next_id, 1);
+	struct ctx cx = store_ctx(id % 4 == 0 ? 150 : 20000);
+	enum err e = id % 4 == 0 ? db_write(pool, &cx, flood, NULL)
+	                         : db_write(pool, &cx, insert_or_fail, &id);
+
+	/* Who waited behind another flood was too late to start. */
+	if (id % 4 == 0 ? e != ERR_TIMEOUT && e != ERR_DATABASE
+	                : e != (id == 13 ? ERR_QUOTA : OK))
+		atomic_fetch_add((_Atomic unsigned *)arg, 1);
+	return NULL;
+}
+
+static void a_write_past_its_deadline_fails_alone(void **state)
+{
+	_Atomic unsigned wrong = 0;
+
+	(void)state;
+	atomic_store(&next_id, 0);
+	store_threads(32, flood_or_insert, &wrong);
+	assert_int_equal(wrong, 0);
+	assert_int_equal(store_i64(pool, &st[COUNT]), 23);
+}
+
 struct gate {
 	struct db_pool *pool;
 	pthread_mutex_t lock;
@@ -846,6 +887,85 @@ static void the_pool_survives_a_restart_of_the_server(void **state)
 	assert_int_equal(s.unusable_since_ms, 0);
 }
 
+static void *read_often(void *arg)
+{
+	for (int i = 0; i < 20; i++) {
+		int64_t n;
+
+		if (read_fn(my_pid, &n))
+			atomic_fetch_add((_Atomic unsigned *)arg, 1);
+	}
+	return NULL;
+}
+
+/* The server has two connections for a pool that would like eight. */
+static void a_full_server_is_waited_for(void **state)
+{
+	struct db_conf conf = store_conf(&store);
+	struct db_pool *all = pool;
+	_Atomic unsigned failed = 0;
+	char url[1300];
+	const char *at = strchr(store.url, '@');
+
+	(void)state;
+	store_exec(all, "DROP ROLE IF EXISTS test_db_few");
+	store_exec(all, "CREATE ROLE test_db_few LOGIN CONNECTION LIMIT 2");
+	assert_non_null(at);
+	(void)snprintf(url, sizeof(url), "postgresql://test_db_few%s", at);
+	conf.url = str_from(url);
+	assert_int_equal(db_pool_new(&conf, &pool), OK);
+	store_threads(8, read_often, &failed);
+	db_pool_free(pool);
+	pool = all;
+	assert_int_equal(failed, 0);
+}
+
+/* The backend ends while it commits: did it, or did it not? */
+static void a_commit_without_an_answer_is_not_run_again(void **state)
+{
+	enum err ok = OK;
+
+	(void)state;
+	store_exec(pool,
+	           "CREATE OR REPLACE FUNCTION test_db.die() RETURNS trigger "
+	           "LANGUAGE plpgsql AS $$ BEGIN "
+	           "PERFORM pg_terminate_backend(pg_backend_pid()); "
+	           "PERFORM pg_sleep(1); RETURN NULL; END $$");
+	store_exec(pool,
+	           "CREATE CONSTRAINT TRIGGER die AFTER INSERT ON test_db.t "
+	           "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
+	           "EXECUTE FUNCTION test_db.die()");
+	assert_int_equal(write_fn(insert_two, &ok), ERR_PEER_LOST);
+	store_exec(pool, "DROP TRIGGER die ON test_db.t");
+	assert_int_equal(write_fn(insert_two, &ok), OK);
+	assert_int_equal(store_i64(pool, &st[COUNT]), 2);
+}
+
+static enum err forget(struct db *db, void *arg)
+{
+	(void)arg;
+	return db_run(db, &st[FORGET], NULL, 0, NULL);
+}
+
+/* As behind a pooler that hands the next transaction another server. */
+static void a_server_that_forgot_costs_prepared_statements(void **state)
+{
+	struct db_conf conf = store_conf(&store);
+	struct db_pool *all = pool;
+	enum err ok = OK;
+
+	(void)state;
+	conf.size = 1;
+	conf.max_overflow = 0;
+	assert_int_equal(db_pool_new(&conf, &pool), OK);
+	assert_int_equal(store_i64(pool, &st[COUNT]), 0);
+	assert_int_equal(write_fn(forget, NULL), OK);
+	assert_int_equal(write_fn(insert_two, &ok), OK);
+	assert_int_equal(store_i64(pool, &st[COUNT]), 2);
+	db_pool_free(pool);
+	pool = all;
+}
+
 static void statements_work_without_being_prepared(void **state)
 {
 	struct db_conf conf = store_conf(&store);
@@ -900,7 +1020,7 @@ static void a_ping_is_answered(void **state)
 	assert_int_equal(db_pool_ping(pool, mono_ms() + 5000), OK);
 }
 
-#define POSTGRES_ONLY 3 /* at the end of the list */
+#define POSTGRES_ONLY 6 /* at the end of the list */
 
 int main(void)
 {
@@ -927,6 +1047,7 @@ int main(void)
 		T(a_lock_admits_one_transaction),
 		T(a_statement_ends_at_the_deadline),
 		T(nothing_runs_after_the_deadline),
+		T(a_write_past_its_deadline_fails_alone),
 		T(who_finds_all_borrowed_waits_to_the_deadline),
 		T(an_old_connection_is_replaced),
 		T(statements_work_without_being_prepared),
@@ -936,6 +1057,9 @@ int main(void)
 		T(a_killed_backend_costs_a_rerun_not_an_error),
 		T(an_idle_connection_that_died_is_not_lent),
 		T(the_pool_survives_a_restart_of_the_server),
+		T(a_full_server_is_waited_for),
+		T(a_commit_without_an_answer_is_not_run_again),
+		T(a_server_that_forgot_costs_prepared_statements),
 	};
 	size_t n = COUNTOF(tests);
 	int failed;
