@@ -1,0 +1,27 @@
+/*
+ * content - the state that the handlers of svc-content share.
+ *
+ * Threads: read-only after start(); cache, pool and dictionary take any thread.
+ */
+#ifndef SVC_CONTENT_CONTENT_H
+#define SVC_CONTENT_CONTENT_H
+
+#include "svc-content/wordnet.h"
+
+#include "common/base/ctx.h"
+#include "common/cache/cache.h"
+#include "common/db/db.h"
+#include "common/event/event.h"
+
+struct content {
+	struct db_pool *pool;
+	struct event_store *events;
+	struct cache *cache;
+	struct wordnet *wn; /* NULL: no dictionary, study plans only */
+	uint64_t outline_ttl_ms, quiz_ttl_ms;
+	/* Tells the relay that the outbox has something; NULL in tests. */
+	void (*kick)(void *arg);
+	void *arg;
+};
+
+#endif

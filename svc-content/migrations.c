@@ -1,0 +1,55 @@
+#include "svc-content/migrations.h"
+
+#include "common/event/event.h"
+
+/* t: the schema's prefix; tree: rows stored in their key. */
+#define TABLES(t, tree)                                                           \
+	/* The latest presentation of each topic; digest tells a repeat. */       \
+	"CREATE TABLE " t "presentations (sub TEXT NOT NULL, "                    \
+	"topic_key TEXT NOT NULL, topic TEXT NOT NULL, "                          \
+	"digest TEXT NOT NULL, at BIGINT NOT NULL, "                              \
+	"PRIMARY KEY (sub, topic_key))" tree ";"                                  \
+	"CREATE TABLE " t "presentation_subtopics (sub TEXT NOT NULL, "           \
+	"topic_key TEXT NOT NULL, subtopic_key TEXT NOT NULL, "                   \
+	"PRIMARY KEY (sub, topic_key, subtopic_key))" tree                        \
+	";" /* Quizzes that were handed out; score is NULL until submitted. */    \
+	"CREATE TABLE " t "attempts (id TEXT PRIMARY KEY, "                       \
+	"sub TEXT NOT NULL, topic_key TEXT NOT NULL, topic TEXT NOT NULL, "       \
+	"subtopic_key TEXT NOT NULL, subtopic TEXT NOT NULL, "                    \
+	"total BIGINT NOT NULL CHECK (total > 0), created_at BIGINT NOT NULL,"    \
+	" score BIGINT CHECK (score >= 0 AND score <= total), "                   \
+	"submitted_at BIGINT);"                                                   \
+	"CREATE INDEX attempts_sub ON " t "attempts (sub, created_at);"           \
+	"CREATE TABLE " t "questions (attempt_id TEXT NOT NULL "                  \
+	"REFERENCES " t "attempts (id) ON DELETE CASCADE, "                       \
+	"id TEXT NOT NULL, correct TEXT NOT NULL, "                               \
+	"correct_index BIGINT NOT NULL, PRIMARY KEY (attempt_id, id))" tree       \
+	";" /* Every submitted quiz; body is NULL where an attempt was graded. */ \
+	"CREATE TABLE " t "results (id TEXT PRIMARY KEY, "                        \
+	"sub TEXT NOT NULL, topic_key TEXT NOT NULL, "                            \
+	"subtopic_key TEXT NOT NULL, attempt_id TEXT, body TEXT, "                \
+	"score BIGINT NOT NULL, total BIGINT NOT NULL, "                          \
+	"difficulty TEXT NOT NULL, earns BIGINT NOT NULL, "                       \
+	"at BIGINT NOT NULL, CHECK (score >= 0 AND score <= total));"             \
+	"CREATE INDEX results_sub ON " t "results (sub, at);"                     \
+	"CREATE INDEX results_body ON " t "results (sub, body, at) "              \
+	"WHERE body IS NOT NULL;"                                                 \
+	"CREATE TABLE " t "mastery (sub TEXT NOT NULL, "                          \
+	"topic_key TEXT NOT NULL, subtopic_key TEXT NOT NULL, "                   \
+	"topic TEXT NOT NULL, subtopic TEXT NOT NULL, "                           \
+	"level BIGINT NOT NULL CHECK (level BETWEEN 1 AND 3), "                   \
+	"at BIGINT NOT NULL, "                                                    \
+	"PRIMARY KEY (sub, topic_key, subtopic_key))" tree                        \
+	";" /* A row says that this subtopic has earned on that UTC day. */       \
+	"CREATE TABLE " t "earned (sub TEXT NOT NULL, "                           \
+	"topic_key TEXT NOT NULL, subtopic_key TEXT NOT NULL, "                   \
+	"day BIGINT NOT NULL, "                                                   \
+	"PRIMARY KEY (sub, topic_key, subtopic_key, day))" tree ";"               \
+	"CREATE TABLE " t "finished (sub TEXT NOT NULL, "                         \
+	"topic_key TEXT NOT NULL, at BIGINT NOT NULL, "                           \
+	"PRIMARY KEY (sub, topic_key))" tree ";"
+
+const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
+	{1, "tables", TABLES("", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
+         TABLES("content.", "") EVENT_TABLES_POSTGRES("content")},
+};

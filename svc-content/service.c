@@ -1,0 +1,103 @@
+#define METHODS_TABLE
+#include "svc-content/methods.h"
+
+#include "svc-content/content.h"
+#include "svc-content/migrations.h"
+#include "svc-content/service.h"
+
+#include "common/base/log.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static enum health_state dictionary_health(void *arg, char *detail,
+                                           size_t detail_max)
+{
+	const struct content *ct = arg;
+
+	(void)snprintf(detail, detail_max, "%s",
+	               ct->wn ? "WordNet"
+	                      : "no WordNet in WORDNET_DIR: study plans only");
+	return ct->wn ? HEALTH_UP : HEALTH_DEGRADED;
+}
+
+static void kick(void *arg)
+{
+	service_kick(arg);
+}
+
+static void content_free(struct content *ct)
+{
+	if (!ct)
+		return;
+	wordnet_close(ct->wn);
+	cache_free(ct->cache);
+	free(ct);
+}
+AUTO_TYPE(content, struct content *, content_free)
+
+/* Without a dictionary the service still answers, with less. */
+static enum err open_dictionary(struct content *ct, const struct settings *conf)
+{
+	char dir[513];
+	enum err e;
+
+	(void)snprintf(dir, sizeof(dir), "%.*s", STR_FMT(conf->wordnet_dir));
+	e = wordnet_open(dir, &ct->wn);
+	if (e != ERR_NOT_FOUND)
+		return e;
+	log_warn(NULL, "content.dictionary_missing",
+	         LOG_STR("dir", conf->wordnet_dir));
+	return OK;
+}
+
+static enum err start(struct service *sv, void **state)
+{
+	const struct settings *conf = service_conf(sv);
+	struct health *health = service_health(sv);
+	AUTO(content) ct = NULL;
+	enum err e;
+
+	if (sodium_init() < 0)
+		return ERR_INTERNAL;
+	ct = calloc(1, sizeof(*ct));
+	if (!ct)
+		return ERR_NOMEM;
+	ct->pool = service_pool(sv);
+	ct->events = service_events(sv);
+	ct->outline_ttl_ms = conf->subtopics_ttl_s * 1000;
+	ct->quiz_ttl_ms = conf->quiz_ttl_s * 1000;
+	ct->kick = kick;
+	ct->arg = sv;
+	ct->cache = cache_new((size_t)conf->cache_memory_mb << 20);
+	if (!ct->cache)
+		return ERR_NOMEM;
+	e = open_dictionary(ct, conf);
+	if (!e && health &&
+	    !health_check(health, "content", "dictionary", false,
+	                  dictionary_health, ct))
+		e = ERR_NOMEM;
+	if (e)
+		return e;
+	service_collect_cache(sv, ct->cache);
+	*state = STEAL(ct);
+	return OK;
+}
+
+static void stop(void *state)
+{
+	content_free(state);
+}
+
+const struct service_def content_service = {
+	.self = PEER_CONTENT,
+	.name = "content",
+	.methods = methods,
+	.methods_n = COUNTOF(methods),
+	.migrations = content_migrations,
+	.migrations_n = CONTENT_MIGRATIONS,
+	.slow_threads = 1,
+	.start = start,
+	.stop = stop,
+};
