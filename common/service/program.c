@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/service/probe.h"
+#include "common/service/process.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -482,6 +483,7 @@ static int run_with_admin(struct running *r)
 
 static int run(struct program_env *env)
 {
+	struct process_info info = {env->program->name, KAE_VERSION, 0};
 	struct running r = {.env = env,
 	                    .p = env->program,
 	                    .started_ms = mono_ms(),
@@ -495,6 +497,7 @@ static int run(struct program_env *env)
 	env->health = health_new();
 	env->figures = env->metrics ? figures_new(env->metrics) : NULL;
 	if (env->changed_fd < 0 || !env->health || !env->figures ||
+	    !process_metrics(env->metrics, &info) ||
 	    !log_start(STDOUT_FILENO, r.p->service)) {
 		program_complain(env, "out of memory");
 	} else {
