@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 _Atomic int log_threshold = LOG_INFO;
@@ -20,6 +21,8 @@ static struct {
 	pthread_cond_t some;
 	pthread_t writer;
 	bool running, ending;
+	bool idle;   /* the writer sleeps until there is a line */
+	bool urgent; /* it is not to linger */
 	int fd;
 	const char *program;
 	char *half[2];
@@ -84,14 +87,27 @@ static bool put_character(struct line *l, struct str s, size_t *at)
 	return put(l, s.p + from, *at - from);
 }
 
+static bool plain(char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 static void put_escaped(struct line *l, struct str s)
 {
 	const size_t longest = 6;
 	size_t at = 0;
 
 	/* A quote must still fit behind whatever is cut here. */
-	while (at < s.n && sizeof(l->p) - 2 - l->n >= longest + 2)
-		(void)put_character(l, s, &at);
+	while (at < s.n && sizeof(l->p) - 2 - l->n >= longest + 2) {
+		size_t room = sizeof(l->p) - 2 - l->n - 2, from = at;
+
+		while (at < s.n && at - from < room && plain(s.p[at]))
+			at++;
+		if (at > from)
+			(void)put(l, s.p + from, at - from);
+		else
+			(void)put_character(l, s, &at);
+	}
 }
 
 static void put_string(struct line *l, const char *name, struct str s)
@@ -117,6 +133,16 @@ static void put_raw(struct line *l, const char *name, const char *text)
 	l->n = before;
 }
 
+/* Writes backwards from end; returns where the number starts. */
+static const char *decimal(uint64_t v, char *end)
+{
+	*--end = '\0';
+	do
+		*--end = (char)('0' + v % 10);
+	while ((v /= 10) != 0);
+	return end;
+}
+
 static void put_field(struct line *l, const struct log_field *f)
 {
 	char num[40];
@@ -129,8 +155,8 @@ static void put_field(struct line *l, const struct log_field *f)
 		(void)snprintf(num, sizeof(num), "%" PRId64, f->v.i);
 		break;
 	case LOG_KIND_U64:
-		(void)snprintf(num, sizeof(num), "%" PRIu64, f->v.u);
-		break;
+		put_raw(l, f->name, decimal(f->v.u, num + sizeof(num)));
+		return;
 	case LOG_KIND_F64:
 		(void)snprintf(num, sizeof(num), "%.6g",
 		               isfinite(f->v.f) ? f->v.f : 0.0);
@@ -157,7 +183,7 @@ static void write_all(int fd, const char *p, size_t n)
 	}
 }
 
-static void enqueue(const struct line *l)
+static void enqueue(const struct line *l, bool urgent)
 {
 	GUARD(&lg.lock);
 
@@ -170,9 +196,12 @@ static void enqueue(const struct line *l)
 		return;
 	}
 	memcpy(lg.half[lg.filling] + lg.n, l->p, l->n);
-	if (lg.n == 0)
-		pthread_cond_signal(&lg.some);
 	lg.n += l->n;
+	urgent = urgent || lg.n > LOG_QUEUE_MAX / 2;
+	if (lg.idle || (urgent && !lg.urgent))
+		pthread_cond_signal(&lg.some);
+	lg.idle = false;
+	lg.urgent = lg.urgent || urgent;
 }
 
 void log_emit(enum log_level level, const struct ctx *cx, const char *event,
@@ -182,19 +211,39 @@ void log_emit(enum log_level level, const struct ctx *cx, const char *event,
 	const char *service = cx && cx->service ? cx->service : lg.program;
 	struct line l;
 
-	(void)clock_iso(wall_ms(), ts);
-	l.n = (size_t)snprintf(l.p, sizeof(l.p),
-	                       "{\"ts\":\"%s\",\"level\":\"%s\","
-	                       "\"service\":\"%.32s\",\"event\":\"%.64s\"",
-	                       ts, level_names[level], service ? service : "-",
-	                       event);
+	l.n = 0;
+	(void)put(&l, "{\"ts\":\"", 7);
+	(void)put(&l, clock_iso(wall_ms(), ts).p, CLOCK_ISO_MAX - 1);
+	(void)put(&l, "\"", 1);
+	put_string(&l, "level", str_from(level_names[level]));
+	put_string(&l, "service", str_from(service ? service : "-"));
+	put_string(&l, "event", str_from(event));
 	if (cx && cx->rid.n)
 		put_string(&l, "request_id", cx->rid);
 	for (size_t i = 0; i < n; i++)
 		put_field(&l, &fields[i]);
 	l.p[l.n++] = '}';
 	l.p[l.n++] = '\n';
-	enqueue(&l);
+	enqueue(&l, level == LOG_ERROR);
+}
+
+/*
+ * Waking a thread for every line would cost more than the line: the first line
+ * wakes the writer, which lingers for what follows it.
+ */
+static void linger(void)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOG_LINGER_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_nsec -= 1000000000L;
+		until.tv_sec++;
+	}
+	while (!lg.urgent && !lg.ending)
+		if (pthread_cond_timedwait(&lg.some, &lg.lock, &until) != 0)
+			return;
 }
 
 static void *writer(void *arg)
@@ -205,8 +254,11 @@ static void *writer(void *arg)
 		size_t n;
 
 		pthread_mutex_lock(&lg.lock);
+		lg.idle = lg.n == 0;
 		while (lg.n == 0 && !lg.ending)
 			pthread_cond_wait(&lg.some, &lg.lock);
+		linger();
+		lg.urgent = false;
 		full = lg.filling;
 		n = lg.n;
 		lg.filling = !full;

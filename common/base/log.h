@@ -7,7 +7,8 @@
  *          16.4.1); event names are stable, alerts hang on them.
  * Bounds:  a line is cut at LOG_LINE_MAX; at most LOG_QUEUE_MAX bytes wait for
  *          the writer thread.  When it is full, lines are dropped and counted,
- *          never waited for: logging does not block a request.
+ *          never waited for: logging does not block a request.  A line is
+ *          written at most LOG_LINGER_MS after it came, an error at once.
  * Threads: any.  log_start() and log_stop() belong to main().
  *
  * Before log_start() lines go straight to stderr.  Never log a password,
@@ -25,6 +26,7 @@ struct ctx;
 
 #define LOG_LINE_MAX  ((size_t)4096)
 #define LOG_QUEUE_MAX ((size_t)1 << 20)
+#define LOG_LINGER_MS 5
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <time.h>
+
 #include <cmocka.h>
 
 #include "common/base/attr.h"
@@ -236,6 +238,26 @@ static void times_are_written_as_rfc_3339(void **state)
 	assert_int_equal(clock_left(3, 5), 0);
 }
 
+static void dates_agree_with_the_c_library(void **state)
+{
+	const int64_t step = 29 * 86400000LL + 12345678;
+
+	(void)state;
+	/* From the year 1 to the year 9999. */
+	for (int64_t ms = -62135596800000; ms < 253402300799999; ms += step) {
+		time_t s = (time_t)(ms / 1000 - (ms % 1000 < 0));
+		char out[CLOCK_ISO_MAX], want[64];
+		struct tm tm;
+
+		assert_non_null(gmtime_r(&s, &tm));
+		(void)snprintf(want, sizeof(want),
+		               "%04d-%02d-%02dT%02d:%02d:%02d",
+		               tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+		               tm.tm_hour, tm.tm_min, tm.tm_sec);
+		assert_memory_equal(clock_iso(ms, out).p, want, 19);
+	}
+}
+
 static void extreme_times_overrun_nothing(void **state)
 {
 	static const int64_t cases[] = {INT64_MIN, INT64_MAX};
@@ -282,6 +304,7 @@ int main(void)
 		cmocka_unit_test(uuids_are_version_7_sorted_and_distinct),
 		cmocka_unit_test(what_is_no_uuid_is_refused),
 		cmocka_unit_test(times_are_written_as_rfc_3339),
+		cmocka_unit_test(dates_agree_with_the_c_library),
 		cmocka_unit_test(extreme_times_overrun_nothing),
 		cmocka_unit_test(
 			base64url_comes_back_and_refuses_other_alphabets),
