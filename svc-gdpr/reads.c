@@ -168,7 +168,7 @@ static enum err answer(struct gdpr_state *st, struct cache_want *want,
 	enum cache_from from;
 	enum err e;
 
-	want->ttl_ms = STATS_TTL_MS;
+	want->ttl_ms = st->ttl_ms;
 	want->now_ms = mono_ms();
 	want->deadline_ms = cx->deadline_ms;
 	e = cache_load(st->cache, want, &v, &from);

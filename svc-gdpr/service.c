@@ -13,6 +13,7 @@ enum err gdpr_start(struct service *sv, void **state)
 
 	if (!st)
 		return ERR_NOMEM;
+	st->ttl_ms = STATS_TTL_MS;
 	st->pool = service_pool(sv);
 	st->events = service_events(sv);
 	st->cache = cache_new(service_conf(sv)->cache_memory_mb << 20);

@@ -20,6 +20,7 @@ struct gdpr_state {
 	struct db_pool *pool;
 	struct event_store *events;
 	struct cache *cache;
+	uint64_t ttl_ms; /* STATS_TTL_MS; tests have time */
 };
 
 enum err gdpr_start(struct service *sv, void **state) MUST_CHECK;
