@@ -16,6 +16,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static void equality_is_of_bytes_and_lengths(void **state)
 {
@@ -258,6 +259,25 @@ static void dates_agree_with_the_c_library(void **state)
 	}
 }
 
+static void every_day_of_three_centuries_is_named_right(void **state)
+{
+	const int64_t first = -25567, last = 84006; /* 1900 to 2199 */
+
+	(void)state;
+	for (int64_t day = first; day <= last; day++) {
+		int64_t ms = day * 86400000 + 45296789;
+		time_t t = (time_t)(day * 86400 + 45296);
+		char out[CLOCK_ISO_MAX], want[32];
+		struct tm tm;
+
+		assert_non_null(gmtime_r(&t, &tm));
+		assert_true(strftime(want, sizeof(want),
+		                     "%Y-%m-%dT%H:%M:%S.789Z", &tm) > 0);
+		assert_string_equal(clock_iso(ms, out).p, want);
+		assert_true(clock_utc_day(ms) == day);
+	}
+}
+
 static void extreme_times_overrun_nothing(void **state)
 {
 	static const int64_t cases[] = {INT64_MIN, INT64_MAX};
@@ -305,6 +325,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_uuid_is_refused),
 		cmocka_unit_test(times_are_written_as_rfc_3339),
 		cmocka_unit_test(dates_agree_with_the_c_library),
+		cmocka_unit_test(every_day_of_three_centuries_is_named_right),
 		cmocka_unit_test(extreme_times_overrun_nothing),
 		cmocka_unit_test(
 			base64url_comes_back_and_refuses_other_alphabets),
