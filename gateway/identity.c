@@ -47,7 +47,7 @@ struct identity {
 	struct identity_stats stats;
 };
 
-/* --- life ---------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------- */
 
 static enum err bus_call_fn(void *bus, const struct bus_call *call,
                             uint64_t *id)
@@ -116,7 +116,7 @@ void identity_free(struct identity *id)
 	free(id);
 }
 
-/* --- verdicts ------------------------------------------------------------ */
+/* --- verdicts ------------------------------------------------------------- */
 
 /* Holds c against the revocations.  ERR_NOT_FOUND: an API key of a person
  * whose rights have changed, to be asked about again. */
@@ -206,7 +206,7 @@ static enum err verify_token(struct identity *id, struct side *s,
 	return e;
 }
 
-/* --- finishing ----------------------------------------------------------- */
+/* --- finishing ------------------------------------------------------------ */
 
 /* Both verdicts into one (design D29). */
 static enum err combine(const struct side side[CRED_KINDS], struct who *who)
@@ -270,7 +270,7 @@ static void deliver(struct identity *id)
 	}
 }
 
-/* --- signing keys -------------------------------------------------------- */
+/* --- signing keys --------------------------------------------------------- */
 
 static void retry_tokens(struct identity *id, bool fetched)
 {
@@ -347,7 +347,7 @@ static enum err want_keys(struct identity *id)
 	return id->fetch_failed ? ERR_UNAVAILABLE : ERR_BAD_TOKEN;
 }
 
-/* --- API keys ------------------------------------------------------------ */
+/* --- API keys ------------------------------------------------------------- */
 
 static void answer_keys(struct identity *id, const struct digest *d, enum err e,
                         const struct who *who)
@@ -439,7 +439,7 @@ static enum err want_key(struct identity *id, const struct digest *d,
 	return e ? ERR_UNAVAILABLE : OK;
 }
 
-/* --- asking -------------------------------------------------------------- */
+/* --- asking --------------------------------------------------------------- */
 
 /* Fills the side from memory or by itself, or starts to wait. */
 static void look_at_token(struct identity *id, struct side *s, struct str token)
@@ -548,7 +548,7 @@ void identity_push(struct identity *id, struct str bytes, uint64_t now_ms)
 	revfeed_push(id->feed, bytes, now_ms);
 }
 
-/* --- turns --------------------------------------------------------------- */
+/* --- turns ---------------------------------------------------------------- */
 
 static void expire_waiters(struct identity *id)
 {

@@ -31,7 +31,7 @@ struct jwt_keys {
 	} v[JWT_KEYS_MAX];
 };
 
-/* --- keys ---------------------------------------------------------------- */
+/* --- keys ----------------------------------------------------------------- */
 
 /* NULL unless x and y are a point of the curve. */
 static EVP_PKEY *key_from_point(const unsigned char point[1 + 2 * COORD])
@@ -133,7 +133,7 @@ static EVP_PKEY *find_key(const struct jwt_keys *k, struct str kid)
 	return NULL;
 }
 
-/* --- the signature ------------------------------------------------------- */
+/* --- the signature -------------------------------------------------------- */
 
 /* JWS carries r and s as they are, OpenSSL wants them in DER. */
 static int signature_to_der(const unsigned char raw[2 * COORD],
@@ -168,7 +168,7 @@ static enum err check_signature(EVP_PKEY *key, struct str what,
 	               : ERR_BAD_TOKEN;
 }
 
-/* --- claims -------------------------------------------------------------- */
+/* --- claims --------------------------------------------------------------- */
 
 /* JSON text to msgpack; what is wrong with it makes a bad token. */
 static enum err decode(struct str json, struct buf *out)
@@ -265,7 +265,7 @@ enum err jwt_claims_read(struct str json, const struct jwt_policy *p,
 	return OK;
 }
 
-/* --- the token ----------------------------------------------------------- */
+/* --- the token ------------------------------------------------------------ */
 
 struct parts {
 	struct str head, claims, signature; /* as base64url */

@@ -47,7 +47,7 @@ static enum err check_handle(struct ctx *cx, struct str handle)
 	return ctx_fault(cx, "/user_id", handle_code(v), "%s", handle_words(v));
 }
 
-/* --- register ------------------------------------------------------------ */
+/* --- register ------------------------------------------------------------- */
 
 struct registration {
 	struct auth *au;
@@ -125,7 +125,7 @@ enum err method_auth_register(void *state, struct ctx *cx, const void *in,
 	return e;
 }
 
-/* --- login --------------------------------------------------------------- */
+/* --- login ---------------------------------------------------------------- */
 
 static enum err issue(struct auth *au, const struct key_owner *o,
                       int64_t now_ms, int64_t *lasts_s, struct buf *token)
@@ -205,7 +205,7 @@ enum err method_auth_login(void *state, struct ctx *cx, const void *in,
 	return OK;
 }
 
-/* --- validate and log out ------------------------------------------------ */
+/* --- validate and log out ------------------------------------------------- */
 
 struct person {
 	struct str sub;
@@ -278,7 +278,7 @@ enum err method_auth_logout(void *state, struct ctx *cx, const void *in,
 	return OK;
 }
 
-/* --- the administrator's way --------------------------------------------- */
+/* --- the administrator's way ---------------------------------------------- */
 
 struct grant {
 	struct auth *au;

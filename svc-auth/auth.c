@@ -16,7 +16,7 @@
  * what a key was. */
 #define KEY_KEEP_MS ((int64_t)90 * 24 * 3600 * 1000)
 
-/* --- the key that seals -------------------------------------------------- */
+/* --- the key that seals --------------------------------------------------- */
 
 static enum err no_seal_key(const char *hint)
 {
@@ -71,7 +71,7 @@ enum err auth_seal_key(const struct settings *s, struct seal_key *out)
 	return e;
 }
 
-/* --- state --------------------------------------------------------------- */
+/* --- state ---------------------------------------------------------------- */
 
 static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 {
@@ -150,7 +150,7 @@ void auth_committed(struct auth *au, const struct revoke_batch *batch)
 		au->conf.push(au->conf.arg, buf_view(&frame));
 }
 
-/* --- upkeep -------------------------------------------------------------- */
+/* --- upkeep --------------------------------------------------------------- */
 
 struct flush {
 	size_t n;

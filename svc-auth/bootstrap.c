@@ -126,7 +126,7 @@ static enum err settle_now(struct bootstrap *b, struct ctx *cx)
 	return e;
 }
 
-/* --- the key from the settings ------------------------------------------- */
+/* --- the key from the settings -------------------------------------------- */
 
 static enum err from_setting(struct bootstrap *b, struct ctx *cx,
                              struct new_key *k, struct str text,
@@ -154,7 +154,7 @@ static enum err from_setting(struct bootstrap *b, struct ctx *cx,
 	return e;
 }
 
-/* --- the key from the file ----------------------------------------------- */
+/* --- the key from the file ------------------------------------------------ */
 
 /* Reads the file, or makes it; *created tells which. */
 static enum err file_key(struct new_key *k, const char *path, bool *created)

@@ -18,7 +18,7 @@ enum err method_auth_jwks(void *state, struct ctx *cx, const void *in,
 	return OK;
 }
 
-/* --- verify_key ---------------------------------------------------------- */
+/* --- verify_key ----------------------------------------------------------- */
 
 enum err method_auth_verify_key(void *state, struct ctx *cx, const void *in,
                                 struct reply *out)
@@ -50,7 +50,7 @@ enum err method_auth_verify_key(void *state, struct ctx *cx, const void *in,
 	return OK;
 }
 
-/* --- revocations --------------------------------------------------------- */
+/* --- revocations ---------------------------------------------------------- */
 
 struct since {
 	int64_t seq, now_ms;

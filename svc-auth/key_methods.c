@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-/* --- list ---------------------------------------------------------------- */
+/* --- list ----------------------------------------------------------------- */
 
 struct listing {
 	struct str sub;
@@ -45,7 +45,7 @@ enum err method_auth_keys_list(void *state, struct ctx *cx, const void *in,
 	return OK;
 }
 
-/* --- add ----------------------------------------------------------------- */
+/* --- add ------------------------------------------------------------------ */
 
 struct addition {
 	struct str sub;
@@ -148,7 +148,7 @@ enum err method_auth_keys_add(void *state, struct ctx *cx, const void *in,
 	return e;
 }
 
-/* --- revoke -------------------------------------------------------------- */
+/* --- revoke --------------------------------------------------------------- */
 
 struct removal {
 	struct auth *au;

@@ -49,7 +49,7 @@ static struct ctx own_ctx(struct arena *arena, uint64_t ms, char rid[UUID_MAX])
 	                    .principal = "auth"};
 }
 
-/* --- the upkeep thread --------------------------------------------------- */
+/* --- the upkeep thread ---------------------------------------------------- */
 
 /* Sleeps until the time or until the end; true: the end. */
 static bool doze(struct life *l, uint64_t until_ms)
@@ -104,7 +104,7 @@ static void *upkeep(void *arg)
 	return NULL;
 }
 
-/* --- start and stop ------------------------------------------------------ */
+/* --- start and stop ------------------------------------------------------- */
 
 static bool run_upkeep(struct life *l)
 {

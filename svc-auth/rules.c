@@ -71,7 +71,7 @@ struct str handle_fold(struct str handle, char out[HANDLE_MAX + 1])
 	return (struct str){out, n};
 }
 
-/* --- keys ---------------------------------------------------------------- */
+/* --- keys ----------------------------------------------------------------- */
 
 struct str api_key_make(char out[API_KEY_MAX])
 {
@@ -119,7 +119,7 @@ uint32_t role_scopes(enum role r)
 	return 0;
 }
 
-/* --- times --------------------------------------------------------------- */
+/* --- times ---------------------------------------------------------------- */
 
 /* Takes exactly `digits` digits off the front of *s. */
 static bool number(struct str *s, size_t digits, int *out)

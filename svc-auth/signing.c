@@ -40,7 +40,7 @@ struct signing {
 	struct buf jwks;
 };
 
-/* --- rows ---------------------------------------------------------------- */
+/* --- rows ----------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -111,7 +111,7 @@ static const struct key_row *in_state(const struct ring *r, enum key_state st)
 	return NULL;
 }
 
-/* --- making and rotating ------------------------------------------------- */
+/* --- making and rotating -------------------------------------------------- */
 
 /* A key made before the transaction that may need it, since a transaction
  * function may run twice. */
@@ -239,7 +239,7 @@ static enum err rotate_now(struct signing *s, struct ctx *cx, int64_t now_ms,
 	return e;
 }
 
-/* --- what is in memory --------------------------------------------------- */
+/* --- what is in memory ---------------------------------------------------- */
 
 static void pack_coord(struct buf *b, const char *name,
                        const unsigned char *coord)
@@ -329,7 +329,7 @@ static enum err use_ring(struct signing *s, struct ctx *cx,
 	return e;
 }
 
-/* --- public -------------------------------------------------------------- */
+/* --- public --------------------------------------------------------------- */
 
 enum err signing_turn(struct signing *s, struct ctx *cx, int64_t now_ms)
 {

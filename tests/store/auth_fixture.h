@@ -36,7 +36,7 @@ static struct {
 	unsigned kicks;
 } fx;
 
-/* --- fixture ------------------------------------------------------------- */
+/* --- fixture -------------------------------------------------------------- */
 
 static inline void kick(void *arg)
 {
@@ -160,7 +160,7 @@ static inline int down(void **state)
 	return rmdir(fx.folder);
 }
 
-/* --- calling methods ----------------------------------------------------- */
+/* --- calling methods ------------------------------------------------------ */
 
 /* Who asks, and what came of it; call_end() frees it. */
 struct call {
@@ -292,7 +292,7 @@ static inline int64_t count(const char *sqlite, const char *postgres)
 	count("SELECT COUNT(*) FROM " table " WHERE " where, \
 	      "SELECT COUNT(*) FROM auth." table " WHERE " where)
 
-/* --- verifying what was issued ------------------------------------------- */
+/* --- verifying what was issued -------------------------------------------- */
 
 static inline struct jwt_keys *published(struct auth *au)
 {

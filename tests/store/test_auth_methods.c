@@ -4,7 +4,7 @@
  */
 #include "tests/store/auth_fixture.h"
 
-/* --- register ------------------------------------------------------------ */
+/* --- register ------------------------------------------------------------- */
 
 static void registering_gives_a_key_once_and_tells_gdpr(void **state)
 {
@@ -79,7 +79,7 @@ static void a_bad_registration_is_refused_and_leaves_nothing(void **state)
 	assert_int_equal(COUNT("users", "1 = 1"), 1);
 }
 
-/* --- log in, validate, log out ------------------------------------------- */
+/* --- log in, validate, log out -------------------------------------------- */
 
 static void logging_in_gives_a_token_that_verifies(void **state)
 {
@@ -198,7 +198,7 @@ static void an_api_key_has_no_session_to_end(void **state)
 	assert_int_equal(COUNT("revocations", "1 = 1"), 0);
 }
 
-/* --- an administrator's keys for others ---------------------------------- */
+/* --- an administrator's keys for others ----------------------------------- */
 
 static struct call generate(const char *handle, const char *tier,
                             const char *role)
@@ -299,7 +299,7 @@ static void a_bad_grant_is_refused(void **state)
 	assert_int_equal(COUNT("users", "1 = 1"), 1);
 }
 
-/* --- one's own keys ------------------------------------------------------ */
+/* --- one's own keys ------------------------------------------------------- */
 
 static struct call add_key(const struct member *m, const char *scope,
                            const char *expires)

@@ -4,7 +4,7 @@
  */
 #include "tests/store/auth_fixture.h"
 
-/* --- the bootstrap administrator ----------------------------------------- */
+/* --- the bootstrap administrator ------------------------------------------ */
 
 static void the_first_start_makes_an_administrator_with_a_key_file(void **state)
 {
@@ -110,7 +110,7 @@ static void a_short_or_foreign_admin_key_refuses_to_start(void **state)
 	assert_int_equal(restart(), ERR_INVALID);
 }
 
-/* --- signing keys -------------------------------------------------------- */
+/* --- signing keys --------------------------------------------------------- */
 
 static void another_sealing_key_refuses_to_start(void **state)
 {
@@ -220,7 +220,7 @@ static void replicas_that_start_at_once_agree(void **state)
 	assert_int_equal(verdict(str_from(key)), OK);
 }
 
-/* --- for gateways -------------------------------------------------------- */
+/* --- for gateways --------------------------------------------------------- */
 
 static void a_hash_of_another_form_is_refused(void **state)
 {

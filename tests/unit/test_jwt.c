@@ -90,7 +90,7 @@ static void check(const struct fixture *f, const char *name, struct str token,
 		fail_msg("%s: libjwt says otherwise", name);
 }
 
-/* --- the corpus ---------------------------------------------------------- */
+/* --- the corpus ----------------------------------------------------------- */
 
 static void a_token_of_our_issuer_is_accepted_whole(void **state)
 {
@@ -479,7 +479,7 @@ static void a_huge_token_is_refused_before_it_is_read(void **state)
 	check(f, "huge", buf_view(&token), ERR_BAD_TOKEN, DIFFERS);
 }
 
-/* --- keys ---------------------------------------------------------------- */
+/* --- keys ----------------------------------------------------------------- */
 
 static void a_jwks_without_a_usable_key_is_refused(void **state)
 {
@@ -547,7 +547,7 @@ static void more_keys_than_the_bound_are_left_out(void **state)
 	free(many);
 }
 
-/* --- memory -------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------- */
 
 static void every_failing_allocation_is_an_error_and_no_leak(void **state)
 {

@@ -54,7 +54,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* --- sealing ------------------------------------------------------------- */
+/* --- sealing -------------------------------------------------------------- */
 
 static void what_is_sealed_comes_back_with_the_same_key_and_label(void **state)
 {
@@ -137,7 +137,7 @@ static void more_than_the_bound_is_not_sealed(void **state)
 		seal(&k, (struct str){big, sizeof(big)}, STR(""), box, &n));
 }
 
-/* --- files --------------------------------------------------------------- */
+/* --- files ---------------------------------------------------------------- */
 
 static void a_secret_is_created_once_and_for_its_owner_alone(void **state)
 {
@@ -225,7 +225,7 @@ static void elsewhere_a_sealing_key_must_be_given(void **state)
 	}
 }
 
-/* --- key pairs and tokens ------------------------------------------------ */
+/* --- key pairs and tokens ------------------------------------------------- */
 
 static void every_key_pair_has_a_kid_of_its_own(void **state)
 {
