@@ -311,6 +311,13 @@ static bool pause_ms(struct service *sv, uint64_t ms)
 	return !sv->stopping;
 }
 
+/* Not under our lock: health asks its checks, which take ours, under its own. */
+static void set_phase(struct service *sv, enum health_phase p)
+{
+	if (sv->env.health)
+		health_phase(sv->env.health, sv->def->name, p);
+}
+
 static bool become_ready(struct service *sv)
 {
 	GUARD(&sv->lock);
@@ -319,8 +326,6 @@ static bool become_ready(struct service *sv)
 		return false;
 	dispatch_open(sv->dispatch, sv->state);
 	atomic_store(&sv->ready, true);
-	if (sv->env.health)
-		health_phase(sv->env.health, sv->def->name, PHASE_READY);
 	return true;
 }
 
@@ -361,6 +366,7 @@ static void *starter(void *arg)
 			wait_ms * 2 < RETRY_MAX_MS ? wait_ms * 2 : RETRY_MAX_MS;
 	}
 	if (become_ready(sv)) {
+		set_phase(sv, PHASE_READY);
 		tell_serving(sv);
 		changed(sv);
 	}
@@ -505,8 +511,8 @@ enum err service_start(const struct service_def *def,
 	struct service *sv = service_new(def, env);
 	enum err e = sv ? OK : ERR_NOMEM;
 
-	if (sv && env->health)
-		health_phase(env->health, def->name, PHASE_STARTING);
+	if (sv)
+		set_phase(sv, PHASE_STARTING);
 	for (size_t i = 0; !e && i < COUNTOF(steps); i++)
 		e = steps[i](sv);
 	if (e) {
@@ -542,13 +548,14 @@ void service_drain(struct service *sv, uint64_t grace_ms)
 	if (!sv || sv->drained)
 		return;
 	sv->drained = true;
-	if (sv->env.health)
-		health_phase(sv->env.health, sv->def->name, PHASE_DRAINING);
 	ask_stop(sv);
+	set_phase(sv, PHASE_DRAINING);
 	if (sv->server)
 		bus_server_drain(sv->server);
 	if (sv->starter_runs)
 		pthread_join(sv->starter, NULL);
+	/* Again, in case it became ready just then. */
+	set_phase(sv, PHASE_DRAINING);
 	if (sv->dispatch) {
 		dispatch_close(sv->dispatch);
 		if (!dispatch_idle(sv->dispatch, until_ms))
