@@ -79,6 +79,8 @@ class Api:
             self.connection.close()
             self.connection = None
 
+    __del__ = close
+
     def get(self, path, **kw):
         return self.ask("GET", path, **kw)
 

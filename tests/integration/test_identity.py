@@ -53,7 +53,7 @@ class Identity(OnStack):
 
     def test_unknown_and_malformed_keys_answer_the_same(self):
         bodies = set()
-        for key in ("sk_" + "A" * 43, "nonsense", "sk_", "x" * 5000):
+        for key in ("sk_" + "A" * 43, "nonsense", "sk_", "x" * 3000):
             r = self.api.post("/api/auth/login", {"api_key": key})
             self.assertEqual(r.status, 401, r.raw)
             body = r.json
@@ -67,8 +67,7 @@ class Identity(OnStack):
         made = me.post("/api/auth/keys", {"name": "laptop"})
         self.assertIn(made.status, (200, 201), made.raw)
         second = made.json["api_key"]
-        listed = me.get("/api/auth/keys").json
-        rows = listed["api_keys"] if isinstance(listed, dict) else listed
+        rows = me.get("/api/auth/keys").json["keys"]
         self.assertEqual(len(rows), 2)
         self.assertNotIn(first, json.dumps(rows))
         self.assertNotIn(second, json.dumps(rows))
