@@ -231,8 +231,8 @@ def load(server, connections, seconds):
     requests = int(re.search(r"(\d+) requests in", out).group(1))
     return {
         "rps": float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)),
-        "p50": to_ms(re.search(r"50%\s+(\S+)", out).group(1)),
-        "p99": to_ms(re.search(r"99%\s+(\S+)", out).group(1)),
+        "p50": to_ms(re.search(r"^ +50% +(\S+)", out, re.M).group(1)),
+        "p99": to_ms(re.search(r"^ +99% +(\S+)", out, re.M).group(1)),
         "cpu": used / max(requests, 1),
     }
 
