@@ -279,18 +279,16 @@ static inline void admin_key(char out[SECRET_FILE_MAX])
 	out[n] = '\0';
 }
 
-static inline int64_t count(const char *sqlite, const char *postgres)
-{
-	/* Kept for ever: connections know statements by address. */
-	struct db_stmt *st = calloc(1, sizeof(*st));
-
-	assert_non_null(st);
-	*st = (struct db_stmt){"test.count", sqlite, postgres};
-	return store_i64(fx.pool, st);
-}
-#define COUNT(table, where)                                  \
-	count("SELECT COUNT(*) FROM " table " WHERE " where, \
-	      "SELECT COUNT(*) FROM auth." table " WHERE " where)
+/* A static statement each, because connections know them by address. */
+#define NUMBER(in_sqlite, in_postgres)                                         \
+	__extension__({                                                        \
+		static const struct db_stmt st_ = {"test.number", (in_sqlite), \
+		                                   (in_postgres)};             \
+		store_i64(fx.pool, &st_);                                      \
+	})
+#define COUNT(table, where)                                   \
+	NUMBER("SELECT COUNT(*) FROM " table " WHERE " where, \
+	       "SELECT COUNT(*) FROM auth." table " WHERE " where)
 
 /* --- verifying what was issued -------------------------------------------- */
 

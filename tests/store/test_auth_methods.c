@@ -246,8 +246,8 @@ static void a_changed_role_ends_what_says_the_old_one(void **state)
 
 		assert_int_equal(c.e, OK);
 		assert_int_equal(COUNT("revocations", "kind = 'sub'"), 1);
-		at = count("SELECT at FROM revocations",
-		           "SELECT at FROM auth.revocations");
+		at = NUMBER("SELECT at FROM revocations",
+		            "SELECT at FROM auth.revocations");
 		/* A login right after it is not caught by it. */
 		assert_int_equal(again.e, OK);
 		assert_int_equal(accepted(fx.auth, text(&again, "token"), &t),

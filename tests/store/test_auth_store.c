@@ -176,8 +176,8 @@ static void sealed_keys_do_not_show_in_the_database(void **state)
 {
 	(void)state;
 	assert_int_equal(
-		count("SELECT COUNT(*) FROM signing_keys WHERE instr(sealed, CAST('PRIVATE' AS BLOB)) > 0",
-	              "SELECT COUNT(*) FROM auth.signing_keys WHERE position('PRIVATE'::bytea IN sealed) > 0"),
+		NUMBER("SELECT COUNT(*) FROM signing_keys WHERE instr(sealed, CAST('PRIVATE' AS BLOB)) > 0",
+	               "SELECT COUNT(*) FROM auth.signing_keys WHERE position('PRIVATE'::bytea IN sealed) > 0"),
 		0);
 }
 
@@ -253,15 +253,15 @@ static void the_time_of_use_is_written_once_a_minute_by_upkeep(void **state)
 	assert_int_equal(fx.auth->used.n, 1);
 	assert_int_equal(verdict(str_from(m.key)), OK);
 	assert_int_equal(fx.auth->used.n, 1);
-	assert_int_equal(count(lite, pg), 0);
+	assert_int_equal(NUMBER(lite, pg), 0);
 	auth_upkeep(fx.auth, &c.cx, TASK_USED, now);
-	first = count(lite, pg);
+	first = NUMBER(lite, pg);
 	assert_true(first >= now);
 	/* Used again within the minute: no note, no write. */
 	assert_int_equal(verdict(str_from(m.key)), OK);
 	assert_int_equal(fx.auth->used.n, 0);
 	auth_upkeep(fx.auth, &c.cx, TASK_USED, now);
-	assert_int_equal(count(lite, pg), first);
+	assert_int_equal(NUMBER(lite, pg), first);
 }
 
 static void revocations_are_told_from_where_one_is(void **state)
