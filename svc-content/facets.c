@@ -9,7 +9,8 @@ enum {
 	/* What one can learn to do. */
 	LEARN = FIELD | MATH | CODE | TECH | LANGUAGE | ACTIVITY | ART,
 	/* What is found, not made. */
-	NATURE = LIVING | BODY | HEALTH | SUBSTANCE | OBJECT | PROCESS,
+	NATURE = LIVING | BODY | HEALTH | SUBSTANCE | OBJECT | PROCESS |
+	         PHENOMENON,
 };
 
 const struct facet facets[] = {

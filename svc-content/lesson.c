@@ -327,7 +327,7 @@ static enum err set_names(struct writer *w, const struct subject *sub,
 		return ERR_NOMEM;
 	if (!str_ieq(buf_view(&b), sub->name))
 		return OK;
-	if (prose_counted(&sub->syn)) {
+	if (prose_counted(&sub->syn, sub->name)) {
 		buf_clear(&b);
 		buf_str(&b, STR("the "));
 		prose_name(&b, lemma);

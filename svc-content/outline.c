@@ -86,8 +86,10 @@ static enum err add_facets(struct arena *a, const struct subject *s,
 			struct str title;
 			bool added;
 
+			/* No "history of history". */
 			if (facets[i].rank != rank ||
-			    !facet_suits(&facets[i], s->kind))
+			    !facet_suits(&facets[i], s->kind) ||
+			    text_has_word(str_from(facets[i].title), s->name))
 				continue;
 			e = plan_facet_title(a, &facets[i], s, &title);
 			if (!e)

@@ -43,6 +43,31 @@ enum err plan_facet_title(struct arena *a, const struct facet *f,
 	return text_keep(a, &b, out);
 }
 
+/* "Leyte_invasion" is a name with a common noun in it. */
+static bool says_what(struct str word)
+{
+	for (size_t i = 0; i + 1 < word.n; i++)
+		if (word.p[i] == '_' && word.p[i + 1] >= 'a' &&
+		    word.p[i + 1] <= 'z')
+			return true;
+	return false;
+}
+
+/* The first word, but for battles: "Leyte invasion" tells more than "Leyte". */
+static bool title_word(const struct wn_synset *s, struct str *out)
+{
+	struct str word;
+
+	if (!wn_word(s, 0, out, NULL))
+		return false;
+	if (s->lex_file != WN_LEX_ACT || !prose_proper(s))
+		return true;
+	for (unsigned i = 1; wn_word(s, i, &word, NULL); i++)
+		if (!says_what(*out) && says_what(word))
+			*out = word;
+	return true;
+}
+
 enum err plan_related_title(struct arena *a, const struct related *r,
                             const struct subject *s, struct str *out)
 {
@@ -50,9 +75,14 @@ enum err plan_related_title(struct arena *a, const struct related *r,
 	struct str lemma;
 
 	*out = STR("");
-	if (!wn_word(&r->syn, 0, &lemma, NULL))
+	if (!title_word(&r->syn, &lemma))
 		return OK;
 	prose_title(&b, lemma);
+	if (b.failed)
+		return ERR_NOMEM;
+	/* "Law (law)" would say nothing. */
+	if (str_ieq(buf_view(&b), s->name))
+		return OK;
 	if (!r->first) {
 		buf_str(&b, STR(" ("));
 		buf_str(&b, s->name);

@@ -306,19 +306,23 @@ void prose_plain(struct buf *b, struct str definition)
 static const char *const articles[] = {"a ",   "an ",   "the ",   "any ",
                                        "one ", "each ", "either "};
 
-bool prose_counted(const struct wn_synset *s)
+bool prose_counted(const struct wn_synset *s, struct str name)
 {
 	static const char *const one[] = {"a ", "an ", "any ", "one "};
+	static const char *const the[] = {"the "};
+	bool single =
+		s->lex_file == WN_LEX_BODY || s->lex_file == WN_LEX_OBJECT;
 	struct gloss g;
-	struct str lemma;
 
 	prose_gloss(s->gloss, &g);
 	if (prose_proper(s))
 		return false;
 	if (s->lex_file == WN_LEX_ANIMAL)
 		return true;
-	if (!wn_word(s, 0, &lemma, NULL) || mass_noun(lemma) ||
-	    !starts_any(g.definition, one, COUNTOF(one)))
+	/* "The heart", "the solar system": there is one of it in sight. */
+	if (single && starts_any(g.definition, the, COUNTOF(the)))
+		return true;
+	if (mass_noun(name) || !starts_any(g.definition, one, COUNTOF(one)))
 		return false;
 	return countable(s) || s->lex_file == WN_LEX_GROUP ||
 	       s->lex_file == WN_LEX_RELATION ||

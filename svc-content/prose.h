@@ -42,7 +42,7 @@ void prose_define(struct buf *b, const struct wn_synset *s, struct str name);
  * the end of a sentence. */
 void prose_sentence(struct buf *b, struct str s);
 /* True where the singular takes an article: "the lion", not "the jazz". */
-bool prose_counted(const struct wn_synset *s);
+bool prose_counted(const struct wn_synset *s, struct str name);
 /* True for a name: the first word of the synset has a capital. */
 bool prose_proper(const struct wn_synset *s);
 

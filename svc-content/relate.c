@@ -49,6 +49,15 @@ static bool relation_of(enum wn_rel rel, enum relation *out)
 	return false;
 }
 
+/* Citizens are no parts of their city, and "hush" no term of poetry. */
+static bool pointless(const struct wn_synset *s, const struct wn_synset *of,
+                      enum relation relation)
+{
+	return (relation == RELATION_PART && s->lex_file == WN_LEX_PERSON &&
+	        of->lex_file != WN_LEX_GROUP) ||
+	       str_starts(s->gloss, STR("(poetic"));
+}
+
 /* Trade names, archaic and informal words are not subtopics. */
 static bool marked(const struct wn_synset *s)
 {
@@ -76,8 +85,8 @@ static int weight(const struct wn_synset *s, unsigned count)
 
 	for (; count > 0 && points < 12; count >>= 1)
 		points += 2;
-	for (; below > 1 && points < 18; below >>= 1)
-		points += 1;
+	for (; below > 1 && points < 24; below >>= 1)
+		points += 2;
 	return points;
 }
 
@@ -162,8 +171,8 @@ static void gather(const struct wordnet *wn, const struct wn_synset *from,
 		looked++;
 		if (!(want >> r.relation & 1) || wn_same(l.to, of->ref) ||
 		    seen(out, *n, l.to) || !wordnet_synset(wn, l.to, &r.syn) ||
-		    marked(&r.syn) || subject_delicate(&r.syn) ||
-		    subject_offends(wn, &r.syn))
+		    marked(&r.syn) || pointless(&r.syn, of, r.relation) ||
+		    subject_delicate(&r.syn) || subject_offends(wn, &r.syn))
 			continue;
 		judge(wn, of, &r);
 		insert(out, n, max, &r);

@@ -15,7 +15,8 @@ struct row {
 };
 
 static const struct row rows[] = {
-#define SENSE(key, lemma, lex, id) {key, lemma, lex, id, KIND_ANY, NULL, NULL},
+#define SENSE(key, lemma, lex, id, kind) \
+	{key, lemma, lex, id, KIND_##kind, NULL, NULL},
 #define OURS(key, kind, hints, meaning) \
 	{key, NULL, 0, 0, KIND_##kind, hints, meaning},
 #include "svc-content/senses.def"
@@ -82,9 +83,10 @@ bool subject_offends(const struct wordnet *wn, const struct wn_synset *s)
 bool subject_delicate(const struct wn_synset *s)
 {
 	static const char *const marks[] = {
-		"sexual", "sexually", "genital",    "genitals",    "pubic",
-		"erotic", "sex",      "penis",      "vagina",      "anus",
-		"semen",  "rape",     "prostitute", "pornography", "brothel",
+		"sexual",      "sexually", "genital", "genitals", "pubic",
+		"erotic",      "sex",      "penis",   "vagina",   "anus",
+		"semen",       "rape",     "naked",   "nude",     "prostitute",
+		"pornography", "brothel",
 	};
 	struct str lemma;
 
@@ -261,6 +263,26 @@ static enum err tell_unknown(struct arena *a, struct subject *out)
 
 /* --- taking a meaning ------------------------------------------------------------------ */
 
+/* Names that take an article: "the French Revolution", "the Roman Empire". */
+static bool article_name(const struct subject *s)
+{
+	static const char *const ends[] = {
+		" revolution", " war",       " empire",  " reformation",
+		" depression", " union",     " nations", " states",
+		" kingdom",    " republic",  " plague",  " ages",
+		" sea",        " ocean",     " desert",  " river",
+		" islands",    " mountains", " system",
+	};
+
+	for (size_t i = 0; i < COUNTOF(ends); i++) {
+		struct str e = str_from(ends[i]), k = s->key;
+
+		if (k.n > e.n && str_eq((struct str){k.p + k.n - e.n, e.n}, e))
+			return prose_proper(&s->syn);
+	}
+	return false;
+}
+
 /* "the lion", "democracy", "Paris": as it stands in a sentence. */
 static enum err set_phrase(struct arena *a, bool singular, struct subject *out)
 {
@@ -272,8 +294,9 @@ static enum err set_phrase(struct arena *a, bool singular, struct subject *out)
 		return OK;
 	}
 	out->phrase = out->name;
-	if (!out->known || !singular || !prose_counted(&out->syn) ||
-	    str_starts(out->key, STR("the ")))
+	if (!out->known || str_starts(out->key, STR("the ")) ||
+	    !(article_name(out) ||
+	      (singular && prose_counted(&out->syn, out->key))))
 		return OK;
 	buf_str(&b, STR("the "));
 	buf_str(&b, out->name);
@@ -304,9 +327,12 @@ static void take(const struct wordnet *wn, const struct wn_synset *s,
 }
 
 static enum err take_choice(const struct wordnet *wn, struct arena *a,
-                            const struct sense_choice *c, struct subject *out)
+                            const struct sense_choice *c, enum kind kind,
+                            struct subject *out)
 {
 	take(wn, &c->taken, out);
+	if (kind != KIND_ANY)
+		out->kind = kind;
 	if (c->hinted || c->others_n == 0)
 		return OK;
 	return tell_others(wn, a, c->others, c->others_n, out);
@@ -334,6 +360,18 @@ static enum err take_ours(const struct wordnet *wn, struct arena *a,
 
 /* --- looking for a meaning ---------------------------------------------------------------- */
 
+/* What to look up: "human heart" is in the dictionary as "heart". */
+static struct str look_up(const struct wordnet *wn, struct str key)
+{
+	struct str look = without_the(key), rest = look, base;
+	char text[WN_LEMMA_MAX];
+
+	if (wn && cut_head(&rest, "human ") &&
+	    !wordnet_base(wn, look, text, &base))
+		return rest;
+	return look;
+}
+
 /* The whole name, in the dictionary. */
 static bool find_whole(const struct wordnet *wn, struct str key,
                        struct str hint, const struct subject *within,
@@ -347,7 +385,6 @@ static bool find_whole(const struct wordnet *wn, struct str key,
 	char text[WN_LEMMA_MAX];
 	struct str base;
 
-	key = without_the(key);
 	if (!wordnet_base(wn, key, text, &base))
 		return false;
 	*singular = base.n == key.n;
@@ -437,7 +474,8 @@ static enum err resolve(const struct wordnet *wn, struct arena *a,
                         struct str hint, const struct subject *within,
                         bool *singular, struct subject *out)
 {
-	const struct row *row = within ? NULL : row_for(without_the(out->key));
+	struct str look = look_up(wn, out->key);
+	const struct row *row = within ? NULL : row_for(look);
 	struct sense_choice c;
 
 	*singular = false;
@@ -445,7 +483,7 @@ static enum err resolve(const struct wordnet *wn, struct arena *a,
 		return take_ours(wn, a, row, hint, out);
 	if (!wn)
 		return tell_unknown(a, out);
-	if (find_whole(wn, out->key, hint, within, row != NULL, &c, singular)) {
+	if (find_whole(wn, look, hint, within, row != NULL, &c, singular)) {
 		struct wn_synset fixed;
 
 		if (row && row->lemma && !hint.n &&
@@ -456,13 +494,14 @@ static enum err resolve(const struct wordnet *wn, struct arena *a,
 				c.others[c.others_n++] = c.taken;
 			c.taken = fixed;
 		}
-		return take_choice(wn, a, &c, out);
+		return take_choice(wn, a, &c,
+		                   row && !hint.n ? row->kind : KIND_ANY, out);
 	}
 	row = row_hinted(out->key, &hint);
 	if (row)
 		return take_ours(wn, a, row, hint, out);
 	if (find_hinted(wn, out->key, &c))
-		return take_choice(wn, a, &c, out);
+		return take_choice(wn, a, &c, KIND_ANY, out);
 	out->kind = kind_of_head(wn, out->key);
 	return tell_unknown(a, out);
 }
