@@ -281,8 +281,8 @@ static bool split(struct str token, struct parts *out)
 	out->signature = rest;
 	out->signed_part =
 		(struct str){token.p, out->head.n + 1 + out->claims.n};
-	return out->head.n && out->claims.n && out->signature.n &&
-	       !memchr(rest.p, '.', rest.n);
+	/* A further dot stays in the signature, where it is no base64url. */
+	return out->head.n && out->claims.n && out->signature.n;
 }
 
 /* The header's kid, as a slice of mp. */

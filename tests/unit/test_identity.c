@@ -918,6 +918,31 @@ static void a_full_cache_spares_what_was_used(void **state)
 	assert_true(credcache_stats(c).entries <= CREDCACHE_WAYS);
 }
 
+static void a_refusal_takes_no_persons_place(void **state)
+{
+	AUTO(credcache) c = credcache_new(CREDCACHE_WAYS);
+	const struct cred good = {.until_ms = 100};
+	const struct cred bad = {.verdict = ERR_BAD_TOKEN, .until_ms = 100};
+	struct digest d[CREDCACHE_WAYS];
+	struct digest other = credcache_digest(c, CRED_TOKEN, STR("other"));
+
+	(void)state;
+	for (size_t i = 0; i < CREDCACHE_WAYS; i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "%zu", i);
+		d[i] = credcache_digest(c, CRED_TOKEN, str_from(name));
+		credcache_put(c, &d[i], &good, 0);
+	}
+	credcache_put(c, &other, &bad, 1);
+	assert_null(credcache_get(c, &other, 1));
+	for (size_t i = 0; i < CREDCACHE_WAYS; i++)
+		assert_non_null(credcache_get(c, &d[i], 1));
+	/* Once they are outdated it does. */
+	credcache_put(c, &other, &(struct cred){.until_ms = 200}, 100);
+	assert_non_null(credcache_get(c, &other, 100));
+}
+
 static void a_token_and_a_key_of_the_same_text_are_two(void **state)
 {
 	AUTO(credcache) c = credcache_new(64);
@@ -1056,6 +1081,7 @@ int main(void)
 		TEST(a_flood_of_one_key_is_bounded_too),
 		TEST(a_flood_of_bad_tokens_does_not_push_people_out),
 		cmocka_unit_test(a_full_cache_spares_what_was_used),
+		cmocka_unit_test(a_refusal_takes_no_persons_place),
 		cmocka_unit_test(a_token_and_a_key_of_the_same_text_are_two),
 		cmocka_unit_test(
 			many_revocations_are_all_found_and_the_past_goes),
