@@ -55,12 +55,12 @@ static const enum bus_peer services[] = {PEER_AUTH, PEER_CONTENT, PEER_GDPR};
  * "checks": what the bus and identity of this loop know at this moment.  They
  * notice within milliseconds, so nothing is asked.  True: all is well.
  */
-static bool checks(struct req *rq)
+static bool checks(const struct req *rq, struct buf *out)
 {
 	bool well = identity_ready(rq->loop->identity);
 	bool stale = identity_stale(rq->loop->identity, rq->loop->now_ms);
 
-	buf_printf(&rq->out,
+	buf_printf(out,
 	           ",\"checks\":{\"identity\":{\"status\":\"%s\","
 	           "\"message\":\"%s\"}",
 	           !well   ? "down"
@@ -72,56 +72,60 @@ static bool checks(struct req *rq)
 	for (size_t i = 0; i < COUNTOF(services); i++) {
 		unsigned up = bus_client_up(rq->loop->bus, services[i]);
 
-		buf_printf(&rq->out,
+		buf_printf(out,
 		           ",\"%s\":{\"status\":\"%s\",\"message\":"
 		           "\"%u replica%s up\",\"replicas\":%u}",
 		           bus_peer_name(services[i]), up ? "up" : "down", up,
 		           up == 1 ? "" : "s", up);
 		well &= up > 0;
 	}
-	buf_char(&rq->out, '}');
+	buf_char(out, '}');
 	return well;
+}
+
+/* The verdict stands first in both answers and is known last, so the rest is
+ * written aside. */
+static enum err finish(struct req *rq, bool well, const char *first,
+                       const struct buf *rest)
+{
+	buf_str(&rq->out, str_from(first));
+	buf_str(&rq->out, buf_view(rest));
+	buf_char(&rq->out, '}');
+	rq->status = well ? 200 : 503;
+	return rest->failed ? ERR_NOMEM : OK;
 }
 
 static enum err ready(struct req *rq)
 {
-	bool draining = atomic_load(&rq->loop->site->draining);
+	AUTO_BUF rest = {0};
 	bool well;
-	size_t at;
 
-	/* The verdict stands first and is known last. */
-	buf_str(&rq->out, STR("{\"ready\":"));
-	at = rq->out.n;
-	buf_str(&rq->out, STR("false"));
-	timestamp(&rq->out, "timestamp", wall_ms());
-	member(&rq->out, "instance_id", rq->loop->site->instance);
-	well = checks(rq) && !draining;
-	buf_char(&rq->out, '}');
-	if (well && !rq->out.failed)
-		memcpy(rq->out.p + at, " true", 5);
-	rq->status = well ? 200 : 503;
-	return OK;
+	timestamp(&rest, "timestamp", wall_ms());
+	member(&rest, "instance_id", rq->loop->site->instance);
+	well = checks(rq, &rest) && !atomic_load(&rq->loop->site->draining);
+	return finish(rq, well, well ? "{\"ready\":true" : "{\"ready\":false",
+	              &rest);
 }
 
-static void uptime(struct req *rq)
+static void uptime(const struct req *rq, struct buf *out)
 {
 	double s = uptime_s(rq);
 
-	buf_printf(&rq->out,
+	buf_printf(out,
 	           ",\"uptime\":{\"uptime_seconds\":%.1f,"
 	           "\"uptime_hours\":%.2f,\"uptime_days\":%.2f",
 	           s, s / 3600, s / 86400);
-	timestamp(&rq->out, "start_time", rq->loop->site->started_ms);
-	timestamp(&rq->out, "current_time", wall_ms());
-	buf_char(&rq->out, '}');
+	timestamp(out, "start_time", rq->loop->site->started_ms);
+	timestamp(out, "current_time", wall_ms());
+	buf_char(out, '}');
 }
 
-static void figures(struct req *rq, bool well)
+static void figures(const struct req *rq, struct buf *out, bool well)
 {
 	struct meter_sums m;
 
 	meter_sums(rq->loop->site->meter, &m);
-	buf_printf(&rq->out,
+	buf_printf(out,
 	           ",\"metrics\":{\"status\":\"%s\",\"recent_errors_5min\":%u,"
 	           "\"avg_response_time_ms\":%.3f,\"concurrent_users\":%u}",
 	           well ? "healthy" : "unhealthy", m.errors_5min,
@@ -134,28 +138,23 @@ static enum err api_health(struct req *rq)
 {
 	const struct site *st = rq->loop->site;
 	bool stale = identity_stale(rq->loop->identity, rq->loop->now_ms);
-	AUTO_BUF all = {0};
+	AUTO_BUF rest = {0};
 	bool well;
 
-	timestamp(&rq->out, "timestamp", wall_ms());
-	buf_str(&rq->out, STR(",\"version\":{\"app_version\":"));
-	json_add_str(&rq->out, STR(KAE_VERSION));
-	member(&rq->out, "environment", env_name(st->conf->env));
-	member(&rq->out, "instance_id", st->instance);
-	buf_char(&rq->out, '}');
-	uptime(rq);
-	well = checks(rq);
-	figures(rq, well);
-	buf_printf(&all, "{\"status\":\"%s\"",
-	           !well   ? "unhealthy"
-	           : stale ? "healthy_with_warnings"
-	                   : "healthy");
-	buf_str(&all, buf_view(&rq->out));
-	buf_char(&all, '}');
-	buf_clear(&rq->out);
-	buf_str(&rq->out, buf_view(&all));
-	rq->status = well ? 200 : 503;
-	return all.failed ? ERR_NOMEM : OK;
+	timestamp(&rest, "timestamp", wall_ms());
+	buf_str(&rest, STR(",\"version\":{\"app_version\":"));
+	json_add_str(&rest, STR(KAE_VERSION));
+	member(&rest, "environment", env_name(st->conf->env));
+	member(&rest, "instance_id", st->instance);
+	buf_char(&rest, '}');
+	uptime(rq, &rest);
+	well = checks(rq, &rest);
+	figures(rq, &rest, well);
+	return finish(rq, well,
+	              !well   ? "{\"status\":\"unhealthy\""
+	              : stale ? "{\"status\":\"healthy_with_warnings\""
+	                      : "{\"status\":\"healthy\"",
+	              &rest);
 }
 
 static enum err problem(struct req *rq)

@@ -197,8 +197,6 @@ static enum err match(struct req *rq)
 	rq->route = route_for(&rq->match, rq->verb);
 	if (!rq->route)
 		return ERR_BAD_METHOD;
-	if (rq->route->access == ACCESS_INTERNAL)
-		return ERR_NOT_FOUND; /* as if it were not there */
 	if (rq->route->access != ACCESS_ANYONE && h->authorization.n == 0 &&
 	    h->api_key.n == 0)
 		return ERR_LOGIN_NEEDED; /* before a body is taken in */

@@ -207,8 +207,10 @@ struct route_tree *route_tree_new(const struct route *table, size_t n)
 
 	if (!t)
 		return NULL;
+	/* An internal row is kept for the documents.  Here it is as if it were
+	 * not there: no 405 and no Allow tells of it. */
 	for (size_t i = 0; i < n; i++)
-		if (!insert(t, &table[i]))
+		if (table[i].access != ACCESS_INTERNAL && !insert(t, &table[i]))
 			return NULL;
 	return STEAL(t);
 }

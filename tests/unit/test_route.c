@@ -24,6 +24,11 @@ static void every_row_is_found_by_its_own_path(void **state)
 	for (size_t i = 0; i < routes_n; i++) {
 		struct route_match m;
 
+		if (routes[i].access == ACCESS_INTERNAL) {
+			assert_false(
+				route_find(t, str_from(routes[i].path), &m));
+			continue;
+		}
 		assert_true(route_find(t, str_from(routes[i].path), &m));
 		assert_ptr_equal(route_for(&m, routes[i].verb), &routes[i]);
 	}
