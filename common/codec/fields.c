@@ -122,7 +122,9 @@ static enum err read_text(struct job *j)
 /* False when a number is not whole or its magnitude is beyond 64 bits. */
 static bool whole(double d, int64_t *out)
 {
-	if (!(d >= -0x1p63 && d < 0x1p63) || d != trunc(d))
+	const double bound = 9223372036854775808.0; /* two to the 63rd */
+
+	if (!(d >= -bound && d < bound) || d != trunc(d))
 		return false;
 	*out = (int64_t)d;
 	return true;

@@ -10,9 +10,15 @@
 #include "common/codec/json.h"
 #include "common/codec/text.h"
 
-#include <assert.h>
+#include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool claim)
+{
+	if (!claim)
+		abort();
+}
 
 struct in {
 	struct str text, trim, line, loose, any;
@@ -49,8 +55,8 @@ static void text_holds(struct str s, bool line, size_t min, size_t max)
 
 	if (!s.p)
 		return;
-	assert(text_check(s, line, &n));
-	assert(n >= min && n <= max);
+	check(text_check(s, line, &n));
+	check(n >= min && n <= max);
 }
 
 static void holds(const struct in *in)
@@ -59,24 +65,24 @@ static void holds(const struct in *in)
 	text_holds(in->trim, false, 1, 8);
 	text_holds(in->line, true, 1, 8);
 	text_holds(in->loose, false, 1, 8);
-	assert(in->line.p);
-	assert(in->any.n <= 64);
-	assert(in->lines.n <= 4);
+	check(in->line.p);
+	check(in->any.n <= 64);
+	check(in->lines.n <= 4);
 	for (size_t i = 0; i < in->lines.n; i++)
 		text_holds(in->lines.v[i], true, 1, 200);
-	assert(in->whole >= -3 && in->whole <= 20);
-	assert(in->num >= -3 && in->num <= 20);
-	assert(in->q_whole >= -3 && in->q_whole <= 20);
-	assert(in->q_num >= -3 && in->q_num <= 20);
+	check(in->whole >= -3 && in->whole <= 20);
+	check(in->num >= -3 && in->num <= 20);
+	check(in->q_whole >= -3 && in->q_whole <= 20);
+	check(in->q_num >= -3 && in->q_num <= 20);
 }
 
 static void tells(const struct problem *pb)
 {
-	assert(pb->code == ERR_INVALID && pb->faults_n > 0);
-	assert(pb->faults_n <= CTX_FAULTS_MAX && pb->detail[0]);
+	check(pb->code == ERR_INVALID && pb->faults_n > 0);
+	check(pb->faults_n <= CTX_FAULTS_MAX && pb->detail[0]);
 	for (size_t i = 0; i < pb->faults_n; i++)
-		assert(pb->faults[i].code && pb->faults[i].message[0] &&
-		       utf8_valid(str_from(pb->faults[i].message)));
+		check(pb->faults[i].code && pb->faults[i].message[0] &&
+		      utf8_valid(str_from(pb->faults[i].message)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

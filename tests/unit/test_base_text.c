@@ -16,7 +16,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static void equality_is_of_bytes_and_lengths(void **state)
 {

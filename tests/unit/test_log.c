@@ -46,7 +46,11 @@ static json_t *only_line(const struct buf *out)
 	json_error_t why;
 	json_t *j;
 
-	assert_true(out->n > 0 && out->p[out->n - 1] == '\n');
+	if (!out->p || out->n == 0) {
+		fail();
+		return NULL;
+	}
+	assert_true(out->p[out->n - 1] == '\n');
 	assert_ptr_equal(memchr(out->p, '\n', out->n), out->p + out->n - 1);
 	j = json_loadb(out->p, out->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
 	               &why);
