@@ -1,3 +1,15 @@
+/*
+ * The pool: who may use a connection when, and what is run again.
+ *
+ * Why:     borrowers queue in order of arrival, and only the first may take, so
+ *          nobody starves and who gives up at its deadline leaves nothing to
+ *          hand on.  Connections open on demand; the last returned is lent
+ *          first, so the rest grow old and are not missed.
+ * Bounds:  size + max_overflow connections, those above size closed when nobody
+ *          waits.  A server that refuses one is asked again after about 0.1 s,
+ *          by the first in the queue alone, until its deadline.
+ * Threads: any.  One lock, a leaf; nothing is opened, closed or run under it.
+ */
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/base/log.h"

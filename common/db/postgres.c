@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define OID_BYTEA      17
+#define ROLLBACK_MS    1000
 #define IDLE_MS        5000 /* more than a statement gets between two of them */
 #define TIMEOUT_MAX_MS ((uint64_t)3600 * 1000)
 
@@ -109,7 +110,7 @@ static void rollback(struct db *db)
 	bool again = db->again;
 
 	if (g->begun && !db->dead &&
-	    exchange(g, &ROLLBACK, NULL, 0, mono_ms() + PG_GRACE_MS * 2, NULL))
+	    exchange(g, &ROLLBACK, NULL, 0, mono_ms() + ROLLBACK_MS, NULL))
 		db->dead = true;
 	/* What happens here does not change what the transaction came to. */
 	db->failed = failed;

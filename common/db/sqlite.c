@@ -113,7 +113,7 @@ static bool map_parameters(struct prepared *p)
 }
 
 static enum err prepare(struct conn *c, const struct db_stmt *st,
-                        struct prepared **out)
+                        struct prepared **bucket)
 {
 	struct prepared *p = calloc(1, sizeof(*p));
 
@@ -132,7 +132,8 @@ static enum err prepare(struct conn *c, const struct db_stmt *st,
 		          LOG_TEXT("statement", st->name));
 		return ERR_INTERNAL;
 	}
-	*out = p;
+	p->next = *bucket;
+	*bucket = p;
 	return OK;
 }
 
@@ -146,12 +147,12 @@ static enum err find(struct conn *c, const struct db_stmt *st,
 	while (p && p->st != st)
 		p = p->next;
 	if (!p) {
-		e = prepare(c, st, &p);
+		e = prepare(c, st, bucket);
 		if (e)
 			return e;
-		p->next = *bucket;
-		*bucket = p;
+		p = *bucket; /* the newest first */
 	}
+	assert(p);
 	*out = p;
 	return OK;
 }

@@ -39,7 +39,7 @@ struct job {
 struct sqlite_writer {
 	struct db_pool *pool;
 	pthread_t thread;
-	pthread_mutex_t lock; /* queue, states, ending; before pool->lock */
+	pthread_mutex_t lock; /* queue, states, ending; a leaf */
 	pthread_cond_t some;
 	struct job *first, *last;
 	bool ending;
@@ -141,7 +141,8 @@ static void run_job(struct db *db, struct job *j)
 static void drop(struct sqlite_writer *w, struct group *g, size_t i)
 {
 	finish(w, g->job[i]);
-	memmove(&g->job[i], &g->job[i + 1], (g->n - i - 1) * sizeof(g->job[0]));
+	memmove(&g->job[i], &g->job[i + 1],
+	        (g->n - i - 1) * sizeof(struct job *));
 	g->n--;
 }
 

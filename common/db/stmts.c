@@ -1,5 +1,6 @@
 #include "common/db/driver.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define SERVICE_MAX 32
@@ -45,6 +46,7 @@ struct db_stmt *db_stmts_for(const struct db_stmt *rows, size_t n,
 	}
 	if (texts.failed || schema.failed)
 		return NULL;
+	assert(texts.n > 0);
 	made = malloc(head + texts.n);
 	if (!made)
 		return NULL;

@@ -97,10 +97,10 @@ void event_store_free(struct event_store *s)
 
 uint64_t event_hash(struct str s)
 {
-	uint64_t h = 0xcbf29ce484222325u;
+	uint64_t h = 0xcbf29ce484222325U;
 
 	for (size_t i = 0; i < s.n; i++)
-		h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+		h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3U;
 	return h;
 }
 

@@ -7,8 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 bool store_is_postgres(const struct store *s)
 {
 	return s->folder[0] == '\0';
@@ -141,6 +139,14 @@ int64_t store_i64(struct db_pool *p, const struct db_stmt *st)
 	return n.value;
 }
 
+void store_must(bool claim, const char *what)
+{
+	if (claim)
+		return;
+	(void)fprintf(stderr, "not true: %s\n", what);
+	abort();
+}
+
 int store_spawn(const char *const argv[])
 {
 	char *copy[16] = {0};
@@ -151,7 +157,8 @@ int store_spawn(const char *const argv[])
 		copy[i] = strdup(argv[i]);
 		assert_non_null(copy[i]);
 	}
-	if (posix_spawnp(&pid, copy[0], NULL, NULL, copy, environ) ||
+	if (!copy[0] ||
+	    posix_spawnp(&pid, copy[0], NULL, NULL, copy, environ) ||
 	    waitpid(pid, &status, 0) != pid)
 		status = -1;
 	for (size_t i = 0; i < COUNTOF(copy); i++)

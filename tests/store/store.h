@@ -37,6 +37,13 @@ int64_t store_i64(struct db_pool *p, const struct db_stmt *st);
 /* Exit status of a command, -1 when it could not run. */
 int store_spawn(const char *const argv[]);
 
+/*
+ * For transaction functions and threads, which cmocka's assertions must not
+ * leave by a long jump: says what was claimed and aborts.
+ */
+#define MUST(claim) store_must((claim), #claim)
+void store_must(bool claim, const char *what);
+
 #define STORE_THREADS_MAX 64
 /* Runs fn(arg) on n threads at once and joins them. */
 void store_threads(unsigned n, void *(*fn)(void *arg), void *arg);

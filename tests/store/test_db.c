@@ -161,9 +161,9 @@ static enum err insert_twice(struct db *db, void *arg)
 	bool swallow = *(bool *)arg;
 	enum err e = insert_id(db, 1);
 
-	assert_int_equal(e, OK);
+	MUST(e == OK);
 	e = insert_id(db, 1);
-	assert_int_equal(e, ERR_DB_DUPLICATE);
+	MUST(e == ERR_DB_DUPLICATE);
 	return swallow ? OK : e;
 }
 
@@ -189,9 +189,9 @@ static void a_failed_statement_fails_its_transaction_even_if_ignored(
 static enum err go_on_after_failure(struct db *db, void *arg)
 {
 	(void)arg;
-	assert_int_equal(db_run(db, &st[WRONG], NULL, 0, NULL), ERR_INTERNAL);
-	assert_int_equal(insert_id(db, 7), ERR_INTERNAL);
-	assert_int_equal(db_lock(db, 1), ERR_INTERNAL);
+	MUST(db_run(db, &st[WRONG], NULL, 0, NULL) == ERR_INTERNAL);
+	MUST(insert_id(db, 7) == ERR_INTERNAL);
+	MUST(db_lock(db, 1) == ERR_INTERNAL);
 	return OK;
 }
 
@@ -243,7 +243,7 @@ static enum err count_twice(struct db *db, void *arg)
 
 	e = db_get_i64(db, &st[COUNT], NULL, 0, &s->before);
 	if (!e)
-		assert_int_equal(write_fn(insert_two, &ok), OK);
+		MUST(write_fn(insert_two, &ok) == OK);
 	return e ? e : db_get_i64(db, &st[COUNT], NULL, 0, &s->after);
 }
 
@@ -265,13 +265,13 @@ static enum err change_rows(struct db *db, void *arg)
 	int64_t n = -1;
 
 	(void)arg;
-	assert_int_equal(insert_id(db, 1), OK);
-	assert_int_equal(db_change(db, &st[BUMP], some, 2, &n), OK);
-	assert_int_equal(n, 1);
-	assert_int_equal(db_change(db, &st[BUMP], none, 2, &n), OK);
-	assert_int_equal(n, 0);
-	assert_int_equal(db_get_i64(db, &st[UPSERT], some, 1, &n), OK);
-	assert_int_equal(n, 6);
+	MUST(insert_id(db, 1) == OK);
+	MUST(db_change(db, &st[BUMP], some, 2, &n) == OK);
+	MUST(n == 1);
+	MUST(db_change(db, &st[BUMP], none, 2, &n) == OK);
+	MUST(n == 0);
+	MUST(db_get_i64(db, &st[UPSERT], some, 1, &n) == OK);
+	MUST(n == 6);
 	return OK;
 }
 
@@ -453,7 +453,7 @@ static enum err stop_early(struct db *db, void *arg)
 	const struct db_sink sink = {stop_at, arg};
 	int64_t n;
 
-	assert_int_equal(db_run(db, &st[MANY], NULL, 0, &sink), ERR_TOO_LARGE);
+	MUST(db_run(db, &st[MANY], NULL, 0, &sink) == ERR_TOO_LARGE);
 	/* That was the callback's wish; the transaction is whole. */
 	return db_get_i64(db, &st[COUNT], NULL, 0, &n);
 }
@@ -596,7 +596,7 @@ static enum err under_lock(struct db *db, void *arg)
 static void *lock_often(void *arg)
 {
 	for (int i = 0; i < 10; i++)
-		assert_int_equal(write_fn(under_lock, arg), OK);
+		MUST(write_fn(under_lock, arg) == OK);
 	return NULL;
 }
 
@@ -703,7 +703,7 @@ static void *borrow_and_hold(void *arg)
 	struct gate *g = arg;
 	struct ctx cx = store_ctx(20000);
 
-	assert_int_equal(db_read(g->pool, &cx, hold, g), OK);
+	MUST(db_read(g->pool, &cx, hold, g) == OK);
 	return NULL;
 }
 
@@ -810,7 +810,7 @@ static enum err killed_in_the_middle(struct db *db, void *arg)
 	if (e)
 		return e;
 	if (v->runs++ < v->killed_runs)
-		assert_int_equal(db_write(v->killer, &cx, terminate, &pid), OK);
+		MUST(db_write(v->killer, &cx, terminate, &pid) == OK);
 	return v->before_commit ? OK : insert_id(db, (int64_t)v->runs);
 }
 

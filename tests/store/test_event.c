@@ -102,7 +102,7 @@ static void emit_n(const char *sub, unsigned n)
 	struct emission a = {sub, n, OK};
 	struct ctx cx = store_ctx(20000);
 
-	assert_int_equal(db_write(out, &cx, emit, &a), OK);
+	MUST(db_write(out, &cx, emit, &a) == OK);
 }
 
 /* --- applying ----------------------------------------------------------------- */
@@ -111,13 +111,12 @@ static enum err effect(void *arg, struct db *db, const struct event *ev)
 {
 	const struct db_val v[] = {DB_TEXT(ev->id), DB_STR(ev->sub),
 	                           DB_I64(ev->seq)};
-	const char *poison = arg;
+	const char *poison = *(const char **)arg;
 
 	if (poison && str_eq(ev->sub, str_from(poison)))
 		return ERR_INVALID;
-	assert_true(str_eq(ev->source, STR("content")));
-	assert_true(
-		str_eq(mp_find_str(ev->body, "topic", STR("")), STR("music")));
+	MUST(str_eq(ev->source, STR("content")));
+	MUST(str_eq(mp_find_str(ev->body, "topic", STR("")), STR("music")));
 	return db_run(db, &ist[EFFECT], v, COUNTOF(v), NULL);
 }
 
@@ -127,11 +126,10 @@ static enum err deliver_to(const char *principal, struct str body,
 	AUTO(arena) a = arena_new(1 << 22);
 	struct ctx cx = store_ctx(20000);
 
-	assert_non_null(a);
+	MUST(a);
 	cx.arena = a;
 	cx.principal = principal;
-	return event_apply(inbox, in, &cx, body, effect,
-	                   (void *)(uintptr_t)poison, reply);
+	return event_apply(inbox, in, &cx, body, effect, &poison, reply);
 }
 
 /* --- a wire that can fail ------------------------------------------------------- */
@@ -294,8 +292,7 @@ static void apply_sent(const struct sent *s, size_t n, struct buf *reply)
 
 	buf_clear(reply);
 	pack(&body, "content", s, n);
-	assert_int_equal(
-		deliver_to("content", buf_view(&body), "poison", reply), OK);
+	MUST(deliver_to("content", buf_view(&body), "poison", reply) == OK);
 }
 
 static void a_repeat_is_acknowledged_and_not_applied(void **state)
@@ -478,7 +475,7 @@ static void a_receiver_that_is_away_is_tried_until_it_is_back(void **state)
 	struct wire w = {.away = 1};
 	struct event_relay *r;
 	struct event_stats s;
-	uint64_t end = mono_ms() + 10000;
+	uint64_t start = mono_ms(), end = start + 10000;
 
 	(void)state;
 	emit_n("u1", 5);
@@ -488,7 +485,7 @@ static void a_receiver_that_is_away_is_tried_until_it_is_back(void **state)
 		event_relay_stats(r, &s);
 	} while (s.failed < 3 && mono_ms() < end);
 	assert_true(s.failed >= 3);
-	assert_true(s.failed < 10);
+	assert_true(mono_ms() - start >= 25 + 50);
 	assert_int_equal(store_i64(out, &ost[ROWS]), 5);
 	atomic_store(&w.away, 0);
 	expect_all(5);

@@ -117,16 +117,9 @@ static void statements_name_their_schema_on_postgresql_only(void **state)
 
 static void a_schema_name_cannot_carry_sql(void **state)
 {
-	static const char *const bad[] = {"",
-	                                  "A",
-	                                  "1a",
-	                                  "a-b",
-	                                  "a.b",
-	                                  "a;--x",
-	                                  "a b",
-	                                  "a\"",
-	                                  "aaaaaaaaaaaaaaaa"
-	                                  "aaaaaaaaaaaaaaaaa"};
+	static const char long_name[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	const char *const bad[] = {"",      "A",   "1a",  "a-b",    "a.b",
+	                           "a;--x", "a b", "a\"", long_name};
 	static const struct db_stmt row = {"a", "SELECT 1 FROM @t", NULL};
 
 	(void)state;
