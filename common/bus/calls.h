@@ -27,6 +27,8 @@
 #define SUSPECT_LOST  10000 /* a peer this long silent is given up */
 #define GREETING_MS   2000  /* for the first word of a new connection */
 #define SHUN_MS       1000  /* between a bad frame and dialling again */
+#define SILENCE_MS    200   /* before a bad peer's pipe is closed */
+#define PART_MS       300   /* for the others' bye at the end */
 #define LEAVE_MS      60000 /* for a removed address to finish */
 #define MOVES_MAX     2     /* attempts after the first */
 #define MOVE_SECONDS  10

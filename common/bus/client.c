@@ -50,6 +50,8 @@ static void connect_to(struct bus_client *c, struct replica *r, uint32_t pipe,
                        uint64_t now_ms)
 {
 	lost(c, r, now_ms);
+	if (r->busy)
+		(void)replica_cancel_send(r); /* a bye that nobody took */
 	r->shunned = 0;
 	r->pipe = pipe;
 	r->pipe_ms = now_ms;
@@ -57,7 +59,21 @@ static void connect_to(struct bus_client *c, struct replica *r, uint32_t pipe,
 	link_reset(&r->link);
 }
 
-/* A frame that must not be: no word from this pipe is heard again. */
+/*
+ * Hears no word from this pipe again, and closes it later: nng dials again
+ * within milliseconds, which with a wrong key would be a busy loop; and nng 1.5
+ * hangs when it closes a pipe that a message is coming in from.
+ */
+static void shun(struct bus_client *c, struct replica *r, uint64_t now_ms)
+{
+	uint32_t pipe = r->pipe;
+
+	lost(c, r, now_ms);
+	r->shunned = pipe;
+	r->shun_end_ms = now_ms + SHUN_MS;
+}
+
+/* A frame that must not be. */
 static void refuse(struct bus_client *c, struct replica *r, enum frame_fault f,
                    uint64_t now_ms)
 {
@@ -68,11 +84,7 @@ static void refuse(struct bus_client *c, struct replica *r, enum frame_fault f,
 		         LOG_TEXT("reason", frame_fault_name(f)),
 		         LOG_U64("refused", c->bad_frames));
 	}
-	/* Closed a little later: nng dials again within milliseconds, and a
-	 * wrong key would make that a busy loop. */
-	r->shunned = r->pipe;
-	r->shun_end_ms = now_ms + SHUN_MS;
-	lost(c, r, now_ms);
+	shun(c, r, now_ms);
 }
 
 /* --- what comes off the wire --------------------------------------------------- */
@@ -234,6 +246,29 @@ static enum frame_fault on_item(struct bus_client *c, struct replica *r,
 	return FRAME_OK;
 }
 
+/*
+ * Ends a connection in order: our bye is our last word, the service answers
+ * with its own and falls silent.
+ */
+static nng_msg *last_word(struct replica *r, uint64_t now_ms)
+{
+	enum err e;
+
+	if (r->busy && replica_cancel_send(r))
+		link_unsend(&r->link);
+	link_bye(&r->link);
+	return link_next(&r->link, now_ms, &e);
+}
+
+static void part(struct bus_client *c, struct replica *r, uint64_t now_ms)
+{
+	nng_msg *m = last_word(r, now_ms);
+
+	shun(c, r, now_ms);
+	if (m)
+		replica_send(r, m);
+}
+
 static void on_frame(struct bus_client *c, struct replica *r, nng_msg *m,
                      uint64_t now_ms)
 {
@@ -248,6 +283,8 @@ static void on_frame(struct bus_client *c, struct replica *r, nng_msg *m,
 		f = on_item(c, r, &it);
 	if (f)
 		refuse(c, r, f, now_ms);
+	else if (r->link.heard_bye)
+		part(c, r, now_ms);
 }
 
 static void drain_inbox(struct bus_client *c, struct replica *r,
@@ -269,6 +306,9 @@ static void drain_inbox(struct bus_client *c, struct replica *r,
 			connect_to(c, r, pipe, now_ms);
 		if (pipe == r->pipe)
 			on_frame(c, r, m, now_ms);
+		else if (pipe == r->shunned &&
+		         r->shun_end_ms < now_ms + SILENCE_MS)
+			r->shun_end_ms = now_ms + SILENCE_MS;
 	}
 	if (in.pipe == r->pipe || (in.pipe && in.pipe == r->shunned))
 		return;
@@ -296,15 +336,19 @@ static enum err add_replica(struct bus_client *c, enum bus_peer to,
 	return OK;
 }
 
+/* Called until it is gone. */
 static void remove_replica(struct bus_client *c, enum bus_peer to, unsigned i,
                            uint64_t now_ms)
 {
 	struct replica *r = c->of[to].v[i];
 
-	/* Out of the table first: nothing that is moved comes back to it. */
-	c->of[to].v[i] = c->of[to].v[--c->of[to].n];
-	lost(c, r, now_ms);
-	replica_free(r);
+	if (r->pipe) {
+		part(c, r, now_ms);
+		r->leave_end_ms = now_ms + PART_MS;
+	} else if (!r->shunned || now_ms >= r->leave_end_ms) {
+		c->of[to].v[i] = c->of[to].v[--c->of[to].n];
+		replica_free(r);
+	}
 }
 
 static bool listed(const struct resolved *rs, const char *url)
@@ -390,7 +434,7 @@ enum err bus_client_add(struct bus_client *c, enum bus_peer to, struct str urls)
 
 /* --- the loop ---------------------------------------------------------------------- */
 
-static void flush(struct replica *r)
+static void flush(struct bus_client *c, struct replica *r)
 {
 	nng_msg *m;
 	enum err e;
@@ -404,7 +448,7 @@ static void flush(struct replica *r)
 		if (!m) {
 			/* What is owed cannot be said: start again. */
 			if (e)
-				(void)nng_pipe_close((nng_pipe){r->pipe});
+				shun(c, r, mono_ms());
 			return;
 		}
 		replica_send(r, m);
@@ -465,7 +509,7 @@ void bus_client_turn(struct bus_client *c, uint64_t now_ms)
 	c->unsent = false;
 	for (unsigned p = 0; p < PEER_COUNT; p++)
 		for (unsigned i = 0; i < c->of[p].n; i++)
-			flush(c->of[p].v[i]);
+			flush(c, c->of[p].v[i]);
 }
 
 static uint64_t replica_timeout(const struct bus_client *c,
@@ -532,11 +576,69 @@ struct bus_client *bus_client_new(const struct bus_client_conf *conf)
 	return c;
 }
 
+/* Takes what has come, only to hear the bye. */
+static void hear_bye(struct replica *r)
+{
+	struct inbox in;
+
+	replica_collect(r, &in);
+	for (unsigned i = 0; i < in.n; i++) {
+		AUTO(msg) m = in.msgs[i];
+		struct str items;
+
+		if (r->up && (uint32_t)nng_msg_get_pipe(m).id == r->pipe &&
+		    link_accept(&r->link,
+		                (struct str){nng_msg_body(m), nng_msg_len(m)},
+		                wall_ms(), &items) != FRAME_OK)
+			r->up = false;
+	}
+	if (in.pipe != r->pipe)
+		r->up = false;
+}
+
+static bool any_to_hear(const struct bus_client *c)
+{
+	for (unsigned p = 0; p < PEER_COUNT; p++)
+		for (unsigned i = 0; i < c->of[p].n; i++)
+			if (c->of[p].v[i]->up && !c->of[p].v[i]->link.heard_bye)
+				return true;
+	return false;
+}
+
+static void part_all(struct bus_client *c)
+{
+	uint64_t end_ms = mono_ms() + PART_MS;
+	struct replica *r, *list;
+	bool resolved;
+
+	for (unsigned p = 0; p < PEER_COUNT; p++) {
+		for (unsigned i = 0; i < c->of[p].n; i++) {
+			nng_msg *m;
+
+			r = c->of[p].v[i];
+			m = r->up ? last_word(r, mono_ms()) : NULL;
+			if (m)
+				replica_send(r, m);
+			else
+				r->up = false;
+		}
+	}
+	while (any_to_hear(c) && mono_ms() < end_ms) {
+		hub_wait(&c->hub, end_ms);
+		for (list = hub_take(&c->hub, &resolved); list;) {
+			r = list;
+			list = r->next_dirty;
+			hear_bye(r);
+		}
+	}
+}
+
 void bus_client_free(struct bus_client *c)
 {
 	if (!c)
 		return;
 	resolver_free(c->names);
+	part_all(c);
 	for (unsigned p = 0; p < PEER_COUNT; p++)
 		for (unsigned i = 0; i < c->of[p].n; i++)
 			replica_free(c->of[p].v[i]);

@@ -77,7 +77,8 @@ void frame_head_put(char *p, const struct frame_head *h)
 	p[0] = 'K';
 	p[1] = FRAME_VERSION;
 	p[2] = (char)h->from;
-	p[3] = h->is_signed ? FRAME_SIGNED : 0;
+	p[3] = (char)((h->is_signed ? FRAME_SIGNED : 0) |
+	              (h->bye ? FRAME_BYE : 0));
 	put64(p + 4, h->boot);
 	put64(p + 12, h->nonce);
 	put64(p + 20, h->seq);
@@ -194,11 +195,12 @@ enum frame_fault frame_read(struct str frame, struct frame_head *head,
 	if (frame.n < FRAME_HEAD)
 		return FRAME_SHORT;
 	if ((unsigned char)frame.p[2] >= PEER_COUNT ||
-	    (frame.p[3] & ~FRAME_SIGNED))
+	    (frame.p[3] & ~(FRAME_SIGNED | FRAME_BYE)))
 		return FRAME_BAD_HEAD;
 	h = (struct frame_head){
 		.from = (enum bus_peer)frame.p[2],
 		.is_signed = frame.p[3] & FRAME_SIGNED,
+		.bye = frame.p[3] & FRAME_BYE,
 		.boot = get64(frame.p + 4),
 		.nonce = get64(frame.p + 12),
 		.seq = get64(frame.p + 20),
@@ -210,7 +212,7 @@ enum frame_fault frame_read(struct str frame, struct frame_head *head,
 		return FRAME_SHORT;
 	if (frame.n - n > BUS_FRAME_MAX)
 		return FRAME_OVERSIZE;
-	if (h.boot == 0 || h.seq == 0 || h.at_ms < 0)
+	if (h.boot == 0 || h.seq == 0 || h.at_ms < 0 || (h.bye && frame.n > n))
 		return FRAME_BAD_HEAD;
 	rest = (struct str){frame.p + n, frame.n - n};
 	f = items_check(rest);

@@ -39,7 +39,10 @@
 #define ITEM_HEAD       20
 
 /* Bits of the head's flags. */
-enum { FRAME_SIGNED = 1 };
+enum {
+	FRAME_SIGNED = 1,
+	FRAME_BYE = 2, /* empty, and the last that its sender sends */
+};
 
 enum item_kind {
 	ITEM_REQUEST = 1, /* client: a whole request */
@@ -58,7 +61,7 @@ enum { ITEM_FIRST = 1, ITEM_LAST = 2 };
 
 struct frame_head {
 	enum bus_peer from;
-	bool is_signed;
+	bool is_signed, bye;
 	uint64_t boot, nonce, seq, ack;
 	int64_t at_ms;
 };

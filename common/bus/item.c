@@ -119,7 +119,7 @@ static enum err wait_credit(struct bus_item *it)
 	};
 
 	for (;;) {
-		if (p->gone || bus_item_cancelled(it))
+		if (p->gone || p->link.heard_bye || bus_item_cancelled(it))
 			return ERR_PEER_LOST;
 		if (it->bulk.credit > 0)
 			return OK;
@@ -187,7 +187,7 @@ static bool end_locked(struct bus_item *it, struct str bytes, bool *keep)
 	struct item out = {.kind = ITEM_REPLY, .cid = it->cid, .bytes = bytes};
 
 	*keep = false;
-	if (p->gone)
+	if (p->gone || p->link.heard_bye)
 		return true;
 	COUNT(p->s, replies);
 	if (bytes.n <= BUS_PART_MAX && !it->bulk.begun)
@@ -212,13 +212,13 @@ static void finish(struct bus_item *it, struct str bytes, enum err e)
 	assert(it->state == ITEM_WORKING);
 	if (!e)
 		said = end_locked(it, bytes, &keep);
-	else if (!p->gone)
+	else if (!p->gone && !p->link.heard_bye)
 		said = item_refuse_cid(p, it->cid, e);
 	if (!keep)
 		item_free(it);
 	/* Without memory to answer, the end of the connection is the answer. */
 	if (!said)
-		(void)nng_pipe_close((nng_pipe){p->pipe});
+		peer_shun(p);
 	peer_unlock_and_send(p);
 	peer_unref(p);
 }

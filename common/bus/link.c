@@ -67,12 +67,26 @@ void link_fini(struct link *l)
 	l->full_cap = 0;
 }
 
-void link_reset(struct link *l)
+static void drop_all(struct link *l)
 {
 	drop_frames(l);
 	list_clear(&l->ready);
 	list_clear(&l->dry);
 	list_clear(&l->done);
+	/* A frame that was dropped here never counts as having left. */
+	l->opened = l->left;
+}
+
+void link_bye(struct link *l)
+{
+	drop_all(l);
+	l->bye = l->met && !l->mute;
+}
+
+void link_reset(struct link *l)
+{
+	drop_all(l);
+	l->bye = l->mute = l->heard_bye = false;
 	l->met = false;
 	l->boot = link_random();
 	l->peer_boot = 0;
@@ -81,8 +95,6 @@ void link_reset(struct link *l)
 	l->eager = l->serving;
 	l->greet = l->serving;
 	l->sent_head = l->sent_n = 0;
-	/* A frame that was dropped here never counts as having left. */
-	l->opened = l->left;
 	l->last_had_items = false;
 }
 
@@ -121,7 +133,7 @@ static enum frame_fault check_place(const struct link *l,
 		return FRAME_REPLAY;
 	if (l->met && h->boot != l->peer_boot)
 		return FRAME_REPLAY;
-	if (h->seq != l->seq_in + 1)
+	if (h->seq != l->seq_in + 1 || l->heard_bye)
 		return FRAME_REPLAY;
 	if (h->ack < l->acked || h->ack > l->seq_out)
 		return FRAME_BAD_HEAD;
@@ -187,6 +199,7 @@ enum frame_fault link_accept(struct link *l, struct str frame, int64_t now_ms,
 		l->peer_boot = h.boot;
 		l->greet |= !l->serving;
 	}
+	l->heard_bye = h.bye;
 	l->seq_in = h.seq;
 	l->acked = h.ack;
 	while (l->sent_n && l->sent[l->sent_head].seq <= h.ack) {
@@ -403,7 +416,7 @@ static bool has_items(const struct link *l)
 
 static bool may_send_items(const struct link *l)
 {
-	return l->met && !l->greet && l->sent_n < BUS_WINDOW && has_items(l);
+	return l->met && !l->bye && l->sent_n < BUS_WINDOW && has_items(l);
 }
 
 static bool owes_ack(const struct link *l)
@@ -413,7 +426,8 @@ static bool owes_ack(const struct link *l)
 
 bool link_has_work(const struct link *l)
 {
-	return l->boot && (l->greet || may_send_items(l) || owes_ack(l));
+	return l->boot && !l->mute &&
+	       (l->greet || l->bye || may_send_items(l) || owes_ack(l));
 }
 
 bool link_is_quiet(const struct link *l)
@@ -459,6 +473,7 @@ static void stamp(struct link *l, nng_msg *m)
 	struct frame_head h = {
 		.from = l->self,
 		.is_signed = l->keys->n > 0,
+		.bye = l->bye,
 		.boot = l->boot,
 		.nonce = l->peer_boot,
 		.seq = ++l->seq_out,
@@ -496,6 +511,8 @@ nng_msg *link_next(struct link *l, uint64_t now_ms, enum err *e)
 	l->greet = false;
 	l->owed = 0;
 	stamp(l, m);
+	l->mute = l->bye;
+	l->bye = false;
 	return m;
 }
 

@@ -13,6 +13,11 @@
  * acknowledges with its next frame, or at the latest every LINK_ACK_LAZY
  * frames, because nobody measures it.
  *
+ * Before an end closes the connection it says bye and waits for the other's
+ * bye: nng 1.5 never gives up a pipe that it closes while a message is coming
+ * in, and with it every other pipe of the process.  After both byes the wire is
+ * silent and closing is safe.
+ *
  * Bounds:  BUS_WINDOW unacknowledged frames with items.  What does not fit
  *          waits here: at most one frame's worth per BUS_FRAME_ITEMS small
  *          items (the users bound those) and BUS_CREDIT of parts per stream.
@@ -70,6 +75,9 @@ struct link {
 	unsigned owed; /* frames with items not yet acknowledged by us */
 	bool eager;    /* acknowledge at once */
 	bool greet;    /* the greeting or its answer is due */
+	bool bye;      /* a bye is due */
+	bool mute;     /* it has been sent: nothing follows */
+	bool heard_bye;
 	struct link_sent sent[BUS_WINDOW];
 	unsigned sent_head, sent_n;
 
@@ -101,6 +109,8 @@ void link_fini(struct link *l);
  * leave their lists.
  */
 void link_reset(struct link *l);
+/* Drops what waits; the next frame is the last. */
+void link_bye(struct link *l);
 
 /*
  * Checks a frame against the connection and takes its acknowledgement.  OK: the

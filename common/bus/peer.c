@@ -36,7 +36,7 @@ static nng_msg *next_frame(struct peer *p)
 		e = ERR_NOMEM;
 	}
 	if (e)
-		(void)nng_pipe_close((nng_pipe){p->pipe});
+		peer_shun(p);
 	if (m) {
 		p->busy = true;
 		COUNT(p->s, frames_out);
@@ -75,7 +75,7 @@ void peer_put(struct peer *p, enum item_kind kind, struct str bytes)
 	struct item it = {.kind = kind, .bytes = bytes};
 
 	if (link_put(&p->link, &it, mono_ms()) != OK)
-		(void)nng_pipe_close((nng_pipe){p->pipe});
+		peer_shun(p);
 }
 
 /* --- life ------------------------------------------------------------------------ */
@@ -134,14 +134,14 @@ void peer_begin(struct peer *p, uint32_t pipe)
 
 	p->pipe = pipe;
 	p->gone = p->receiving = false;
+	p->connected = true;
+	p->noise = 0;
 	link_reset(&p->link);
 }
 
-void peer_end(struct peer *p)
+/* Requests end, or are marked cancelled while the callee has them. */
+static void end_items(struct peer *p)
 {
-	GUARD(&p->lock);
-
-	p->gone = true;
 	for (size_t i = 0; i < PEER_BUCKETS; i++) {
 		struct ring *head = &p->bucket[i], *next;
 
@@ -155,8 +155,31 @@ void peer_end(struct peer *p)
 				item_free(it);
 		}
 	}
-	link_reset(&p->link);
 	(void)pthread_cond_broadcast(&p->credit);
+}
+
+static void end_locked(struct peer *p)
+{
+	p->gone = true;
+	end_items(p);
+	link_reset(&p->link);
+}
+
+void peer_end(struct peer *p)
+{
+	GUARD(&p->lock);
+
+	p->connected = false;
+	end_locked(p);
+}
+
+void peer_shun(struct peer *p)
+{
+	if (p->gone)
+		return;
+	end_locked(p);
+	p->noise = 1;
+	server_tick_later(p->s);
 }
 
 void peer_unref(struct peer *p)
@@ -337,6 +360,13 @@ static enum frame_fault on_item(struct peer *p, const struct item *in,
 	return FRAME_BAD_ITEM;
 }
 
+/* The other end is about to close: it wants nothing but our bye. */
+static void say_bye(struct peer *p)
+{
+	end_items(p);
+	link_bye(&p->link);
+}
+
 enum frame_fault peer_frame(struct peer *p, struct str frame)
 {
 	struct batch b = {.now_ms = mono_ms()};
@@ -347,6 +377,7 @@ enum frame_fault peer_frame(struct peer *p, struct str frame)
 
 	pthread_mutex_lock(&p->lock);
 	if (p->gone) {
+		p->noise++;
 		pthread_mutex_unlock(&p->lock);
 		return FRAME_OK;
 	}
@@ -358,7 +389,11 @@ enum frame_fault peer_frame(struct peer *p, struct str frame)
 	/* Nothing of a bad frame is executed. */
 	while (f && b.n)
 		item_free(b.v[--b.n]);
-	if (!f && !met && atomic_load(&p->s->draining))
+	if (f)
+		peer_shun(p);
+	else if (p->link.heard_bye)
+		say_bye(p);
+	else if (!met && atomic_load(&p->s->draining))
 		peer_put(p, ITEM_DRAIN, (struct str){0});
 	pthread_mutex_unlock(&p->lock);
 
@@ -367,9 +402,6 @@ enum frame_fault peer_frame(struct peer *p, struct str frame)
 
 	pthread_mutex_lock(&p->lock);
 	p->receiving = false;
-	if (f)
-		pthread_mutex_unlock(&p->lock);
-	else
-		peer_unlock_and_send(p);
+	peer_unlock_and_send(p);
 	return f;
 }

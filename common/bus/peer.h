@@ -25,7 +25,9 @@
 #define ITEM_KEEP       4096 /* an item at rest keeps a buffer up to this */
 #define ASSEMBLY_MAX    ((size_t)128 << 20) /* of requests still arriving */
 #define PUSH_WAIT_MAX   64 /* frames; a peer that does not read gets no more */
-#define SERVER_QUIET_MS 1000
+#define SERVER_QUIET_MS 1000 /* for answers to arrive at the end */
+#define SERVER_BYE_MS   300  /* for the others' bye */
+#define SILENCE_MS      100  /* before a bad peer's pipe is closed */
 
 enum item_state {
 	ITEM_ARRIVING, /* parts of the request are still to come */
@@ -56,7 +58,9 @@ struct peer {
 
 	pthread_mutex_t lock;
 	pthread_cond_t credit; /* more of it, or the end */
-	bool gone;
+	bool gone;             /* nothing is sent or taken any more */
+	bool connected;
+	unsigned noise; /* frames that came although it is gone */
 	bool busy;      /* a send is in progress */
 	bool receiving; /* replies collect until the callback's end */
 	struct link link;
@@ -68,7 +72,8 @@ struct bus_server {
 	struct bus_server_conf conf;
 	struct bus_keys keys;
 	nng_socket sock;
-	nng_aio *recv;
+	nng_aio *recv, *tick;
+	atomic_bool ticking; /* some peer is gone but not its pipe */
 	unsigned port;
 	atomic_uint in_work;
 	atomic_size_t arriving; /* bytes of requests not yet whole */
@@ -99,8 +104,13 @@ struct peer *peer_new(struct bus_server *s);
 void peer_free(struct peer *p);
 /* A new connection; p is in no use. */
 void peer_begin(struct peer *p, uint32_t pipe);
-/* The connection is gone: items end or are marked cancelled. */
+/* The connection is over: items end or are marked cancelled. */
 void peer_end(struct peer *p);
+/*
+ * Under the lock: has done with a connection that cannot go on, as peer_end().
+ * Its pipe is closed by server_tick() once it is silent (see link.h).
+ */
+void peer_shun(struct peer *p);
 void peer_unref(struct peer *p); /* to the spare list with the last one */
 
 /* Takes a frame and calls on_item for its requests.  Receive callback only. */
@@ -112,6 +122,10 @@ enum frame_fault peer_frame(struct peer *p, struct str frame) MUST_CHECK;
 void peer_unlock_and_send(struct peer *p);
 /* Under the lock: an item that belongs to no request. */
 void peer_put(struct peer *p, enum item_kind kind, struct str bytes);
+
+/* --- server.c -------------------------------------------------------------- */
+
+void server_tick_later(struct bus_server *s);
 
 /* --- item.c, all under the peer's lock ------------------------------------ */
 

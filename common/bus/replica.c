@@ -3,11 +3,13 @@
 #include "common/base/guard.h"
 #include "common/base/log.h"
 
+#include <errno.h>
 #include <math.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <nng/transport/ipc/ipc.h>
 #include <nng/transport/tcp/tcp.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define SP_REQUEST 0x80000000u /* raw REQ: without this bit nothing arrives */
 
@@ -20,12 +22,19 @@
 
 enum err hub_init(struct hub *h, void (*wake)(void *arg), void *arg)
 {
+	pthread_condattr_t attr;
+
 	*h = (struct hub){.sleeping = true, .wake = wake, .arg = arg};
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&h->came, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	return pthread_mutex_init(&h->lock, NULL) ? ERR_NOMEM : OK;
 }
 
 void hub_fini(struct hub *h)
 {
+	(void)pthread_cond_destroy(&h->came);
 	(void)pthread_mutex_destroy(&h->lock);
 }
 
@@ -48,6 +57,19 @@ bool hub_may_sleep(struct hub *h)
 
 	h->sleeping = !h->dirty && !h->resolved;
 	return h->sleeping;
+}
+
+void hub_wait(struct hub *h, uint64_t end_ms)
+{
+	struct timespec t = {
+		.tv_sec = (time_t)(end_ms / 1000),
+		.tv_nsec = (long)(end_ms % 1000) * 1000000,
+	};
+	GUARD(&h->lock);
+
+	while (!h->dirty)
+		if (pthread_cond_timedwait(&h->came, &h->lock, &t) == ETIMEDOUT)
+			return;
 }
 
 /* Under the lock: true if wake() is to be called after it. */
@@ -79,6 +101,7 @@ static bool mark(struct replica *r)
 		r->dirty = true;
 		r->next_dirty = r->hub->dirty;
 		r->hub->dirty = r;
+		(void)pthread_cond_signal(&r->hub->came);
 	}
 	return rouse(r->hub);
 }

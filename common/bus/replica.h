@@ -25,6 +25,7 @@
 struct hub {
 	pthread_mutex_t lock;
 	struct replica *dirty; /* list, by next_dirty */
+	pthread_cond_t came;   /* the list is not empty, see hub_wait() */
 	bool resolved;         /* a name has other addresses */
 	bool sleeping;         /* the owner waits for wake() */
 	void (*wake)(void *arg);
@@ -63,7 +64,7 @@ struct replica {
 	uint32_t pipe;        /* that link belongs to; 0: none */
 	uint64_t pipe_ms;     /* since when */
 	uint32_t shunned;     /* pipe that sent a bad frame */
-	uint64_t shun_end_ms; /* when it is closed */
+	uint64_t shun_end_ms; /* when it is closed, if it has been silent */
 	bool busy;            /* a send is in progress */
 	bool up, suspect, draining;
 	bool leaving;          /* its address is gone: no new calls */
@@ -83,6 +84,8 @@ void hub_fini(struct hub *h);
 struct replica *hub_take(struct hub *h, bool *resolved);
 /* True: wake() will be called for what comes.  False: something is here. */
 bool hub_may_sleep(struct hub *h);
+/* Waits in the owner's thread until something is here, at most to end_ms. */
+void hub_wait(struct hub *h, uint64_t end_ms);
 /* Any thread. */
 void hub_resolved(struct hub *h);
 

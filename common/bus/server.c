@@ -141,8 +141,7 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 	}
 }
 
-static void refuse(struct bus_server *s, const struct peer *p,
-                   enum frame_fault f)
+static void refuse(struct bus_server *s, enum frame_fault f)
 {
 	uint64_t now_ms = mono_ms();
 
@@ -158,7 +157,6 @@ static void refuse(struct bus_server *s, const struct peer *p,
 		         LOG_TEXT("reason", frame_fault_name(f)),
 		         LOG_U64("refused", atomic_load(&s->n.bad_frames)));
 	}
-	(void)nng_pipe_close((nng_pipe){p->pipe});
 }
 
 static void on_message(struct bus_server *s, nng_msg *m)
@@ -171,7 +169,7 @@ static void on_message(struct bus_server *s, nng_msg *m)
 	COUNT(s, frames_in);
 	f = peer_frame(p, (struct str){nng_msg_body(m), nng_msg_len(m)});
 	if (f)
-		refuse(s, p, f);
+		refuse(s, f);
 	peer_unref(p);
 	if (atomic_load_explicit(&s->ending, memory_order_relaxed))
 		tell_change(s);
@@ -194,6 +192,45 @@ static void on_received(void *arg)
 	nng_recv_aio(s->sock, s->recv);
 }
 
+/*
+ * Closes the pipes of peers that are gone and have been silent for a whole
+ * tick.  nng 1.5 hangs when it closes a pipe that a message is coming in from.
+ */
+static void on_tick(void *arg)
+{
+	struct bus_server *s = arg;
+	struct peer *peers[PEERS_MAX];
+	bool more = false;
+	size_t n;
+
+	if (nng_aio_result(s->tick) != 0)
+		return;
+	atomic_store(&s->ticking, false);
+	n = all_peers(s, peers);
+	for (size_t i = 0; i < n; i++) {
+		struct peer *p = peers[i];
+
+		pthread_mutex_lock(&p->lock);
+		if (p->gone && p->connected) {
+			if (p->noise == 0)
+				(void)nng_pipe_close((nng_pipe){p->pipe});
+			else
+				more = true;
+			p->noise = 0;
+		}
+		pthread_mutex_unlock(&p->lock);
+		peer_unref(p);
+	}
+	if (more)
+		server_tick_later(s);
+}
+
+void server_tick_later(struct bus_server *s)
+{
+	if (!atomic_exchange(&s->ticking, true))
+		nng_sleep_aio(SILENCE_MS, s->tick);
+}
+
 /* --- interface -------------------------------------------------------------------- */
 
 static int open_socket(struct bus_server *s)
@@ -205,6 +242,8 @@ static int open_socket(struct bus_server *s)
 
 	if (rc == 0)
 		rc = nng_aio_alloc(&s->recv, on_received, s);
+	if (rc == 0)
+		rc = nng_aio_alloc(&s->tick, on_tick, s);
 	if (rc == 0)
 		rc = nng_socket_set_size(s->sock, NNG_OPT_RECVMAXSZ,
 		                         FRAME_MAX + 64);
@@ -346,43 +385,50 @@ unsigned bus_server_in_work(const struct bus_server *s)
 	return atomic_load(&s->in_work);
 }
 
-static bool all_quiet(struct bus_server *s)
+static bool is_quiet(const struct peer *p)
+{
+	return link_is_quiet(&p->link);
+}
+
+static bool has_parted(const struct peer *p)
+{
+	return p->link.heard_bye;
+}
+
+static bool all_are(struct bus_server *s, bool (*done)(const struct peer *p))
 {
 	struct peer *peers[PEERS_MAX];
 	size_t n = all_peers(s, peers);
-	bool quiet = true;
+	bool all = true;
 
 	for (size_t i = 0; i < n; i++) {
-		pthread_mutex_lock(&peers[i]->lock);
-		quiet &= peers[i]->gone || !peers[i]->link.met ||
-		         link_is_quiet(&peers[i]->link);
-		pthread_mutex_unlock(&peers[i]->lock);
-		peer_unref(peers[i]);
+		struct peer *p = peers[i];
+
+		pthread_mutex_lock(&p->lock);
+		all &= p->gone || !p->link.met || done(p);
+		pthread_mutex_unlock(&p->lock);
+		peer_unref(p);
 	}
-	return quiet;
+	return all;
 }
 
-/*
- * Closing a socket drops what is on its way.  Peers acknowledge at once when
- * they have been told to call others, so what was answered is soon known to
- * have arrived; who does not read is not waited for longer than this.
- */
-static void wait_quiet(struct bus_server *s)
+/* Until it is true of every peer that is there, for at most ms. */
+static void wait_all(struct bus_server *s, bool (*done)(const struct peer *p),
+                     uint64_t ms)
 {
-	uint64_t end_ms = mono_ms() + SERVER_QUIET_MS;
+	uint64_t end_ms = mono_ms() + ms;
 	struct timespec t = {
 		.tv_sec = (time_t)(end_ms / 1000),
 		.tv_nsec = (long)(end_ms % 1000) * 1000000,
 	};
 
-	uint64_t seen;
-
-	atomic_store(&s->ending, true);
 	for (;;) {
+		uint64_t seen;
+
 		pthread_mutex_lock(&s->lock);
 		seen = s->changes;
 		pthread_mutex_unlock(&s->lock);
-		if (all_quiet(s))
+		if (all_are(s, done))
 			return;
 		GUARD(&s->lock);
 		while (s->changes == seen)
@@ -390,6 +436,34 @@ static void wait_quiet(struct bus_server *s)
 			    ETIMEDOUT)
 				return;
 	}
+}
+
+static void bye_to_all(struct bus_server *s)
+{
+	struct peer *peers[PEERS_MAX];
+	size_t n = all_peers(s, peers);
+
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&peers[i]->lock);
+		if (!peers[i]->gone)
+			link_bye(&peers[i]->link);
+		peer_unlock_and_send(peers[i]);
+		peer_unref(peers[i]);
+	}
+}
+
+/*
+ * Closing a socket drops what is on its way.  Peers acknowledge at once when
+ * they have been told to call others, so what was answered is soon known to
+ * have arrived; who does not read is not waited for longer than this.
+ */
+static void part(struct bus_server *s)
+{
+	atomic_store(&s->ending, true);
+	bus_server_drain(s);
+	wait_all(s, is_quiet, SERVER_QUIET_MS);
+	bye_to_all(s);
+	wait_all(s, has_parted, SERVER_BYE_MS);
 }
 
 /*
@@ -408,6 +482,7 @@ static void stop(struct bus_server *s)
 	for (size_t i = 0; i < n; i++)
 		peer_end(peers[i]);
 	nng_aio_stop(s->recv);
+	nng_aio_stop(s->tick);
 	for (size_t i = 0; i < n; i++) {
 		nng_aio_stop(peers[i]->send);
 		peer_unref(peers[i]);
@@ -419,13 +494,13 @@ void bus_server_free(struct bus_server *s)
 	if (!s)
 		return;
 	if (s->sock.id) {
-		bus_server_drain(s);
-		wait_quiet(s);
+		part(s);
 		assert(atomic_load(&s->in_work) == 0);
 		stop(s);
 		(void)nng_close(s->sock);
 	}
 	nng_aio_free(s->recv);
+	nng_aio_free(s->tick);
 	while (!ring_empty(&s->table)) {
 		struct peer *p = RING_OF(struct peer, at, s->table.next);
 
