@@ -10,7 +10,7 @@ DATA_DIR=${DATA_DIR:-var}
 export DATA_DIR
 export ENVIRONMENT="${ENVIRONMENT:-development}"
 for s in auth content gdpr; do
-	name=BUS_$(echo $s | tr a-z A-Z)
+	name=BUS_$(echo $s | tr '[:lower:]' '[:upper:]')
 	eval "export $name=\${$name:-ipc://$DATA_DIR/run/$s.sock}"
 done
 # Each program has an admin port of its own: one ADMIN_PORT cannot be for all.

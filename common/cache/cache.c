@@ -41,7 +41,7 @@ struct cache {
 	unsigned char hash_key[crypto_shorthash_KEYBYTES];
 	_Atomic uint64_t invalidations;
 	_Atomic uint64_t tags[TAG_SLOTS];
-	struct shard shards[];
+	struct shard *shards;
 };
 
 /* --- keys and tags --------------------------------------------------------------- */
@@ -110,24 +110,29 @@ struct cache *cache_new(size_t max_bytes)
 	size_t fixed = sizeof(struct cache) + n * sizeof(struct shard);
 	size_t each = max_bytes > fixed ? (max_bytes - fixed) / n : 0;
 	size_t buckets = power_of_two(each / ENTRY_BYTES, SIZE_MAX / 2);
-	AUTO(cache) c = aligned_alloc(_Alignof(struct shard), fixed);
-	uint64_t seed;
+	struct cache *c = calloc(1, sizeof(*c));
+	uint64_t seed = 0;
+	bool ok;
 
 	if (!c)
 		return NULL;
-	memset(c, 0, fixed);
 	c->max_bytes = max_bytes;
-	if (getrandom(c->hash_key, sizeof(c->hash_key), 0) !=
-	            (ssize_t)sizeof(c->hash_key) ||
-	    getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
-		return NULL;
-	while (c->shards_n < n) {
+	c->shards =
+		aligned_alloc(_Alignof(struct shard), n * sizeof(struct shard));
+	ok = c->shards &&
+	     getrandom(c->hash_key, sizeof(c->hash_key), 0) ==
+	             (ssize_t)sizeof(c->hash_key) &&
+	     getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed);
+	while (ok && c->shards_n < n) {
 		struct shard *s = &c->shards[c->shards_n++];
 
-		if (!shard_init(s, each, buckets, seed + c->shards_n))
-			return NULL;
+		ok = shard_init(s, each, buckets, seed + c->shards_n);
 	}
-	return STEAL(c);
+	if (!ok) {
+		cache_free(c);
+		return NULL;
+	}
+	return c;
 }
 
 void cache_free(struct cache *c)
@@ -136,6 +141,7 @@ void cache_free(struct cache *c)
 		return;
 	for (size_t i = 0; i < c->shards_n; i++)
 		shard_fini(&c->shards[i]);
+	free(c->shards);
 	free(c);
 }
 
@@ -569,13 +575,10 @@ static void add_stats(struct cache_stats *sum, struct shard *s)
 
 void cache_stats(const struct cache *c, struct cache_stats *out)
 {
-	/* Reading counters changes nothing but the locks. */
-	struct cache *mutable_ = (struct cache *)(uintptr_t)c;
-
 	*out = (struct cache_stats){
 		.max_bytes = c->max_bytes,
 		.bytes = sizeof(*c) + c->shards_n * sizeof(struct shard),
-		.invalidations = atomic_load(&mutable_->invalidations)};
+		.invalidations = atomic_load(&c->invalidations)};
 	for (size_t i = 0; i < c->shards_n; i++)
-		add_stats(out, &mutable_->shards[i]);
+		add_stats(out, &c->shards[i]);
 }

@@ -72,14 +72,14 @@ static uint64_t cost(const struct entry *e)
 bool shard_init(struct shard *s, uint64_t max_bytes, size_t buckets,
                 uint64_t seed)
 {
-	uint64_t table = buckets * sizeof(struct entry *);
+	const size_t link = sizeof(void *);
 
 	*s = (struct shard){.buckets_n = buckets,
 	                    .max_bytes = max_bytes,
-	                    .bytes = table,
+	                    .bytes = buckets * link,
 	                    .random = seed | 1};
 	pthread_mutex_init(&s->lock, NULL);
-	s->buckets = calloc(buckets, sizeof(*s->buckets));
+	s->buckets = calloc(buckets, link);
 	return s->buckets != NULL;
 }
 

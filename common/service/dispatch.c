@@ -113,11 +113,10 @@ static void request_free(struct request *rq)
 	buf_fini(&rq->packed);
 	free(rq);
 }
-AUTO_TYPE(request, struct request *, request_free)
 
 static struct request *request_new(struct dispatch *d)
 {
-	AUTO(request) rq = calloc(1, sizeof(*rq));
+	struct request *rq = calloc(1, sizeof(*rq));
 
 	if (!rq)
 		return NULL;
@@ -125,9 +124,11 @@ static struct request *request_new(struct dispatch *d)
 	rq->arena = arena_new(DISPATCH_ARENA_MAX);
 	/* A first block of the usual size, because that is the one which
 	 * arena_reset() keeps. */
-	if (!rq->arena || !arena_alloc(rq->arena, 0))
+	if (!rq->arena || !arena_alloc(rq->arena, 0)) {
+		request_free(rq);
 		return NULL;
-	return STEAL(rq);
+	}
+	return rq;
 }
 
 static struct request *take_spare(struct dispatch *d)

@@ -12,16 +12,16 @@ enum number { NUM_UNSIGNED, NUM_U64, NUM_US, NUM_MS, NUM_HIT_RATE };
  * Rows of one family stand together; the first one has its kind and help.
  */
 static const struct figure {
-	const char *name;
+	const char *name, *help, *labels;
 	enum metric_kind kind;
-	const char *help;
-	const char *labels;
 	enum number number;
 	size_t offset;
 } table[] = {
 #define FIGURE(name, kind, help, labels, number, member) \
-	{name,   METRIC_##kind, help,                    \
-	 labels, NUM_##number,  offsetof(struct service_figures, member)},
+	{                                                \
+		name,         help,                      \
+		labels,       METRIC_##kind,             \
+		NUM_##number, offsetof(struct service_figures, member)},
 #include "common/service/figures.def"
 #undef FIGURE
 };

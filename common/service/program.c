@@ -327,13 +327,13 @@ static int read_signal(int fd)
 	               : 0;
 }
 
-void program_changed(void *arg)
+void program_changed(void *env)
 {
-	const struct program_env *env = arg;
+	const struct program_env *e = env;
 	const uint64_t one = 1;
 
 	/* Fails only when it has been told 2^64 times before. */
-	if (write(env->changed_fd, &one, sizeof(one)) < 0)
+	if (write(e->changed_fd, &one, sizeof(one)) < 0)
 		return;
 }
 
