@@ -131,7 +131,7 @@ $(B)/fuzzers/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libkae.a
 docs: all ## write docs/config.md, docs/errors.md and docs/openapi.yaml from their tables
 	@$(B)/bin/kae-gateway --doc config > docs/config.md
 	@$(B)/bin/kae-gateway --doc errors > docs/errors.md
-	@$(B)/bin/kae-gateway --doc openapi > docs/openapi.yaml
+	@$(B)/bin/knowalledge --doc openapi > docs/openapi.yaml
 audit-auth: all ## who may call each route, and why ANYONE where it says so
 	@$(B)/bin/kae-gateway --routes
 

@@ -8,6 +8,7 @@
  */
 #include "common/service/program.h"
 #include "gateway/gateway.h"
+#include "local/openapi.h"
 #include "svc-auth/service.h"
 #include "svc-content/service.h"
 #include "svc-gdpr/service.h"
@@ -135,8 +136,22 @@ static void stop(void *state)
 	free(all);
 }
 
+static int print_doc(const char *value)
+{
+	if (strcmp(value, "openapi") != 0) {
+		(void)fprintf(stderr, "knowalledge: --doc takes openapi\n");
+		return 2;
+	}
+	openapi_write(stdout);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	static const struct program_flag flags[] = {
+		{"--doc", "openapi", "the HTTP interface, from its tables",
+	         print_doc},
+	};
 	static const struct program knowalledge = {
 		.name = "knowalledge",
 		.service = "knowalledge",
@@ -144,6 +159,8 @@ int main(int argc, char **argv)
 		.who = FOR_ALL,
 		.one_process = true,
 		.admin_port = 9400,
+		.flags = flags,
+		.flags_n = COUNTOF(flags),
 		.check = check,
 		.start = start,
 		.ready = ready,

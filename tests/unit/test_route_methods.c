@@ -1,0 +1,97 @@
+/* The route table against the method tables: two programs that meet only in
+ * messages must mean the same by a name. */
+#include "gateway/route.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum caller { CALL_GATEWAY, CALL_USER, CALL_ADMIN, CALL_SERVICE };
+
+static const struct {
+	enum bus_peer service;
+	const char *name;
+	enum caller caller;
+	bool retry;
+} methods[] = {
+#define AGAIN_RETRY true
+#define AGAIN_ONCE  false
+#define FIELD(id, from, type, name, need, min, max, text, num)
+#define END(id)
+#define METHOD(id, name, lane, caller, again, peek) \
+	{PEER_AUTH, name, CALL_##caller, AGAIN_##again},
+#include "svc-auth/methods.def"
+#undef METHOD
+#define METHOD(id, name, lane, caller, again, peek) \
+	{PEER_CONTENT, name, CALL_##caller, AGAIN_##again},
+#include "svc-content/methods.def"
+#undef METHOD
+#define METHOD(id, name, lane, caller, again, peek) \
+	{PEER_GDPR, name, CALL_##caller, AGAIN_##again},
+#include "svc-gdpr/methods.def"
+#undef METHOD
+};
+
+static const char *fault_of(const struct route *r)
+{
+	static const bool may[][CALL_SERVICE + 1] = {
+		[ACCESS_ANYONE] = {[CALL_GATEWAY] = true},
+		[ACCESS_USER] = {[CALL_GATEWAY] = true, [CALL_USER] = true},
+		[ACCESS_ADMIN] = {[CALL_ADMIN] = true},
+		[ACCESS_INTERNAL] = {[CALL_SERVICE] = true},
+	};
+
+	for (size_t i = 0; i < COUNTOF(methods); i++) {
+		if (methods[i].service != r->service ||
+		    strcmp(methods[i].name, r->call) != 0)
+			continue;
+		if (!r->built)
+			return "is built and not marked so";
+		if (!may[r->access][methods[i].caller])
+			return "is for other callers than the method";
+		return r->retry == methods[i].retry
+		               ? NULL
+		               : "repeats otherwise than the method";
+	}
+	return r->built ? "has no method" : NULL;
+}
+
+static void every_built_route_has_a_method_that_agrees(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < routes_n; i++) {
+		const char *fault = routes[i].service == PEER_GATEWAY
+		                            ? NULL
+		                            : fault_of(&routes[i]);
+
+		if (fault)
+			fail_msg("%s %s %s", verb_name(routes[i].verb),
+			         routes[i].path, fault);
+	}
+}
+
+static void every_method_for_clients_has_a_route(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(methods); i++) {
+		bool found = methods[i].caller == CALL_SERVICE;
+
+		for (size_t r = 0; r < routes_n && !found; r++)
+			found = strcmp(routes[r].call, methods[i].name) == 0;
+		if (!found)
+			fail_msg("%s", methods[i].name);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_built_route_has_a_method_that_agrees),
+		cmocka_unit_test(every_method_for_clients_has_a_route),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
