@@ -68,7 +68,7 @@ static void put_list(struct writer *w, const struct wn_synset *s, unsigned want,
 		return;
 	text_fill(&w->next, n == 1 ? one : more, &w->in);
 	prose_list(&w->next, v, n);
-	buf_char(&w->next, '.');
+	prose_stop(&w->next);
 	put(w);
 }
 
@@ -132,7 +132,7 @@ static void put_sister(struct writer *w, const struct wn_synset *s)
 	prose_name(&w->next, lemma);
 	buf_str(&w->next, STR(", a neighbour of it: "));
 	prose_plain(&w->next, g.definition);
-	buf_char(&w->next, '.');
+	prose_stop(&w->next);
 	put(w);
 }
 
@@ -179,8 +179,8 @@ static void put_draw(struct writer *w, enum draw draw)
 		         "Words to begin with are ");
 		break;
 	case DRAW_NEAR:
-		put_list(w, s, WANT_SISTERS, "A neighbour of it is ",
-		         "Neighbours of it are ");
+		put_list(w, s, WANT_SISTERS, "Another of the same kind is ",
+		         "Others of the same kind are ");
 		break;
 	}
 }
@@ -200,8 +200,8 @@ static void write_facet(struct writer *w, const struct facet *f)
 
 	put_title(w, f->look);
 	put_draw(w, f->draw);
-	put_style(w, f->skill);
 	put_form(w, skill->how[w->hash % COUNTOF(skill->how)]);
+	put_style(w, f->skill);
 	put_form(w, f->task);
 	put_form(w, skill->levels[w->ask->level]);
 	if (w->ask->detail == DETAIL_LOW)
@@ -256,7 +256,11 @@ static enum skill put_place(struct writer *w, const struct wn_synset *s)
 	if (is_linked(s, to, part, COUNTOF(part))) {
 		put_form(w, "It is a part of {t}, so ask what it contributes "
 		            "to the whole.");
-		return SKILL_STRUCTURE;
+		return s->lex_file == WN_LEX_LOCATION ? SKILL_SPACE
+		       : s->lex_file == WN_LEX_BODY ||
+		                       s->lex_file == WN_LEX_ARTIFACT
+		               ? SKILL_STRUCTURE
+		               : SKILL_CONCEPT;
 	}
 	put_form(w, "In the study of {t} it is one of the things that texts "
 	            "take as known, so it pays to learn it early.");
@@ -272,7 +276,6 @@ static void write_known(struct writer *w, const struct subject *sub)
 	put(w);
 	way = put_place(w, &sub->syn);
 	skill = skill_row(way);
-	put_style(w, way);
 	put_list(w, &sub->syn, WANT_KINDS, "A kind of it is ",
 	         "Kinds of it include ");
 	put_list(w, &sub->syn, WANT_PARTS, "A part of it is ",
@@ -282,6 +285,7 @@ static void write_known(struct writer *w, const struct subject *sub)
 		put_example(w, &sub->syn);
 	}
 	put_form(w, skill->how[w->hash % COUNTOF(skill->how)]);
+	put_style(w, way);
 	put_form(w, skill->levels[w->ask->level]);
 	if (w->ask->detail == DETAIL_LOW)
 		return;
@@ -347,13 +351,17 @@ static enum err write_use(struct writer *w, const struct subject *sub,
 	struct blanks in = w->in;
 	enum kind kind = sub->known ? sub->kind : w->topic->kind;
 
+	/* A tower in Paris is of use as a part of the city. */
+	if (w->topic->kind == KIND_PLACE && sub->known &&
+	    prose_proper(&sub->syn))
+		kind = KIND_PLACE;
 	if (!sub->known)
 		in.s = w->topic->phrase;
 	text_fill(&b, kind_use(kind, w->hash), &in);
 	if (b.n && b.p[0] >= 'a' && b.p[0] <= 'z')
 		b.p[0] = (char)(b.p[0] - 'a' + 'A');
 	if (f) {
-		buf_str(&b, STR(" To see it at work: "));
+		buf_str(&b, STR(" Try this: "));
 		text_fill(&b, f->task, &w->in);
 	}
 	return text_keep(w->a, &b, out);

@@ -140,7 +140,9 @@ enum err offline_outline(const struct wordnet *wn, struct arena *a,
 		out->subtopics[i] = d.v[i].title;
 	warnings_language(&out->warnings, lang);
 	warnings_dictionary(&out->warnings, wn != NULL);
-	quality_outline(out->subtopics, OUTLINE_N, OUTLINE_N, a, &v);
+	e = quality_outline(out->subtopics, OUTLINE_N, OUTLINE_N, a, &v);
+	if (e)
+		return e;
 	out->score = !s.known       ? (s.meaning.n ? 0.5 : 0.4)
 	             : related >= 6 ? 0.95
 	             : related > 0  ? 0.85

@@ -136,11 +136,12 @@ enum err plan_subtopic(const struct wordnet *wn, struct arena *a,
 	} else {
 		/* Nothing to check against: only phrases of one meaning. */
 		struct wn_senses senses;
-		struct str lemma;
+		char text[WN_LEMMA_MAX];
+		struct str base;
 
-		out->known = wn_word(&out->syn, 0, &lemma, NULL) &&
-		             memchr(lemma.p, '_', lemma.n) &&
-		             wordnet_lookup(wn, WN_NOUN, lemma, &senses) &&
+		out->known = memchr(out->key.p, ' ', out->key.n) &&
+		             wordnet_base(wn, out->key, text, &base) &&
+		             wordnet_lookup(wn, WN_NOUN, base, &senses) &&
 		             senses.n == 1;
 	}
 	if (!out->known)

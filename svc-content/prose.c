@@ -187,7 +187,12 @@ void prose_sentence(struct buf *b, struct str s)
 		s.n--;
 	buf_str(b, s);
 	raised(b, at);
-	if (s.n && !strchr(".!?", s.p[s.n - 1]))
+	prose_stop(b);
+}
+
+void prose_stop(struct buf *b)
+{
+	if (!b->failed && b->n && !strchr(".!?", b->p[b->n - 1]))
 		buf_char(b, '.');
 }
 
@@ -266,11 +271,21 @@ static bool countable(const struct wn_synset *s)
 	return false;
 }
 
-/* "(1879-1955)" at the end of a person's gloss: a life that is over. */
-static bool past(struct str definition)
+/* "(1879-1955)" in a person's gloss: a life that is over. */
+static bool past(struct str gloss)
 {
-	return definition.n > 6 && definition.p[definition.n - 1] == ')' &&
-	       strchr("0123456789?", definition.p[definition.n - 2]);
+	for (size_t i = 0; i + 2 < gloss.n; i++) {
+		size_t k = i + 1, digits = 0;
+
+		if (gloss.p[i] != '(')
+			continue;
+		for (; k < gloss.n && strchr("0123456789-?BC ", gloss.p[k]);
+		     k++)
+			digits += gloss.p[k] >= '0' && gloss.p[k] <= '9';
+		if (digits >= 2 && k < gloss.n && gloss.p[k] == ')')
+			return true;
+	}
+	return false;
 }
 
 static bool plural(struct str name)
@@ -297,7 +312,11 @@ void prose_plain(struct buf *b, struct str definition)
 			if (!b->failed && b->n && b->p[b->n - 1] == ' ')
 				b->n--;
 		} else {
-			buf_char(b, *open);
+			struct str rest = {open, definition.n - i};
+
+			/* "the capital of France; and a center of ..." */
+			buf_char(b,
+			         str_starts(rest, STR("; and ")) ? ',' : *open);
 			i++;
 		}
 	}
@@ -370,7 +389,7 @@ void prose_define(struct buf *b, const struct wn_synset *s, struct str name)
 	}
 	if (proper && s->lex_file == WN_LEX_PERSON) {
 		buf_str(b, name);
-		buf_str(b, past(g.definition) ? STR(" was ") : STR(" is "));
+		buf_str(b, past(s->gloss) ? STR(" was ") : STR(" is "));
 		if (!article && !plural(name))
 			prose_article(b, g.definition);
 	} else if (article && (proper || (mass_noun(name) && !countable(s)))) {
@@ -392,7 +411,6 @@ void prose_define(struct buf *b, const struct wn_synset *s, struct str name)
 		buf_str(b, STR("\" means "));
 	}
 	prose_plain(b, g.definition);
-	if (!b->failed && b->n > at && b->p[b->n - 1] != '.')
-		buf_char(b, '.');
+	prose_stop(b);
 	raised(b, at);
 }

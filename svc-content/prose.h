@@ -41,6 +41,8 @@ void prose_define(struct buf *b, const struct wn_synset *s, struct str name);
 /* Appends s with its first ASCII letter raised, and a full stop if it lacks
  * the end of a sentence. */
 void prose_sentence(struct buf *b, struct str s);
+/* A full stop, where the text does not end in one ("etc."). */
+void prose_stop(struct buf *b);
 /* True where the singular takes an article: "the lion", not "the jazz". */
 bool prose_counted(const struct wn_synset *s, struct str name);
 /* True for a name: the first word of the synset has a capital. */

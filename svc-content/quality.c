@@ -56,17 +56,23 @@ static bool twice(const struct str *keys, size_t n)
 	return false;
 }
 
-void quality_outline(const struct str *subtopics, size_t n, size_t want,
-                     struct arena *a, struct verdict *out)
+enum err quality_outline(const struct str *subtopics, size_t n, size_t want,
+                         struct arena *a, struct verdict *out)
 {
 	struct str *keys = arena_alloc(a, (n ? n : 1) * sizeof(*keys));
 	bool tiny = false, wordy = false;
 
 	*out = (struct verdict){.valid = true};
+	if (!keys)
+		return ERR_NOMEM;
 	for (size_t i = 0; i < n; i++) {
-		if (!keys || text_key(a, subtopics[i], &keys[i])) {
+		enum err e = text_key(a, subtopics[i], &keys[i]);
+
+		if (e == ERR_NOMEM)
+			return e;
+		if (e) {
 			issue(out, "a subtopic is not readable text");
-			return;
+			return OK;
 		}
 		tiny = tiny || utf8_length(keys[i]) < 3;
 		wordy = wordy || text_words(keys[i]) > SUBTOPIC_WORDS_MAX;
@@ -84,6 +90,7 @@ void quality_outline(const struct str *subtopics, size_t n, size_t want,
 	out->score = clamp(1 - 0.2 * (double)out->issues_n -
 	                   0.1 * (double)out->warnings_n);
 	out->valid = out->issues_n == 0 && out->score >= 0.6;
+	return OK;
 }
 
 /* --- lessons ------------------------------------------------------------------- */

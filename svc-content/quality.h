@@ -10,6 +10,8 @@
 
 #include "svc-content/material.h"
 
+#include "common/base/attr.h"
+
 #define QUALITY_REASONS_MAX 12
 
 struct verdict {
@@ -20,8 +22,9 @@ struct verdict {
 	const char *warnings[QUALITY_REASONS_MAX];
 };
 
-void quality_outline(const struct str *subtopics, size_t n, size_t want,
-                     struct arena *a, struct verdict *out);
+/* ERR_NOMEM only: a verdict needs the keys of all subtopics. */
+enum err quality_outline(const struct str *subtopics, size_t n, size_t want,
+                         struct arena *a, struct verdict *out) MUST_CHECK;
 void quality_lesson(struct str explanation, struct str subtopic,
                     struct verdict *out);
 /* One correct option, four distinct ones, something asked and something said. */

@@ -157,12 +157,15 @@ static void gather(const struct wordnet *wn, const struct wn_synset *from,
                    struct related *out, size_t *n, size_t max)
 {
 	size_t looked = 0;
+	/* Beside Einstein stand other physicists, not kinds of them. */
+	bool instances = sisters && prose_proper(of);
 
 	for (struct wn_links l = wn_links(from);
 	     wn_next(&l) && looked < SCAN_MAX;) {
 		struct related r;
 
-		if (l.to.pos != WN_NOUN || !relation_of(l.rel, &r.relation))
+		if (l.to.pos != WN_NOUN || !relation_of(l.rel, &r.relation) ||
+		    (instances && l.rel != WN_INSTANCE))
 			continue;
 		if (sisters)
 			r.relation = l.rel == WN_HYPONYM || l.rel == WN_INSTANCE
