@@ -26,7 +26,7 @@ static const char *const pos_names[WN_POS_COUNT] = {"noun", "verb", "adj",
                                                     "adv"};
 
 static const struct {
-	const char *symbol;
+	char symbol[3];
 	enum wn_rel rel;
 } rels[] = {
 	{"!", WN_ANTONYM},       {"@", WN_HYPERNYM},
@@ -316,12 +316,12 @@ bool wordnet_base(const struct wordnet *wn, struct str word, char *out,
 
 /* --- synsets ------------------------------------------------------------------ */
 
-/* Cuts n items of `fields` blank-separated words each. */
-static bool span(struct str *rest, unsigned n, unsigned fields, struct str *out)
+/* Cuts n words with their ids. */
+static bool span(struct str *rest, unsigned n, struct str *out)
 {
 	const char *start = rest->p;
 
-	for (unsigned i = 0; i < n * fields; i++)
+	for (unsigned i = 0; i < 2 * n; i++)
 		if (str_cut(rest, ' ').n == 0)
 			return false;
 	*out = (struct str){start, (size_t)(rest->p - start)};
@@ -355,11 +355,13 @@ bool wordnet_synset(const struct wordnet *wn, struct wn_ref ref,
 		return false;
 	str_cut(&rest, ' ');
 	if (!take(&rest, 16, &words) || words == 0 || words > 255 ||
-	    !span(&rest, words, 2, &s.words))
+	    !span(&rest, words, &s.words))
 		return false;
-	if (!take(&rest, 10, &links) || links > 999 ||
-	    !span(&rest, links, 4, &s.links))
+	if (!take(&rest, 10, &links) || links > 999)
 		return false;
+	/* Some have hundreds of links, and most readers want the first few:
+	 * wn_next() checks each as it comes. */
+	s.links = rest;
 	s.lex_file = lex;
 	s.words_n = words;
 	s.links_n = links;
@@ -442,46 +444,45 @@ struct wn_links wn_links(const struct wn_synset *s)
 	return (struct wn_links){.rest = s->links, .left = s->links_n};
 }
 
-static enum wn_rel rel_from(struct str symbol)
+static enum wn_rel rel_from(const char *p, size_t n)
 {
 	for (size_t i = 0; i < COUNTOF(rels); i++)
-		if (str_eq(symbol, str_from(rels[i].symbol)))
+		if (p[0] == rels[i].symbol[0] &&
+		    (n == 1 ? '\0' : p[1]) == rels[i].symbol[1])
 			return rels[i].rel;
 	return WN_OTHER;
 }
 
-static bool pos_from(struct str s, enum wn_pos *out)
+static bool pos_from(char letter, enum wn_pos *out)
 {
-	static const struct {
-		char letter;
-		enum wn_pos pos;
-	} letters[] = {{'n', WN_NOUN},
-	               {'v', WN_VERB},
-	               {'a', WN_ADJ},
-	               {'s', WN_ADJ},
-	               {'r', WN_ADV}};
+	static const char letters[] = "nvasr";
+	static const enum wn_pos pos[] = {WN_NOUN, WN_VERB, WN_ADJ, WN_ADJ,
+	                                  WN_ADV};
+	const char *at = letter ? strchr(letters, letter) : NULL;
 
-	for (size_t i = 0; i < COUNTOF(letters) && s.n == 1; i++)
-		if (s.p[0] == letters[i].letter) {
-			*out = letters[i].pos;
-			return true;
-		}
-	return false;
+	if (at)
+		*out = pos[at - letters];
+	return at != NULL;
 }
 
+/* "~i 09270894 n 0000 ": but for the symbol, every field has its place. */
 bool wn_next(struct wn_links *l)
 {
-	struct str symbol;
+	const char *p = l->rest.p;
+	size_t symbol, size;
 
-	if (l->left == 0)
+	if (l->left == 0 || l->rest.n < 2)
 		return false;
+	symbol = p[1] == ' ' ? 1 : 2;
+	size = symbol + 17;
+	if (l->rest.n < size || p[symbol] != ' ' || p[symbol + 9] != ' ' ||
+	    p[size - 1] != ' ' ||
+	    !number((struct str){p + symbol + 1, 8}, 10, &l->to.offset) ||
+	    !pos_from(p[symbol + 10], &l->to.pos))
+		return false;
+	l->rel = rel_from(p, symbol);
+	l->rest = (struct str){p + size, l->rest.n - size};
 	l->left--;
-	symbol = str_cut(&l->rest, ' ');
-	l->rel = rel_from(symbol);
-	if (!take(&l->rest, 10, &l->to.offset) ||
-	    !pos_from(str_cut(&l->rest, ' '), &l->to.pos))
-		return false;
-	str_cut(&l->rest, ' '); /* which words of both synsets */
 	return true;
 }
 

@@ -299,8 +299,7 @@ static void damaged_files_are_refused_or_read_without_harm(void **state)
 		{TINY_INDEX, ".\n00000002 03 n ff entity 0 000 | x\n",
 	         ERR_NOT_FOUND},
 		{TINY_INDEX, ".\n00000002 03 n 00 000 | x\n", ERR_NOT_FOUND},
-		{TINY_INDEX, ".\n00000002 03 n 01 entity 0 999 | x\n",
-	         ERR_NOT_FOUND},
+		{TINY_INDEX, ".\n00000002 03 n 01 entity 0 999 | x\n", OK},
 		{TINY_INDEX, ".\n00000002 03 n 01 entity 0 000 x\n",
 	         ERR_NOT_FOUND},
 		{TINY_INDEX, ".\n00000002 03 n 01 entity 0 000 |",
@@ -333,6 +332,41 @@ static void a_loop_of_ancestors_ends(void **state)
 	drop_folder();
 }
 
+static void links_that_cannot_be_read_are_the_end_of_them(void **state)
+{
+	static const char *const links[] = {
+		"",
+		"@",
+		"@ 00000002",
+		"@ 00000002 n",
+		"@ 00000002 n 0000",
+		"@ 0000000x n 0000 ",
+		"@ 00000002 z 0000 ",
+		"@@@ 00000002 n 0000 ",
+		"@ 2 n 0000                      ",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(links); i++) {
+		AUTO(wordnet) wn = NULL;
+		char data[160];
+		struct wn_synset s;
+		struct wn_links l;
+
+		(void)snprintf(data, sizeof(data),
+		               ".\n00000002 03 n 01 entity 0 009 %s| x\n",
+		               links[i]);
+		make_folder(TINY_INDEX, data);
+		assert_int_equal(wordnet_open(folder, &wn), OK);
+		assert_true(
+			wordnet_synset(wn, (struct wn_ref){WN_NOUN, 2}, &s));
+		l = wn_links(&s);
+		assert_false(wn_next(&l));
+		assert_int_equal(wn_parent(&s).offset, 0);
+		drop_folder();
+	}
+}
+
 static void no_memory_is_an_error(void **state)
 {
 	struct wordnet *wn = NULL;
@@ -359,6 +393,7 @@ int main(void)
 		content_test(a_missing_dictionary_is_not_found),
 		content_test(damaged_files_are_refused_or_read_without_harm),
 		content_test(a_loop_of_ancestors_ends),
+		content_test(links_that_cannot_be_read_are_the_end_of_them),
 		content_test(no_memory_is_an_error),
 	};
 
