@@ -44,6 +44,7 @@ struct service {
 	atomic_uint begun;      /* requests that reached on_item */
 	atomic_size_t streamed; /* bytes that 'p' has handed over */
 	_Atomic int part_err;   /* of the last bus_item_part() */
+	atomic_uint delay_us;   /* that 's' takes */
 	char url[128];
 };
 
@@ -107,7 +108,8 @@ static inline void *service_worker(void *arg)
 		in = bus_item_bytes(it);
 		if (in.p[0] == 'p')
 			stream_bytes(sv, it, number_in(in));
-		else
+		else if (atomic_load(&sv->delay_us) == 0 ||
+		         usleep(atomic_load(&sv->delay_us)) == 0)
 			bus_item_end(it, in);
 	}
 }

@@ -148,13 +148,9 @@ static void any_changed_bit_breaks_the_mac(void **state)
 	assert_true(bus_keys_parse(STR(GOLDEN_SECRET), &keys));
 	assert_true(bus_keys_parse(STR("another secret of thirty-two chars"),
 	                           &other));
-	assert_true(
-		bus_keys_parse(
-			STR("another secret of thirty-two chars, " GOLDEN_SECRET),
-			&both) == false); /* a comma inside: three secrets */
-	both = other;
-	both.n = 2;
-	memcpy(both.key[1], keys.key[0], 32);
+	assert_true(bus_keys_parse(
+		STR("another secret of thirty-two chars, " GOLDEN_SECRET),
+		&both));
 	assert_false(frame_is_signed((struct str){p, n}, &other));
 	assert_true(frame_is_signed((struct str){p, n}, &both));
 	for (size_t bit = 0; bit < n * 8; bit++) {

@@ -1,0 +1,491 @@
+/* bus - replicas that come, go, stop, drain and change their address. */
+#include "tests/unit/bus_fixture.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+/* --- services in processes of their own, to be killed and stopped ------------- */
+
+struct child {
+	pid_t pid;
+	char url[128];
+};
+
+/*
+ * Forked before any nng thread is started in this process; each starts the
+ * service for the address that it reads from its pipe.
+ */
+static struct nursery {
+	pid_t pid;
+	int to;
+	bool used;
+} nursery[12];
+
+static void nursery_run(int from)
+{
+	char url[128] = {0};
+	ssize_t n;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	n = read(from, url, sizeof(url) - 1);
+	if (n <= 0)
+		_exit(0);
+	bus_global_init();
+	if (!service_try(url, 0, NULL))
+		_exit(1);
+	for (;;)
+		(void)pause();
+}
+
+static void nursery_fill(void)
+{
+	for (size_t i = 0; i < COUNTOF(nursery); i++) {
+		int p[2];
+
+		if (pipe(p) != 0)
+			abort();
+		nursery[i].to = p[1];
+		nursery[i].pid = fork();
+		if (nursery[i].pid == 0) {
+			(void)close(p[1]);
+			nursery_run(p[0]);
+		}
+		(void)close(p[0]);
+	}
+}
+
+static struct child child_new(const char *url)
+{
+	struct child c = {0};
+
+	for (size_t i = 0; i < COUNTOF(nursery); i++) {
+		if (nursery[i].used)
+			continue;
+		nursery[i].used = true;
+		c.pid = nursery[i].pid;
+		if (url)
+			(void)snprintf(c.url, sizeof(c.url), "%s", url);
+		else
+			fresh_url(c.url, sizeof(c.url), "ipc");
+		assert_true(write(nursery[i].to, c.url, strlen(c.url)) > 0);
+		return c;
+	}
+	fail_msg("more children than were made");
+	return c;
+}
+
+static void child_kill(struct child *c)
+{
+	assert_int_equal(kill(c->pid, SIGKILL), 0);
+	assert_int_equal(waitpid(c->pid, NULL, 0), c->pid);
+}
+
+static void add(struct loop *l, const char *url)
+{
+	assert_int_equal(bus_client_add(l->client, PEER_AUTH, str_from(url)),
+	                 OK);
+}
+
+static unsigned up(struct loop *l)
+{
+	return bus_client_up(l->client, PEER_AUTH);
+}
+
+static struct bus_replica row(struct loop *l, size_t i)
+{
+	struct bus_replica r[8];
+
+	assert_true(bus_client_replicas(l->client, r, 8) > i);
+	return r[i];
+}
+
+/* --- dying ---------------------------------------------------------------------- */
+
+static void a_killed_service_fails_calls_that_must_not_run_twice(void **state)
+{
+	struct child one = child_new(NULL);
+	struct answer a[50] = {{0}};
+	struct bus_call c;
+	struct loop l;
+	uint64_t id, killed_ms;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		c = call_of(STR("h"), &a[i]);
+		(void)start(&l, &c);
+	}
+	assert_int_equal(ask(&l, "e").e, OK); /* they have arrived */
+	child_kill(&one);
+	killed_ms = mono_ms();
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		LOOP_UNTIL(&l, a[i].finals);
+		assert_int_equal(a[i].e, ERR_PEER_LOST);
+		assert_true(a[i].done_ms < killed_ms + 2000);
+	}
+	assert_int_equal(row(&l, 0).state, BUS_DOWN);
+	assert_int_equal(row(&l, 0).in_flight, 0);
+	c = call_of(STR("e"), &a[0]);
+	assert_int_equal(bus_client_call(l.client, &c, &id), ERR_UNAVAILABLE);
+	loop_fini(&l);
+}
+
+static void calls_that_may_run_twice_move_to_the_other_replica(void **state)
+{
+	struct child one = child_new(NULL), two = child_new(NULL);
+	struct answer a[400] = {{0}};
+	unsigned sent = 0, done = 0;
+	bool killed = false;
+	struct loop l;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	add(&l, two.url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	while (done < COUNTOF(a)) {
+		while (sent < COUNTOF(a) && sent - done < 40) {
+			struct bus_call c = call_of(STR("s"), &a[sent++]);
+
+			c.retry = true;
+			(void)start(&l, &c);
+		}
+		if (done > 100 && !killed) {
+			bus_client_turn(l.client, mono_ms());
+			child_kill(&one);
+			killed = true;
+		}
+		loop_turn(&l, 50);
+		while (done < sent && a[done].finals)
+			assert_int_equal(a[done++].e, OK);
+	}
+	LOOP_UNTIL(&l, up(&l) == 1);
+	child_kill(&two);
+	loop_fini(&l);
+}
+
+static void a_lone_replica_is_waited_for(void **state)
+{
+	struct child one = child_new(NULL), again;
+	struct answer held = {0}, lost = {0}, fresh = {0};
+	struct bus_call c = call_of(STR("h"), &held);
+	struct loop l;
+	uint64_t start_ms;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	c.retry = true;
+	(void)start(&l, &c);
+	assert_int_equal(ask(&l, "e").e, OK);
+	child_kill(&one);
+	LOOP_UNTIL(&l, up(&l) == 0);
+	c = call_of(STR("e"), &fresh);
+	c.retry = true;
+	(void)start(&l, &c);
+	again = child_new(one.url);
+	LOOP_UNTIL(&l, fresh.finals);
+	assert_int_equal(fresh.e, OK);
+	/* The moved one is being held by the new service. */
+	assert_int_equal(held.finals, 0);
+	child_kill(&again);
+	/* Nobody comes back: a second later it is over. */
+	start_ms = mono_ms();
+	c = call_of(STR("e"), &lost);
+	c.retry = true;
+	LOOP_UNTIL(&l, up(&l) == 0);
+	(void)start(&l, &c);
+	LOOP_UNTIL(&l, lost.finals && held.finals);
+	assert_int_equal(lost.e, ERR_UNAVAILABLE);
+	assert_int_equal(held.e, ERR_PEER_LOST);
+	assert_true(lost.done_ms >= start_ms + BUS_HOLD_MS);
+	loop_fini(&l);
+}
+
+/* --- stopping ------------------------------------------------------------------- */
+
+static void a_stopped_service_is_suspect_and_avoided(void **state)
+{
+	struct child one = child_new(NULL), two = child_new(NULL);
+	struct answer a[20] = {{0}};
+	struct bus_call c;
+	struct loop l;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	add(&l, two.url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	assert_int_equal(kill(one.pid, SIGSTOP), 0);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		c = call_of(STR("e"), &a[i]);
+		c.retry = true;
+		(void)start(&l, &c);
+	}
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		LOOP_UNTIL(&l, a[i].finals);
+		assert_int_equal(a[i].e, OK);
+	}
+	assert_int_equal(row(&l, 0).state, BUS_SUSPECT);
+	assert_int_equal(row(&l, 1).state, BUS_UP);
+	assert_true(row(&l, 0).moved > 0);
+	assert_int_equal(kill(one.pid, SIGCONT), 0);
+	LOOP_UNTIL(&l, row(&l, 0).state == BUS_UP);
+	/* What it answers late is counted, not believed. */
+	LOOP_UNTIL(&l, row(&l, 0).in_flight == 0);
+	assert_true(row(&l, 0).late > 0);
+	child_kill(&one);
+	child_kill(&two);
+	loop_fini(&l);
+}
+
+static void requests_that_waited_out_their_time_are_not_begun(void **state)
+{
+	struct child one = child_new(NULL);
+	struct answer a[40] = {{0}}, asked;
+	struct bus_call c;
+	struct loop l;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	assert_int_equal(kill(one.pid, SIGSTOP), 0);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		c = call_of(STR("e"), &a[i]);
+		c.deadline_ms = mono_ms() + 30;
+		(void)start(&l, &c);
+		bus_client_turn(l.client, mono_ms());
+	}
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		LOOP_UNTIL(&l, a[i].finals);
+		assert_int_equal(a[i].e, ERR_TIMEOUT);
+	}
+	assert_int_equal(kill(one.pid, SIGCONT), 0);
+	asked = ask(&l, "e");
+	assert_int_equal(asked.e, OK);
+	LOOP_UNTIL(&l, row(&l, 0).in_flight == 0);
+	child_kill(&one);
+	loop_fini(&l);
+}
+
+/* --- choosing ------------------------------------------------------------------- */
+
+static void a_draining_service_is_not_called_and_loses_nothing(void **state)
+{
+	struct service *one = service_new("inproc", 0, NULL);
+	struct service *two = service_new("inproc", 0, NULL);
+	struct answer held[10] = {{0}};
+	struct bus_call c;
+	struct loop l;
+	unsigned before;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one->url);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	for (size_t i = 0; i < COUNTOF(held); i++) {
+		c = call_of(STR("h"), &held[i]);
+		(void)start(&l, &c);
+	}
+	LOOP_UNTIL(&l, atomic_load(&one->begun) == COUNTOF(held));
+	add(&l, two->url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	bus_server_drain(one->server);
+	/* A call that meets the notice on its way is moved, though it must not
+	 * run twice: it was not begun. */
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(ask(&l, "e").e, OK);
+	before = atomic_load(&one->begun);
+	assert_int_equal(before, COUNTOF(held));
+	assert_int_equal(bus_server_in_work(one->server), COUNTOF(held));
+	service_end(one); /* answers what it holds */
+	for (size_t i = 0; i < COUNTOF(held); i++) {
+		LOOP_UNTIL(&l, held[i].finals);
+		assert_int_equal(held[i].e, OK);
+	}
+	loop_fini(&l);
+	service_end(two);
+}
+
+static void the_slower_replica_gets_few_calls(void **state)
+{
+	struct service *slow = service_new("inproc", 0, NULL);
+	struct service *fast = service_new("inproc", 0, NULL);
+	struct answer a[500] = {{0}};
+	unsigned sent = 0, done = 0;
+	struct loop l;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, slow->url);
+	add(&l, fast->url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	atomic_store(&slow->delay_us, 5000);
+	while (done < COUNTOF(a)) {
+		while (sent < COUNTOF(a) && sent - done < 8) {
+			struct bus_call c = call_of(STR("s"), &a[sent++]);
+
+			(void)start(&l, &c);
+		}
+		loop_turn(&l, 50);
+		while (done < sent && a[done].finals)
+			assert_int_equal(a[done++].e, OK);
+	}
+	assert_true(atomic_load(&slow->begun) > 0);
+	assert_true(atomic_load(&slow->begun) < COUNTOF(a) / 5);
+	loop_fini(&l);
+	service_end(slow);
+	service_end(fast);
+}
+
+/* --- names ---------------------------------------------------------------------- */
+
+static pthread_mutex_t dns_lock = PTHREAD_MUTEX_INITIALIZER;
+static char dns[3][32];
+
+static bool add_address(struct addrinfo ***at, const char *addr,
+                        const char *service)
+{
+	struct {
+		struct addrinfo a;
+		struct sockaddr_in in;
+	} *one = calloc(1, sizeof(*one));
+
+	if (!one)
+		return false;
+	one->in.sin_family = AF_INET;
+	one->in.sin_addr.s_addr = inet_addr(addr);
+	one->in.sin_port =
+		htons((uint16_t)strtoul(service ? service : "0", NULL, 10));
+	one->a.ai_family = AF_INET;
+	one->a.ai_addr = (struct sockaddr *)&one->in;
+	one->a.ai_addrlen = sizeof(one->in);
+	**at = &one->a;
+	*at = &one->a.ai_next;
+	return true;
+}
+
+/* Stand in for libc's in this program: numbers as they are, and the addresses
+ * above for any name. */
+int getaddrinfo(const char *restrict host, const char *restrict service,
+                const struct addrinfo *restrict hints,
+                struct addrinfo **restrict res)
+{
+	struct addrinfo **at = res;
+	struct in_addr a4;
+	GUARD(&dns_lock);
+
+	(void)hints;
+	*res = NULL;
+	if (!host || inet_pton(AF_INET, host, &a4) == 1)
+		return add_address(&at, host ? host : "0.0.0.0", service)
+		               ? 0
+		               : EAI_MEMORY;
+	for (size_t i = 0; i < COUNTOF(dns) && dns[i][0]; i++)
+		if (!add_address(&at, dns[i], service))
+			return EAI_MEMORY;
+	return *res ? 0 : EAI_NONAME;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+	while (list) {
+		struct addrinfo *next = list->ai_next;
+
+		free(list);
+		list = next;
+	}
+}
+
+static void dns_set(const char *a, const char *b)
+{
+	GUARD(&dns_lock);
+
+	(void)snprintf(dns[0], sizeof(dns[0]), "%s", a);
+	(void)snprintf(dns[1], sizeof(dns[1]), "%s", b);
+}
+
+static size_t rows(struct loop *l)
+{
+	return bus_client_replicas(l->client, NULL, 0);
+}
+
+static void a_name_is_followed_as_it_grows_and_shrinks(void **state)
+{
+	struct bus_keys keys = test_keys("a secret of at least 32 characters");
+	struct service *one = service_try("tcp://127.0.0.1:0", 0, &keys);
+	struct service *two;
+	struct answer held = {0};
+	struct bus_call c = call_of(STR("h"), &held);
+	struct loop l;
+	unsigned port = bus_server_port(one->server);
+	char url[64];
+
+	(void)state;
+	(void)snprintf(url, sizeof(url), "tcp://127.0.0.2:%u", port);
+	two = service_try(url, 0, &keys);
+	assert_non_null(two);
+	dns_set("127.0.0.1", "");
+	assert_true(loop_init(&l, &keys, 0));
+	(void)snprintf(url, sizeof(url), "tcp://replicas.test:%u", port);
+	add(&l, url);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	assert_int_equal(rows(&l), 1);
+	(void)start(&l, &c);
+	LOOP_UNTIL(&l, atomic_load(&one->begun) == 1);
+	/* The same address twice, in another order, is still two. */
+	dns_set("127.0.0.2", "127.0.0.1");
+	LOOP_UNTIL(&l, up(&l) == 2);
+	/* A removed one finishes what it has and is called no more. */
+	dns_set("127.0.0.2", "");
+	LOOP_UNTIL(&l, ask(&l, "e").e == OK && atomic_load(&two->begun) > 0);
+	for (uint64_t end = mono_ms() + 2500; mono_ms() < end;)
+		loop_turn(&l, 50);
+	assert_int_equal(held.finals, 0);
+	held_end(one);
+	LOOP_UNTIL(&l, held.finals);
+	assert_int_equal(held.e, OK);
+	LOOP_UNTIL(&l, rows(&l) == 1);
+	/* A name server that knows nothing takes nothing away. */
+	dns_set("", "");
+	for (uint64_t end = mono_ms() + 2500; mono_ms() < end;)
+		loop_turn(&l, 50);
+	assert_int_equal(ask(&l, "e").e, OK);
+	loop_fini(&l);
+	service_end(one);
+	service_end(two);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_killed_service_fails_calls_that_must_not_run_twice),
+		cmocka_unit_test(
+			calls_that_may_run_twice_move_to_the_other_replica),
+		cmocka_unit_test(a_lone_replica_is_waited_for),
+		cmocka_unit_test(a_stopped_service_is_suspect_and_avoided),
+		cmocka_unit_test(
+			requests_that_waited_out_their_time_are_not_begun),
+		cmocka_unit_test(
+			a_draining_service_is_not_called_and_loses_nothing),
+		cmocka_unit_test(the_slower_replica_gets_few_calls),
+		cmocka_unit_test(a_name_is_followed_as_it_grows_and_shrinks),
+	};
+	int failed;
+
+	atomic_store(&log_threshold, LOG_ERROR);
+	nursery_fill();
+	bus_global_init();
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	for (size_t i = 0; i < COUNTOF(nursery); i++)
+		(void)close(nursery[i].to); /* the unused end */
+	return failed;
+}
