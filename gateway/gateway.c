@@ -1,299 +1,13 @@
 #include "gateway/gateway.h"
 
 #include "common/base/clock.h"
-#include "common/base/guard.h"
 #include "common/base/log.h"
-#include "gateway/loop.h"
+#include "gateway/inside.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-#define BACKLOG   2048
-#define LOOPS_MAX 64
-
-struct gateway {
-	struct site site;
-	struct metrics *metrics; /* or NULL */
-	unsigned port;
-	size_t loops_n; /* whose fields are set */
-	struct loop loops[];
-};
-
-/* --- listening ------------------------------------------------------------------ */
-
-static void close_fds(int *fds, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (fds[i] >= 0)
-			(void)close(fds[i]);
-}
-
-/*
- * The first socket is bound alone, so that a port that somebody else has is
- * found out even if they would share it; then it is opened for our others.
- */
-static enum err open_one(const struct addrinfo *ai, bool shared, bool several,
-                         int *out)
-{
-	const int on = 1;
-	int fd = socket(ai->ai_family,
-	                SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return ERR_INTERNAL;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-	    (shared &&
-	     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) ||
-	    bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 ||
-	    (several &&
-	     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) ||
-	    listen(fd, BACKLOG) != 0) {
-		int why = errno;
-
-		(void)close(fd);
-		return why == EADDRINUSE ? ERR_EXISTS : ERR_INVALID;
-	}
-	*out = fd;
-	return OK;
-}
-
-static unsigned port_of(int fd)
-{
-	struct sockaddr_storage ss = {0};
-	socklen_t n = sizeof(ss);
-
-	if (getsockname(fd, (struct sockaddr *)&ss, &n) != 0)
-		return 0;
-	return ntohs(ss.ss_family == AF_INET6
-	                     ? ((struct sockaddr_in6 *)&ss)->sin6_port
-	                     : ((struct sockaddr_in *)&ss)->sin_port);
-}
-
-static void set_port(struct addrinfo *ai, unsigned port)
-{
-	if (ai->ai_family == AF_INET6)
-		((struct sockaddr_in6 *)(void *)ai->ai_addr)->sin6_port =
-			htons((uint16_t)port);
-	else
-		((struct sockaddr_in *)(void *)ai->ai_addr)->sin_port =
-			htons((uint16_t)port);
-}
-
-static enum err open_all(const struct settings *conf, int *fds, size_t n,
-                         unsigned *port)
-{
-	const struct addrinfo want = {
-		.ai_flags = AI_NUMERICHOST | AI_PASSIVE,
-		.ai_socktype = SOCK_STREAM,
-	};
-	struct addrinfo *ai = NULL;
-	char host[65];
-	enum err e = OK;
-
-	(void)snprintf(host, sizeof(host), "%.*s", STR_FMT(conf->bind));
-	if (getaddrinfo(host, NULL, &want, &ai) != 0 || !ai)
-		return ERR_INVALID;
-	set_port(ai, (unsigned)conf->port);
-	for (size_t i = 0; i < n && !e; i++) {
-		e = open_one(ai, i > 0, n > 1, &fds[i]);
-		if (!e && i == 0) {
-			*port = port_of(fds[0]);
-			set_port(ai, *port);
-		}
-	}
-	freeaddrinfo(ai);
-	return e;
-}
-
-/* --- health and figures ------------------------------------------------------------ */
-
-static enum health_state service_state(struct gateway *g, enum bus_peer peer,
-                                       char *detail, size_t detail_max)
-{
-	unsigned up = 0;
-
-	for (size_t i = 0; i < g->loops_n; i++)
-		up += bus_client_up(g->loops[i].bus, peer);
-	(void)snprintf(detail, detail_max, "%u connection%s up", up,
-	               up == 1 ? "" : "s");
-	return up ? HEALTH_UP : HEALTH_DEGRADED;
-}
-
-/* Without one service the others are still worth being asked for, so none is
- * critical; identity is, because without it nearly everything is refused. */
-#define SERVICE_CHECK(name, peer)                                      \
-	static enum health_state check_##name(void *arg, char *detail, \
-	                                      size_t detail_max)       \
-	{                                                              \
-		return service_state(arg, peer, detail, detail_max);   \
-	}
-SERVICE_CHECK(auth, PEER_AUTH)
-SERVICE_CHECK(content, PEER_CONTENT)
-SERVICE_CHECK(gdpr, PEER_GDPR)
-
-static enum health_state check_identity(void *arg, char *detail,
-                                        size_t detail_max)
-{
-	bool ready = gateway_ready(arg);
-
-	(void)snprintf(detail, detail_max, "%s",
-	               ready ? "keys and revocations are loaded"
-	                     : "waits for svc-auth");
-	return ready ? HEALTH_UP : HEALTH_DOWN;
-}
-
-static bool add_checks(struct gateway *g, struct health *h)
-{
-	return health_check(h, "gateway", "identity", true, check_identity,
-	                    g) &&
-	       health_check(h, "gateway", "auth", false, check_auth, g) &&
-	       health_check(h, "gateway", "content", false, check_content, g) &&
-	       health_check(h, "gateway", "gdpr", false, check_gdpr, g);
-}
-
-struct figure {
-	enum metric_kind kind;
-	const char *name, *help;
-	double (*of)(const struct bus_replica *r);
-};
-
-static double figure_up(const struct bus_replica *r)
-{
-	return r->state == BUS_UP;
-}
-
-static double figure_in_flight(const struct bus_replica *r)
-{
-	return r->in_flight;
-}
-
-static double figure_sent(const struct bus_replica *r)
-{
-	return (double)r->sent;
-}
-
-static double figure_replied(const struct bus_replica *r)
-{
-	return (double)r->replied;
-}
-
-static double figure_failed(const struct bus_replica *r)
-{
-	return (double)r->failed;
-}
-
-static double figure_moved(const struct bus_replica *r)
-{
-	return (double)r->moved;
-}
-
-static double figure_late(const struct bus_replica *r)
-{
-	return (double)r->late;
-}
-
-static double figure_latency(const struct bus_replica *r)
-{
-	return r->latency_ms / 1000;
-}
-
-static const struct figure figures[] = {
-	{METRIC_GAUGE, "kae_bus_replica_up", "1 while the replica answers.",
-         figure_up},
-	{METRIC_GAUGE, "kae_bus_in_flight", "Requests without a reply yet.",
-         figure_in_flight},
-	{METRIC_COUNTER, "kae_bus_requests_total", "Requests sent.",
-         figure_sent},
-	{METRIC_COUNTER, "kae_bus_replies_total", "Replies received.",
-         figure_replied},
-	{METRIC_COUNTER, "kae_bus_failures_total",
-         "Requests that ended without a reply.", figure_failed},
-	{METRIC_COUNTER, "kae_bus_moved_total",
-         "Requests sent again to another replica.", figure_moved},
-	{METRIC_COUNTER, "kae_bus_late_total",
-         "Replies that came after their deadline.", figure_late},
-	{METRIC_GAUGE, "kae_bus_latency_seconds",
-         "Running average of the time to a reply.", figure_latency},
-};
-
-static void collect_bus(struct gateway *g, struct buf *out)
-{
-	for (size_t f = 0; f < COUNTOF(figures); f++) {
-		metrics_head(out, figures[f].kind, figures[f].name,
-		             figures[f].help);
-		for (size_t i = 0; i < g->loops_n; i++) {
-			struct loop *lo = &g->loops[i];
-			GUARD(&lo->shown_lock);
-
-			for (size_t r = 0; r < lo->shown_n; r++) {
-				const struct bus_replica *rp = &lo->shown[r];
-				char labels[220];
-
-				(void)snprintf(labels, sizeof(labels),
-				               "loop=\"%zu\",service=\"%s\","
-				               "replica=\"%s\"",
-				               i, bus_peer_name(rp->peer),
-				               rp->url);
-				metrics_line(out, figures[f].name, labels,
-				             figures[f].of(rp));
-			}
-		}
-	}
-}
-
-static void collect_loops(struct gateway *g, struct buf *out)
-{
-	struct identity_stats all = {0};
-	unsigned conns = 0;
-
-	for (size_t i = 0; i < g->loops_n; i++) {
-		struct loop *lo = &g->loops[i];
-		GUARD(&lo->shown_lock);
-
-		conns += lo->shown_conns;
-		all.hits += lo->shown_identity.hits;
-		all.misses += lo->shown_identity.misses;
-		all.refused += lo->shown_identity.refused;
-		all.key_fetches += lo->shown_identity.key_fetches;
-		all.entries += lo->shown_identity.entries;
-		all.revocations += lo->shown_identity.revocations;
-		if (lo->shown_identity.age_ms > all.age_ms)
-			all.age_ms = lo->shown_identity.age_ms;
-	}
-#define ONE(kind, name, help, v)                      \
-	metrics_head(out, METRIC_##kind, name, help); \
-	metrics_line(out, name, "", (double)(v))
-	ONE(GAUGE, "kae_http_connections", "Open client connections.", conns);
-	ONE(COUNTER, "kae_identity_hits_total",
-	    "Credentials found in the cache.", all.hits);
-	ONE(COUNTER, "kae_identity_misses_total",
-	    "Credentials that had to be verified.", all.misses);
-	ONE(COUNTER, "kae_identity_refused_total", "Credentials refused.",
-	    all.refused);
-	ONE(COUNTER, "kae_identity_key_fetches_total",
-	    "Times the signing keys were asked for.", all.key_fetches);
-	ONE(GAUGE, "kae_identity_entries", "Credentials remembered.",
-	    all.entries);
-	ONE(GAUGE, "kae_identity_revocations", "Revocations held.",
-	    all.revocations);
-	ONE(GAUGE, "kae_identity_age_seconds",
-	    "Time since the last word from svc-auth, of the oldest loop.",
-	    (double)all.age_ms / 1000);
-#undef ONE
-}
-
-static void collect(void *arg, struct buf *out)
-{
-	collect_bus(arg, out);
-	collect_loops(arg, out);
-}
-
-/* --- life ---------------------------------------------------------------------------- */
 
 static size_t loops_wanted(const struct settings *conf)
 {
@@ -303,6 +17,16 @@ static size_t loops_wanted(const struct settings *conf)
 	if (n == 0)
 		n = cores > 1 ? (size_t)cores / 2 : 1;
 	return n < LOOPS_MAX ? n : LOOPS_MAX;
+}
+
+bool gateway_check(const struct settings *conf, FILE *complaints)
+{
+	const char *why = NULL;
+	AUTO(cors) c = cors_new(conf, &why);
+
+	if (!c)
+		(void)fprintf(complaints, "%s\n", why);
+	return c != NULL;
 }
 
 static enum err fill_site(struct gateway *g, const struct gateway_env *env)
@@ -333,10 +57,7 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 
 static void free_all(struct gateway *g)
 {
-	if (g->metrics)
-		metrics_forget(g->metrics, collect, g);
-	if (g->site.health)
-		health_forget(g->site.health, "gateway");
+	shown_remove(g);
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_fini(&g->loops[i]);
 	cors_free(g->site.cors);
@@ -361,9 +82,7 @@ static enum err start_loops(struct gateway *g, const struct gateway_env *env,
 		e = loop_init(&g->loops[i], &g->site, env, fd,
 		              conns ? conns : 1);
 	}
-	if (!e && env->metrics && !metrics_collector(env->metrics, collect, g))
-		e = ERR_NOMEM;
-	if (!e && env->health && !add_checks(g, env->health))
+	if (!e && !shown_add(g))
 		e = ERR_NOMEM;
 	for (size_t i = 0; i < n && !e; i++)
 		e = loop_run(&g->loops[i]);
@@ -379,7 +98,8 @@ enum err gateway_start(const struct gateway_env *env, struct gateway **out)
 
 	if (!g)
 		return ERR_NOMEM;
-	for (size_t i = 0; i < n; i++)
+	assert(n > 0);
+	for (size_t i = 0; i < LOOPS_MAX; i++)
 		fds[i] = -1;
 	g->metrics = env->metrics;
 	g->site.health = env->health;
@@ -388,7 +108,7 @@ enum err gateway_start(const struct gateway_env *env, struct gateway **out)
 		health_phase(env->health, "gateway", PHASE_STARTING);
 	e = fill_site(g, env);
 	if (!e) {
-		e = open_all(env->conf, fds, n, &g->port);
+		e = listen_open(env->conf, fds, n, &g->port);
 		if (e)
 			log_error(NULL, "gateway.cannot_listen",
 			          LOG_STR("bind", env->conf->bind),
@@ -401,7 +121,7 @@ enum err gateway_start(const struct gateway_env *env, struct gateway **out)
 	}
 	if (!e)
 		e = start_loops(g, env, fds, n);
-	close_fds(fds, n);
+	listen_close(fds, n);
 	if (e) {
 		gateway_stop(g, 0);
 		return e;

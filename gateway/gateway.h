@@ -18,6 +18,8 @@
 #include "common/obs/health.h"
 #include "common/obs/metrics.h"
 
+#include <stdio.h>
+
 struct gateway;
 
 /* All of it outlives the gateway. */
@@ -29,6 +31,8 @@ struct gateway_env {
 	const struct bus_keys *keys;
 };
 
+/* Settings that will never work: false after one line on complaints each. */
+bool gateway_check(const struct settings *conf, FILE *complaints) MUST_CHECK;
 /*
  * Listens and serves.  ERR_EXISTS: the address is taken.  ERR_INVALID: a
  * setting will never work.  Both are told in one line on the log.

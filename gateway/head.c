@@ -151,12 +151,12 @@ void head_line(struct head *h, struct str name, struct str value)
 		if (!str_ieq(known[i].name, name))
 			continue;
 		slot = (struct str *)(void *)((char *)h + known[i].offset);
-		if (!(h->seen & 1u << i))
+		if (!(h->seen & 1U << i))
 			*slot = str_trim(value);
 		else if (known[i].times == ONCE)
 			refuse(h, ERR_BAD_REQUEST,
 			       "A header that may stand once stands twice.");
-		h->seen |= 1u << i;
+		h->seen |= 1U << i;
 		return;
 	}
 }
@@ -167,7 +167,7 @@ static bool seen(const struct head *h, const struct str *slot)
 
 	for (size_t i = 0; i < COUNTOF(known); i++)
 		if (known[i].offset == offset)
-			return h->seen & 1u << i;
+			return h->seen & 1U << i;
 	return false;
 }
 

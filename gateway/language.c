@@ -59,7 +59,7 @@ struct str language_choose(struct str accept_language)
 		const struct str *lang = find(str_trim(str_cut(&rest, ';')));
 		int q = lang ? weight_of(rest) : 0;
 
-		if (q > best_weight) {
+		if (lang && q > best_weight) {
 			best = lang;
 			best_weight = q;
 		}

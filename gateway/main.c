@@ -5,6 +5,17 @@
 #include "gateway/doc.h"
 #include "gateway/gateway.h"
 
+static bool check_settings(struct program_env *env, FILE *complaints)
+{
+	return gateway_check(&env->conf, complaints);
+}
+
+static bool check(struct program_env *env)
+{
+	return program_checked(program_step(env, check_settings), "origins",
+	                       "");
+}
+
 static bool start(struct program_env *env, void **state)
 {
 	struct gateway_env ge = {.conf = &env->conf,
@@ -14,6 +25,8 @@ static bool start(struct program_env *env, void **state)
 	struct gateway *g = NULL;
 	enum err e;
 
+	if (!program_step(env, check_settings))
+		return false;
 	memcpy(ge.urls, env->wiring.urls, sizeof(ge.urls));
 	e = gateway_start(&ge, &g);
 	*state = g;
@@ -89,6 +102,7 @@ int main(int argc, char **argv)
 		.admin_port = 9400,
 		.flags = flags,
 		.flags_n = COUNTOF(flags),
+		.check = check,
 		.start = start,
 		.ready = ready,
 		.announce = announce,

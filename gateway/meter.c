@@ -69,15 +69,12 @@ static bool app_info(struct metrics *metrics, const char *environment)
 
 struct meter *meter_new(struct metrics *metrics, const char *environment)
 {
-	AUTO(meter)
-	m = calloc(1, sizeof(*m) + (routes_n + VERBS) * sizeof(m->slots[0]));
+	size_t slots = (routes_n + VERBS) * sizeof(struct slot);
+	AUTO(meter) m = calloc(1, sizeof(*m) + slots);
+	bool ok = m && (!metrics || (families(m, metrics) &&
+	                             app_info(metrics, environment)));
 
-	if (!m)
-		return NULL;
-	if (metrics &&
-	    (!families(m, metrics) || !app_info(metrics, environment)))
-		return NULL;
-	return STEAL(m);
+	return ok ? STEAL(m) : NULL; /* NOLINT: AUTO frees m, unseen */
 }
 
 void meter_free(struct meter *m)

@@ -69,7 +69,7 @@ static enum err decode(struct ctx *cx, struct str s, bool plus, struct str *out)
 static enum err add(struct ctx *cx, struct pair *pairs, size_t *n,
                     struct str field)
 {
-	struct pair got;
+	struct pair got = {0};
 	struct str value = field;
 	struct str name = str_cut(&value, '=');
 	enum err e = decode(cx, name, true, &got.name);
@@ -121,7 +121,7 @@ enum err query_pack(struct ctx *cx, struct str query, struct buf *out)
 enum err query_pack_params(struct ctx *cx, const struct route_param *params,
                            size_t n, struct buf *out)
 {
-	struct pair pairs[ROUTE_PARAMS_MAX];
+	struct pair pairs[ROUTE_PARAMS_MAX] = {0};
 
 	for (size_t i = 0; i < n; i++) {
 		enum err e =

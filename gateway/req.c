@@ -131,10 +131,10 @@ static enum MHD_Result each_header(void *arg, enum MHD_ValueKind kind,
 /* Ids of spans must differ, not be unguessable (splitmix64). */
 static uint64_t next_span(struct loop *lo)
 {
-	uint64_t z = lo->seed += 0x9e3779b97f4a7c15u;
+	uint64_t z = lo->seed += 0x9e3779b97f4a7c15U;
 
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebU;
 	return (z ^ z >> 31) | 1;
 }
 

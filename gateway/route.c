@@ -104,11 +104,12 @@ static int compare(struct str a, struct str b)
 	return c ? c : (a.n > b.n) - (a.n < b.n);
 }
 
+/* As deep as the longest path of the table. */
+/* NOLINTNEXTLINE(misc-no-recursion) ROUTE_DEPTH_MAX bounds it */
 static void node_fini(struct node *nd)
 {
-	/* As deep as the longest path of the table, ROUTE_DEPTH_MAX. */
 	for (size_t i = 0; i < nd->literals_n; i++)
-		node_fini(&nd->literals[i]); /* NOLINT(misc-no-recursion) */
+		node_fini(&nd->literals[i]);
 	free(nd->literals);
 	if (nd->param)
 		node_fini(nd->param);
@@ -172,31 +173,31 @@ static struct node *literal_child(struct node *nd, struct str segment)
 	return &grown[at];
 }
 
+/* The child for one segment of a pattern, made if it is not there. */
+static struct node *child_for(struct node *nd, struct str segment)
+{
+	if (segment.p[0] != '{')
+		return literal_child(nd, segment);
+	return param_child(nd, (struct str){segment.p + 1, segment.n - 2});
+}
+
 static bool insert(struct route_tree *t, const struct route *r)
 {
-	struct str rest = str_from(r->path);
+	struct str rest = str_from(r->path + 1);
 	struct node *nd = &t->root;
-	size_t params = 0, depth = 0;
+	size_t depth = 0;
 
-	assert(r->verb < VERB_ROUTED && rest.n && rest.p[0] == '/');
-	rest.p++;
-	rest.n--;
+	/* Also bounds the parameters: walk() has room for as many. */
 	while (rest.n && nd) {
 		struct str segment = str_cut(&rest, '/');
 
-		assert(segment.n && ++depth <= ROUTE_DEPTH_MAX);
-		if (segment.p[0] == '{') {
-			assert(++params <= ROUTE_PARAMS_MAX);
-			segment.p++;
-			segment.n -= 2;
-			nd = param_child(nd, segment);
-		} else {
-			nd = literal_child(nd, segment);
-		}
+		depth++;
+		assert(segment.n && depth <= ROUTE_DEPTH_MAX);
+		nd = child_for(nd, segment);
 	}
 	if (!nd)
 		return false;
-	assert(!nd->verbs[r->verb]);
+	assert(r->path[0] == '/' && !nd->verbs[r->verb]);
 	nd->verbs[r->verb] = r;
 	return true;
 }
@@ -204,15 +205,13 @@ static bool insert(struct route_tree *t, const struct route *r)
 struct route_tree *route_tree_new(const struct route *table, size_t n)
 {
 	AUTO(route_tree) t = calloc(1, sizeof(*t));
+	bool ok = t != NULL;
 
-	if (!t)
-		return NULL;
 	/* An internal row is kept for the documents.  Here it is as if it were
 	 * not there: no 405 and no Allow tells of it. */
-	for (size_t i = 0; i < n; i++)
-		if (table[i].access != ACCESS_INTERNAL && !insert(t, &table[i]))
-			return NULL;
-	return STEAL(t);
+	for (size_t i = 0; ok && i < n; i++)
+		ok = table[i].access == ACCESS_INTERNAL || insert(t, &table[i]);
+	return ok ? STEAL(t) : NULL; /* NOLINT: AUTO frees t, unseen */
 }
 
 static bool ends_here(const struct node *nd)
@@ -228,6 +227,7 @@ static bool ends_here(const struct node *nd)
  * begin like a literal and still belong to a parameter ("/graphs/id/stats").
  * The depth of the tree bounds both the recursion and the detours.
  */
+/* NOLINTNEXTLINE(misc-no-recursion) ROUTE_DEPTH_MAX bounds it */
 static const struct node *walk(const struct node *nd, struct str rest,
                                struct route_match *m)
 {
@@ -242,8 +242,7 @@ static const struct node *walk(const struct node *nd, struct str rest,
 		rest.p =
 			NULL; /* no slash followed: this was the last segment */
 	child = find_literal(nd, segment, &at);
-	found = child ? walk(child, rest, m)
-	              : NULL; /* NOLINT(misc-no-recursion) */
+	found = child ? walk(child, rest, m) : NULL;
 	if (found || !nd->param || segment.n == 0)
 		return found;
 	m->params_n = params_n;

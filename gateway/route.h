@@ -75,7 +75,7 @@ const char *rate_name(enum rate r);
 const char *route_reason(const struct route *r);
 
 #define ROUTE_DEPTH_MAX  8
-#define ROUTE_PARAMS_MAX 4
+#define ROUTE_PARAMS_MAX ROUTE_DEPTH_MAX
 
 struct route_param {
 	struct str name;  /* of the pattern */

@@ -37,7 +37,8 @@ static bool check(struct program_env *env)
 
 static bool prepare(struct program_env *env, FILE *complaints)
 {
-	bool ok = wiring_lock(&env->conf, env->program->who, env->program->name,
+	bool ok = gateway_check(&env->conf, complaints) &&
+	          wiring_lock(&env->conf, env->program->who, env->program->name,
 	                      complaints);
 
 	for (size_t i = 0; ok && i < COUNTOF(defs); i++)

@@ -654,6 +654,26 @@ static void settings_that_cannot_work_refuse_to_start(void **state)
 	stack_stop(s);
 }
 
+/* Until a start needs no failure; what failed must have left nothing behind. */
+static void without_memory_it_does_not_start(void **state)
+{
+	enum err e = ERR_NOMEM;
+	bool failed = true;
+
+	(void)state;
+	for (unsigned n = 1; failed; n++) {
+		struct stack *s = stack_new(NULL, 0);
+
+		alloc_fault_arm(n);
+		e = stack_run(s);
+		failed = alloc_fault_disarm();
+		if (e)
+			assert_true(failed);
+		stack_stop(s);
+	}
+	assert_int_equal(e, OK);
+}
+
 static void several_loops_share_the_port_and_nobody_elses(void **state)
 {
 	static const struct stack_want want[] = {{"GATEWAY_THREADS", "3"}};
@@ -825,6 +845,7 @@ int main(void)
 		cmocka_unit_test(a_drain_lets_requests_in_flight_end),
 		cmocka_unit_test(after_the_grace_time_the_rest_is_told_503),
 		cmocka_unit_test(settings_that_cannot_work_refuse_to_start),
+		cmocka_unit_test(without_memory_it_does_not_start),
 		cmocka_unit_test(several_loops_share_the_port_and_nobody_elses),
 		cmocka_unit_test(requests_are_counted_per_route),
 		cmocka_unit_test(logs_tell_two_events_and_no_secret),

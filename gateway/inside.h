@@ -1,0 +1,31 @@
+/*
+ * inside - what the files of the gateway share and nobody else sees.
+ */
+#ifndef GATEWAY_INSIDE_H
+#define GATEWAY_INSIDE_H
+
+#include "gateway/loop.h"
+
+#define LOOPS_MAX 64
+
+struct gateway {
+	struct site site;
+	struct metrics *metrics; /* or NULL */
+	unsigned port;
+	size_t loops_n; /* whose fields are set */
+	struct loop loops[];
+};
+
+/*
+ * listen.c: n sockets for one address, the first of which shows whether it is
+ * free.  On failure some of fds may be open all the same.
+ */
+enum err listen_open(const struct settings *conf, int *fds, size_t n,
+                     unsigned *port) MUST_CHECK;
+void listen_close(int *fds, size_t n); /* those that are not -1 */
+
+/* shown.c: health checks and the collector of figures. */
+bool shown_add(struct gateway *g) MUST_CHECK;
+void shown_remove(struct gateway *g);
+
+#endif

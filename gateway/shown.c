@@ -1,0 +1,203 @@
+/* What the gateway shows on the admin port: its checks and its figures. */
+#include "gateway/inside.h"
+
+#include "common/base/guard.h"
+
+#include <stdio.h>
+
+static enum health_state service_state(struct gateway *g, enum bus_peer peer,
+                                       char *detail, size_t detail_max)
+{
+	unsigned up = 0;
+
+	for (size_t i = 0; i < g->loops_n; i++)
+		up += bus_client_up(g->loops[i].bus, peer);
+	(void)snprintf(detail, detail_max, "%u connection%s up", up,
+	               up == 1 ? "" : "s");
+	return up ? HEALTH_UP : HEALTH_DEGRADED;
+}
+
+/* Without one service the others are still worth being asked for, so none is
+ * critical; identity is, because without it nearly everything is refused. */
+#define SERVICE_CHECK(name, peer)                                      \
+	static enum health_state check_##name(void *arg, char *detail, \
+	                                      size_t detail_max)       \
+	{                                                              \
+		return service_state(arg, peer, detail, detail_max);   \
+	}
+SERVICE_CHECK(auth, PEER_AUTH)
+SERVICE_CHECK(content, PEER_CONTENT)
+SERVICE_CHECK(gdpr, PEER_GDPR)
+
+static enum health_state check_identity(void *arg, char *detail,
+                                        size_t detail_max)
+{
+	bool ready = gateway_ready(arg);
+
+	(void)snprintf(detail, detail_max, "%s",
+	               ready ? "keys and revocations are loaded"
+	                     : "waits for svc-auth");
+	return ready ? HEALTH_UP : HEALTH_DOWN;
+}
+
+static bool add_checks(struct gateway *g)
+{
+	struct health *h = g->site.health;
+
+	return health_check(h, "gateway", "identity", true, check_identity,
+	                    g) &&
+	       health_check(h, "gateway", "auth", false, check_auth, g) &&
+	       health_check(h, "gateway", "content", false, check_content, g) &&
+	       health_check(h, "gateway", "gdpr", false, check_gdpr, g);
+}
+
+struct figure {
+	enum metric_kind kind;
+	const char *name, *help;
+	double (*of)(const struct bus_replica *r);
+};
+
+static double figure_up(const struct bus_replica *r)
+{
+	return r->state == BUS_UP;
+}
+
+static double figure_in_flight(const struct bus_replica *r)
+{
+	return r->in_flight;
+}
+
+static double figure_sent(const struct bus_replica *r)
+{
+	return (double)r->sent;
+}
+
+static double figure_replied(const struct bus_replica *r)
+{
+	return (double)r->replied;
+}
+
+static double figure_failed(const struct bus_replica *r)
+{
+	return (double)r->failed;
+}
+
+static double figure_moved(const struct bus_replica *r)
+{
+	return (double)r->moved;
+}
+
+static double figure_late(const struct bus_replica *r)
+{
+	return (double)r->late;
+}
+
+static double figure_latency(const struct bus_replica *r)
+{
+	return r->latency_ms / 1000;
+}
+
+static const struct figure figures[] = {
+	{METRIC_GAUGE, "kae_bus_replica_up", "1 while the replica answers.",
+         figure_up},
+	{METRIC_GAUGE, "kae_bus_in_flight", "Requests without a reply yet.",
+         figure_in_flight},
+	{METRIC_COUNTER, "kae_bus_requests_total", "Requests sent.",
+         figure_sent},
+	{METRIC_COUNTER, "kae_bus_replies_total", "Replies received.",
+         figure_replied},
+	{METRIC_COUNTER, "kae_bus_failures_total",
+         "Requests that ended without a reply.", figure_failed},
+	{METRIC_COUNTER, "kae_bus_moved_total",
+         "Requests sent again to another replica.", figure_moved},
+	{METRIC_COUNTER, "kae_bus_late_total",
+         "Replies that came after their deadline.", figure_late},
+	{METRIC_GAUGE, "kae_bus_latency_seconds",
+         "Running average of the time to a reply.", figure_latency},
+};
+
+static void collect_bus(struct gateway *g, struct buf *out)
+{
+	for (size_t f = 0; f < COUNTOF(figures); f++) {
+		metrics_head(out, figures[f].kind, figures[f].name,
+		             figures[f].help);
+		for (size_t i = 0; i < g->loops_n; i++) {
+			struct loop *lo = &g->loops[i];
+			GUARD(&lo->shown_lock);
+
+			for (size_t r = 0; r < lo->shown_n; r++) {
+				const struct bus_replica *rp = &lo->shown[r];
+				char labels[220];
+
+				(void)snprintf(labels, sizeof(labels),
+				               "loop=\"%zu\",service=\"%s\","
+				               "replica=\"%s\"",
+				               i, bus_peer_name(rp->peer),
+				               rp->url);
+				metrics_line(out, figures[f].name, labels,
+				             figures[f].of(rp));
+			}
+		}
+	}
+}
+
+static void collect_loops(struct gateway *g, struct buf *out)
+{
+	struct identity_stats all = {0};
+	unsigned conns = 0;
+
+	for (size_t i = 0; i < g->loops_n; i++) {
+		struct loop *lo = &g->loops[i];
+		GUARD(&lo->shown_lock);
+
+		conns += lo->shown_conns;
+		all.hits += lo->shown_identity.hits;
+		all.misses += lo->shown_identity.misses;
+		all.refused += lo->shown_identity.refused;
+		all.key_fetches += lo->shown_identity.key_fetches;
+		all.entries += lo->shown_identity.entries;
+		all.revocations += lo->shown_identity.revocations;
+		if (lo->shown_identity.age_ms > all.age_ms)
+			all.age_ms = lo->shown_identity.age_ms;
+	}
+#define ONE(kind, name, help, v)                      \
+	metrics_head(out, METRIC_##kind, name, help); \
+	metrics_line(out, name, "", (double)(v))
+	ONE(GAUGE, "kae_http_connections", "Open client connections.", conns);
+	ONE(COUNTER, "kae_identity_hits_total",
+	    "Credentials found in the cache.", all.hits);
+	ONE(COUNTER, "kae_identity_misses_total",
+	    "Credentials that had to be verified.", all.misses);
+	ONE(COUNTER, "kae_identity_refused_total", "Credentials refused.",
+	    all.refused);
+	ONE(COUNTER, "kae_identity_key_fetches_total",
+	    "Times the signing keys were asked for.", all.key_fetches);
+	ONE(GAUGE, "kae_identity_entries", "Credentials remembered.",
+	    all.entries);
+	ONE(GAUGE, "kae_identity_revocations", "Revocations held.",
+	    all.revocations);
+	ONE(GAUGE, "kae_identity_age_seconds",
+	    "Time since the last word from svc-auth, of the oldest loop.",
+	    (double)all.age_ms / 1000);
+#undef ONE
+}
+
+static void collect(void *arg, struct buf *out)
+{
+	collect_bus(arg, out);
+	collect_loops(arg, out);
+}
+
+bool shown_add(struct gateway *g)
+{
+	return (!g->metrics || metrics_collector(g->metrics, collect, g)) &&
+	       (!g->site.health || add_checks(g));
+}
+
+void shown_remove(struct gateway *g)
+{
+	if (g->metrics)
+		metrics_forget(g->metrics, collect, g);
+	if (g->site.health)
+		health_forget(g->site.health, "gateway");
+}
