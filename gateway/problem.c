@@ -56,8 +56,8 @@ void problem_write(struct buf *out, const struct ctx *cx, enum err e,
 	json_add_str(out, title);
 	buf_printf(out, ",\"status\":%u", err_http(e));
 	member(out, "detail", detail);
-	if (instance.n && utf8_valid(instance))
-		member(out, "instance", instance);
+	member(out, "instance",
+	       instance.n && utf8_valid(instance) ? instance : STR("/"));
 	member(out, "error", title);
 	member(out, "message", detail);
 	member(out, "error_code", str_from(err_code(e)));

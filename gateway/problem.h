@@ -18,7 +18,8 @@
  * answer carries none. */
 unsigned problem_retry_after(enum err e, const struct problem *pb);
 
-/* Appends the body.  instance: the path, or empty. */
+/* Appends the body.  instance: the path; "/" stands for one that is empty or
+ * cannot be told. */
 void problem_write(struct buf *out, const struct ctx *cx, enum err e,
                    struct str instance, bool development);
 

@@ -71,7 +71,7 @@ static void the_words_of_the_cause_go_out(void **state)
 	map = written(&mp, &cx, ERR_CONFLICT, "", false);
 	want_text(map, "detail", "\"x\" is taken");
 	want_text(map, "message", "\"x\" is taken");
-	want_text(map, "instance", "(absent)");
+	want_text(map, "instance", "/");
 	/* Words of another error are not ours to tell. */
 	map = written(&mp, &cx, ERR_TIMEOUT, "", false);
 	want_text(map, "detail", err_text(ERR_TIMEOUT));
