@@ -46,10 +46,11 @@ static enum err read_answers(struct ctx *cx, struct str answers,
 
 	if (!mp_get_array(&m, &n))
 		return ctx_fault(cx, "/answers", "TYPE",
-		                 "must be a list of answers");
+		                 "answers must be a list.");
 	if (n > ANSWERS_MAX)
 		return ctx_fault(cx, "/answers", "ITEMS",
-		                 "must have at most %d items", ANSWERS_MAX);
+		                 "answers must have at most %d items.",
+		                 ANSWERS_MAX);
 	v = arena_alloc(cx->arena, (n ? n : 1) * sizeof(*v));
 	if (!v)
 		return ERR_NOMEM;
@@ -58,10 +59,12 @@ static enum err read_answers(struct ctx *cx, struct str answers,
 
 		if (!mp_skip(&m, &item))
 			return ctx_fault(cx, "/answers", "TYPE",
-			                 "is not well formed");
+			                 "answers is not well formed.");
 		if (!one_answer(item, &v[i]))
-			e = bad_answer(cx, i, "TYPE",
-			               "must be {question_id, option}");
+			e = bad_answer(
+				cx, i, "TYPE",
+				"An answer must have a question_id and an "
+				"option.");
 	}
 	s->answers = v;
 	s->answers_n = n;
@@ -75,7 +78,8 @@ static enum err read_attempt(struct ctx *cx, const struct quiz_submit_in *r,
 {
 	s->attempt_id = r->attempt_id;
 	if (r->answers.n == 0)
-		return ctx_fault(cx, "/answers", "REQUIRED", "is required");
+		return ctx_fault(cx, "/answers", "REQUIRED",
+		                 "answers is required with attempt_id.");
 	return read_answers(cx, r->answers, s);
 }
 
@@ -84,14 +88,17 @@ static enum err score_faults(struct ctx *cx, const struct quiz_submit_in *r)
 	enum err e = OK;
 
 	if (!r->topic.p)
-		e = ctx_fault(cx, "/topic", "REQUIRED", "is required");
+		e = ctx_fault(cx, "/topic", "REQUIRED",
+		              "topic is required without attempt_id.");
 	if (r->score < 0)
-		e = ctx_fault(cx, "/score", "REQUIRED", "is required");
+		e = ctx_fault(cx, "/score", "REQUIRED",
+		              "score is required without attempt_id.");
 	if (r->total < 1)
-		e = ctx_fault(cx, "/total", "REQUIRED", "is required");
+		e = ctx_fault(cx, "/total", "REQUIRED",
+		              "total is required without attempt_id.");
 	if (!e && r->score > r->total)
 		e = ctx_fault(cx, "/score", "RANGE",
-		              "must not be more than total");
+		              "score must not be more than total.");
 	return e;
 }
 
@@ -130,8 +137,8 @@ static enum err refuse(struct ctx *cx, const struct submission *s, enum err e,
 		                "attempt_id.");
 	if (e == ERR_INVALID && s->attempt_id.n)
 		return bad_answer(cx, done->bad_answer, "UNKNOWN",
-		                  "names no question of this quiz, or one "
-		                  "that was answered before");
+		                  "This question_id is none of this quiz, "
+		                  "or stands twice.");
 	return e;
 }
 
@@ -148,8 +155,9 @@ enum err method_quiz_submit(void *state, struct ctx *cx, const void *in,
 	enum err e = r->attempt_id.p ? read_attempt(cx, r, &s)
 	                             : read_score(cx, r, digest, &s);
 
-	if (!e)
-		e = records_submit(state, cx, &s, &done);
+	if (e)
+		return e;
+	e = records_submit(state, cx, &s, &done);
 	if (e)
 		return refuse(cx, &s, e, &done);
 	mp_map(b, 6);
@@ -157,8 +165,9 @@ enum err method_quiz_submit(void *state, struct ctx *cx, const void *in,
 	mp_kv_i64(b, "mastery_level", done.mastery);
 	mp_kv_i64(b, "score", done.score);
 	mp_kv_i64(b, "total", done.total);
+	/* Two decimals: 66.67 reads better than 66.666666666666671. */
 	mp_kv_f64(b, "percent",
-	          100.0 * (double)done.score / (double)done.total);
+	          (double)(done.score * 10000 / done.total) / 100);
 	mp_kv_bool(b, "earns_xp", done.earns);
 	return b->failed ? ERR_NOMEM : OK;
 }
