@@ -17,6 +17,7 @@ enum {
 	POINTS_RARE = -9,    /* one long foreign-looking word nobody tagged */
 	POINTS_OTHER = -8,   /* a kind of something else before this */
 	SCAN_MAX = 400,      /* links looked at; "person" has hundreds */
+	SCAN_SISTERS = 100,  /* of neighbours any few will do */
 };
 
 static bool relation_of(enum wn_rel rel, enum relation *out)
@@ -134,19 +135,16 @@ static bool seen(const struct related *v, size_t n, struct wn_ref ref)
 	return false;
 }
 
-/* Keeps the best max, best first. */
+/* Keeps the best max, best first; r belongs among them. */
 static void insert(struct related *v, size_t *n, size_t max,
                    const struct related *r)
 {
 	size_t i = *n;
 
-	if (*n == max) {
-		if (r->score <= v[*n - 1].score)
-			return;
+	if (*n == max)
 		i--;
-	} else {
+	else
 		(*n)++;
-	}
 	for (; i > 0 && v[i - 1].score < r->score; i--)
 		v[i] = v[i - 1];
 	v[i] = *r;
@@ -156,12 +154,12 @@ static void gather(const struct wordnet *wn, const struct wn_synset *from,
                    const struct wn_synset *of, unsigned want, bool sisters,
                    struct related *out, size_t *n, size_t max)
 {
-	size_t looked = 0;
+	size_t looked = 0, most = sisters ? SCAN_SISTERS : SCAN_MAX;
 	/* Beside Einstein stand other physicists, not kinds of them. */
 	bool instances = sisters && prose_proper(of);
 
 	for (struct wn_links l = wn_links(from);
-	     wn_next(&l) && looked < SCAN_MAX;) {
+	     wn_next(&l) && looked < most;) {
 		struct related r;
 
 		if (l.to.pos != WN_NOUN || !relation_of(l.rel, &r.relation) ||
@@ -173,12 +171,15 @@ static void gather(const struct wordnet *wn, const struct wn_synset *from,
 			                     : RELATION_PART;
 		looked++;
 		if (!(want >> r.relation & 1) || wn_same(l.to, of->ref) ||
-		    seen(out, *n, l.to) || !wordnet_synset(wn, l.to, &r.syn) ||
-		    marked(&r.syn) || pointless(&r.syn, of, r.relation) ||
-		    subject_delicate(&r.syn) || subject_offends(wn, &r.syn))
+		    seen(out, *n, l.to) || !wordnet_synset(wn, l.to, &r.syn))
 			continue;
 		judge(wn, of, &r);
-		insert(out, n, max, &r);
+		/* Most have no place among the best: they need no more. */
+		if (*n == max && r.score <= out[max - 1].score)
+			continue;
+		if (!marked(&r.syn) && !pointless(&r.syn, of, r.relation) &&
+		    !subject_delicate(&r.syn) && !subject_offends(wn, &r.syn))
+			insert(out, n, max, &r);
 	}
 }
 

@@ -50,6 +50,13 @@ static bool hints_at(const struct row *row, struct str hint)
 
 /* --- what learners must not be shown -------------------------------------------- */
 
+/* Glosses are in lower case, so memmem() rules most of them out fast. */
+static bool mentions(struct str s, const char *word)
+{
+	return memmem(s.p, s.n, word, strlen(word)) &&
+	       text_has_word(s, str_from(word));
+}
+
 bool subject_offends(const struct wordnet *wn, const struct wn_synset *s)
 {
 	static const char *const marks[] = {
@@ -62,9 +69,7 @@ bool subject_offends(const struct wordnet *wn, const struct wn_synset *s)
 	};
 
 	for (size_t i = 0; i < COUNTOF(marks); i++)
-		if (memmem(s->gloss.p, s->gloss.n, marks[i],
-		           strlen(marks[i])) &&
-		    text_has_word(s->gloss, str_from(marks[i])))
+		if (mentions(s->gloss, marks[i]))
 			return true;
 	for (struct wn_links l = wn_links(s); wn_next(&l);) {
 		struct wn_synset usage;
@@ -88,19 +93,11 @@ bool subject_delicate(const struct wn_synset *s)
 		"semen",       "rape",     "naked",   "nude",     "prostitute",
 		"pornography", "brothel",
 	};
-	struct str lemma;
 
-	for (size_t i = 0; i < COUNTOF(marks); i++) {
-		struct str mark = str_from(marks[i]);
-
-		if (memmem(s->gloss.p, s->gloss.n, mark.p, mark.n) &&
-		    text_has_word(s->gloss, mark))
+	for (size_t i = 0; i < COUNTOF(marks); i++)
+		if (mentions(s->gloss, marks[i]) ||
+		    mentions(s->words, marks[i]))
 			return true;
-		for (unsigned k = 0; wn_word(s, k, &lemma, NULL); k++)
-			if (str_starts(lemma, mark) &&
-			    text_has_word(lemma, mark))
-				return true;
-	}
 	return false;
 }
 
