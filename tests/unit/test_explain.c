@@ -89,7 +89,7 @@ static void no_two_lessons_are_the_same_text(void **state)
 static void texts_have_no_loose_quotes_blanks_or_marks(void **state)
 {
 	static const char *const never[] = {"  ", " . ", "..", "{",  "}",
-	                                    "_",  ";.", " ,", "( ", "()"};
+	                                    "_",  ";.",  " ,", "( ", "()"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNTOF(fixture_topics); i++) {
