@@ -1,0 +1,94 @@
+/* tasks - two nng task threads, and sysconf() tells everybody else the truth. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/bus/bus.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Threads of this process whose name starts so. */
+static unsigned threads_named(const char *prefix)
+{
+	DIR *d = opendir("/proc/self/task");
+	const struct dirent *e;
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while ((e = readdir(d)) != NULL) {
+		char path[300], name[32] = {0};
+		FILE *f;
+
+		(void)snprintf(path, sizeof(path), "/proc/self/task/%s/comm",
+		               e->d_name);
+		f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
+		if (!f)
+			continue;
+		if (fgets(name, sizeof(name), f) &&
+		    str_starts(str_from(name), str_from(prefix)))
+			n++;
+		(void)fclose(f);
+	}
+	(void)closedir(d);
+	return n;
+}
+
+/* Before nng: main's, and what a sanitizer has. */
+static unsigned ours;
+
+/* A thread names itself when it first runs: until then it has our name. */
+static void wait_for_names(void)
+{
+	for (int i = 0; i < 5000 && threads_named("test_bus") != ours; i++)
+		(void)usleep(1000);
+	assert_int_equal(threads_named("test_bus"), ours);
+}
+
+static void nng_has_two_task_threads(void **state)
+{
+	(void)state;
+	wait_for_names();
+	assert_int_equal(threads_named("nng:task"), 2);
+}
+
+static void sysconf_still_counts_processors(void **state)
+{
+	cpu_set_t cpus;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+	assert_true(sysconf(_SC_NPROCESSORS_ONLN) >= CPU_COUNT(&cpus));
+	assert_int_equal(sysconf(_SC_PAGESIZE), getpagesize());
+	bus_global_init(); /* twice is fine */
+	wait_for_names();
+	assert_true(sysconf(_SC_NPROCESSORS_ONLN) >= CPU_COUNT(&cpus));
+	assert_int_equal(threads_named("nng:task"), 2);
+}
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nng_has_two_task_threads),
+		cmocka_unit_test(sysconf_still_counts_processors),
+	};
+	pthread_t t;
+
+	/* A sanitizer starts its own thread with the first of ours. */
+	if (pthread_create(&t, NULL, nothing, NULL) == 0)
+		(void)pthread_join(t, NULL);
+	ours = threads_named("test_bus");
+	bus_global_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
