@@ -1,7 +1,5 @@
 #include "svc-content/kind.h"
 
-#define ANCESTORS_MAX 48
-
 static const struct {
 	const char *words, *use[2];
 } kinds[KIND_COUNT] = {
@@ -120,26 +118,6 @@ bool kind_sense(const struct wordnet *wn, struct str lemma, unsigned lex,
 	return false;
 }
 
-/* All that stands above s, nearest first. */
-static size_t ancestors(const struct wordnet *wn, const struct wn_synset *s,
-                        struct wn_ref *out)
-{
-	size_t n = 0;
-
-	out[n++] = s->ref;
-	for (size_t i = 0; i < n; i++) {
-		struct wn_synset up;
-
-		if (!wordnet_synset(wn, out[i], &up))
-			continue;
-		for (struct wn_links l = wn_links(&up); wn_next(&l);)
-			if ((l.rel == WN_HYPERNYM || l.rel == WN_INSTANCE_OF) &&
-			    n < ANCESTORS_MAX)
-				out[n++] = l.to;
-	}
-	return n;
-}
-
 /* A term of mathematics is taught as mathematics, whatever it is a kind of. */
 static bool in_mathematics(const struct wordnet *wn, const struct wn_synset *s)
 {
@@ -155,8 +133,8 @@ static bool in_mathematics(const struct wordnet *wn, const struct wn_synset *s)
 
 enum kind kind_of(const struct wordnet *wn, const struct wn_synset *s)
 {
-	struct wn_ref up[ANCESTORS_MAX];
-	size_t n = ancestors(wn, s, up);
+	struct wn_ref up[WN_ANCESTORS_MAX];
+	size_t n = wordnet_ancestors(wn, s->ref, up);
 
 	if (in_mathematics(wn, s))
 		return KIND_MATH;

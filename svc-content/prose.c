@@ -126,8 +126,13 @@ void prose_gloss(struct str gloss, struct gloss *out)
 
 void prose_name(struct buf *b, struct str lemma)
 {
-	for (size_t i = 0; i < lemma.n; i++)
-		buf_char(b, lemma.p[i] == '_' ? ' ' : lemma.p[i]);
+	struct str rest = lemma, word = str_cut(&rest, '_');
+
+	buf_str(b, word);
+	while (rest.n) {
+		buf_char(b, ' ');
+		buf_str(b, str_cut(&rest, '_'));
+	}
 }
 
 static void raised(struct buf *b, size_t at)
@@ -311,12 +316,13 @@ void prose_plain(struct buf *b, struct str definition)
 			/* The blank in front of it goes as well. */
 			if (!b->failed && b->n && b->p[b->n - 1] == ' ')
 				b->n--;
-		} else {
-			struct str rest = {open, definition.n - i};
-
+		} else if (str_starts((struct str){open, definition.n - i},
+		                      STR("; and "))) {
 			/* "the capital of France; and a center of ..." */
-			buf_char(b,
-			         str_starts(rest, STR("; and ")) ? ',' : *open);
+			buf_char(b, ',');
+			i++;
+		} else {
+			buf_char(b, *open);
 			i++;
 		}
 	}

@@ -87,9 +87,14 @@ enum err records_present(struct content *ct, struct ctx *cx,
 
 /* --- attempts --------------------------------------------------------------------- */
 
+struct attempt_job {
+	const struct attempt *at;
+};
+
 static enum err add_attempt(struct db *db, void *arg)
 {
-	const struct attempt *at = arg;
+	const struct attempt_job *j = arg;
+	const struct attempt *at = j->at;
 	struct str id = str_from(at->id);
 	const struct db_val prune[] = {DB_STR(at->sub),
 	                               DB_I64(at->now_ms - RECORDS_ATTEMPT_MS)};
@@ -122,7 +127,9 @@ static enum err add_attempt(struct db *db, void *arg)
 enum err records_attempt(struct content *ct, struct ctx *cx,
                          const struct attempt *at)
 {
-	return db_write(ct->pool, cx, add_attempt, (void *)(uintptr_t)at);
+	struct attempt_job j = {at};
+
+	return db_write(ct->pool, cx, add_attempt, &j);
 }
 
 /* --- submitting --------------------------------------------------------------------- */

@@ -72,7 +72,7 @@ static enum err start(struct service *sv, void **state)
 	ct->arg = sv;
 	ct->cache = cache_new((size_t)conf->cache_memory_mb << 20);
 	if (!ct->cache)
-		return ERR_NOMEM;
+		return ERR_NOMEM; /* NOLINT: AUTO frees ct, unseen */
 	e = open_dictionary(ct, conf);
 	if (!e && health &&
 	    !health_check(health, "content", "dictionary", false,

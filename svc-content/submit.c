@@ -152,6 +152,7 @@ enum err method_quiz_submit(void *state, struct ctx *cx, const void *in,
 	struct submitted done = {.score = 0};
 	char digest[TEXT_DIGEST_MAX];
 	struct buf *b = &out->body;
+	int64_t hundredths;
 	enum err e = r->attempt_id.p ? read_attempt(cx, r, &s)
 	                             : read_score(cx, r, digest, &s);
 
@@ -160,14 +161,14 @@ enum err method_quiz_submit(void *state, struct ctx *cx, const void *in,
 	e = records_submit(state, cx, &s, &done);
 	if (e)
 		return refuse(cx, &s, e, &done);
+	/* Two decimals: 66.66 reads better than 66.666666666666671. */
+	hundredths = done.score * 10000 / done.total;
 	mp_map(b, 6);
 	mp_kv_text(b, "status", "success");
 	mp_kv_i64(b, "mastery_level", done.mastery);
 	mp_kv_i64(b, "score", done.score);
 	mp_kv_i64(b, "total", done.total);
-	/* Two decimals: 66.67 reads better than 66.666666666666671. */
-	mp_kv_f64(b, "percent",
-	          (double)(done.score * 10000 / done.total) / 100);
+	mp_kv_f64(b, "percent", (double)hundredths / 100);
 	mp_kv_bool(b, "earns_xp", done.earns);
 	return b->failed ? ERR_NOMEM : OK;
 }

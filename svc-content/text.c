@@ -129,19 +129,6 @@ size_t text_sentences(struct str s)
 	return n;
 }
 
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static bool same_run(const char *a, const char *b, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (lower(a[i]) != lower(b[i]))
-			return false;
-	return true;
-}
-
 static bool find(struct str s, struct str needle, bool borders)
 {
 	if (needle.n == 0)
@@ -149,7 +136,7 @@ static bool find(struct str s, struct str needle, bool borders)
 	for (size_t i = 0; i + needle.n <= s.n; i++) {
 		size_t end = i + needle.n;
 
-		if (!same_run(s.p + i, needle.p, needle.n))
+		if (strncasecmp(s.p + i, needle.p, needle.n) != 0)
 			continue;
 		if (!borders || ((i == 0 || !letter(s.p[i - 1])) &&
 		                 (end == s.n || !letter(s.p[end]))))

@@ -9,11 +9,8 @@
 #include <unistd.h>
 
 #define FILE_MAX ((size_t)256 << 20)
-/* Deeper chains do not exist in WordNet; a damaged file may hold a loop. */
-#define CLIMB_MAX 20
-
 struct map {
-	const char *p;
+	char *p; /* never written: the pages are read-only */
 	size_t n;
 };
 
@@ -69,7 +66,7 @@ static bool map_file(const char *dir, const char *name, const char *part,
 static void unmap(struct map *m)
 {
 	if (m->p)
-		munmap((void *)(uintptr_t)m->p, m->n);
+		munmap(m->p, m->n);
 	*m = (struct map){NULL, 0};
 }
 
@@ -105,7 +102,7 @@ enum err wordnet_open(const char *dir, struct wordnet **out)
 	for (int i = 0; i < WN_POS_COUNT; i++)
 		if (!map_file(dir, "index.", pos_names[i], &wn->index[i]) ||
 		    !map_file(dir, "data.", pos_names[i], &wn->data[i]))
-			return ERR_NOT_FOUND;
+			return ERR_NOT_FOUND; /* NOLINT: AUTO frees wn */
 	/* Without these two the answers are poorer, not wrong. */
 	if (!map_file(dir, "noun.exc", "", &wn->noun_exc))
 		wn->noun_exc = (struct map){NULL, 0};
@@ -207,7 +204,9 @@ static bool spell(struct str word, char out[WN_LEMMA_MAX], struct str *lemma)
 			return false;
 		if (c >= 'A' && c <= 'Z')
 			c = (char)(c - 'A' + 'a');
-		out[n++] = c == ' ' ? '_' : c;
+		if (c == ' ')
+			c = '_';
+		out[n++] = c;
 	}
 	out[n] = '\0';
 	*lemma = (struct str){out, n};
@@ -219,7 +218,7 @@ bool wordnet_lookup(const struct wordnet *wn, enum wn_pos pos, struct str lemma,
 {
 	char text[WN_LEMMA_MAX];
 	struct str key, rest;
-	uint32_t senses, symbols, skip;
+	uint32_t senses, symbols;
 
 	if (!spell(lemma, text, &key) ||
 	    !find_line(&wn->index[pos], key, &rest))
@@ -230,8 +229,8 @@ bool wordnet_lookup(const struct wordnet *wn, enum wn_pos pos, struct str lemma,
 		return false;
 	for (uint32_t i = 0; i < symbols && rest.n; i++)
 		str_cut(&rest, ' ');
-	if (!take(&rest, 10, &skip) || !take(&rest, 10, &skip))
-		return false;
+	str_cut(&rest, ' ');
+	str_cut(&rest, ' ');
 	out->n = 0;
 	while (out->n < senses && out->n < WN_SENSES_MAX) {
 		uint32_t at;
@@ -502,24 +501,39 @@ struct wn_ref wn_parent(const struct wn_synset *s)
 	return (struct wn_ref){WN_NOUN, 0};
 }
 
-static bool climb(const struct wordnet *wn, struct wn_ref ref,
-                  struct wn_ref ancestor, unsigned depth)
+size_t wordnet_ancestors(const struct wordnet *wn, struct wn_ref ref,
+                         struct wn_ref out[WN_ANCESTORS_MAX])
 {
-	struct wn_synset s;
+	size_t n = 0;
 
-	if (wn_same(ref, ancestor))
-		return true;
-	if (depth == 0 || !wordnet_synset(wn, ref, &s))
-		return false;
-	for (struct wn_links l = wn_links(&s); wn_next(&l);)
-		if ((l.rel == WN_HYPERNYM || l.rel == WN_INSTANCE_OF) &&
-		    climb(wn, l.to, ancestor, depth - 1))
-			return true;
-	return false;
+	out[n++] = ref;
+	for (size_t i = 0; i < n; i++) {
+		struct wn_synset s;
+
+		if (!wordnet_synset(wn, out[i], &s))
+			continue;
+		for (struct wn_links l = wn_links(&s); wn_next(&l);) {
+			size_t k = 0;
+
+			if (l.rel != WN_HYPERNYM && l.rel != WN_INSTANCE_OF)
+				continue;
+			while (k < n && !wn_same(out[k], l.to))
+				k++;
+			if (k == n && n < WN_ANCESTORS_MAX)
+				out[n++] = l.to;
+		}
+	}
+	return n;
 }
 
 bool wordnet_under(const struct wordnet *wn, struct wn_ref ref,
                    struct wn_ref ancestor)
 {
-	return climb(wn, ref, ancestor, CLIMB_MAX);
+	struct wn_ref up[WN_ANCESTORS_MAX];
+	size_t n = wordnet_ancestors(wn, ref, up);
+
+	for (size_t i = 0; i < n; i++)
+		if (wn_same(up[i], ancestor))
+			return true;
+	return false;
 }

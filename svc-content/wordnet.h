@@ -21,8 +21,9 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 
-#define WN_LEMMA_MAX  96
-#define WN_SENSES_MAX 64
+#define WN_LEMMA_MAX     96
+#define WN_SENSES_MAX    64
+#define WN_ANCESTORS_MAX 48 /* no noun has more */
 
 enum wn_pos { WN_NOUN, WN_VERB, WN_ADJ, WN_ADV, WN_POS_COUNT };
 
@@ -143,7 +144,10 @@ bool wn_next(struct wn_links *l);
 struct wn_ref wn_first(const struct wn_synset *s, enum wn_rel rel);
 /* What it is a kind (or an instance) of: the first of either. */
 struct wn_ref wn_parent(const struct wn_synset *s);
-/* True when ancestor is above (or the same as) ref; looks 20 levels up. */
+/* ref and all that stands above it, nearest first, each once. */
+size_t wordnet_ancestors(const struct wordnet *wn, struct wn_ref ref,
+                         struct wn_ref out[WN_ANCESTORS_MAX]);
+/* True when ancestor is above (or the same as) ref. */
 bool wordnet_under(const struct wordnet *wn, struct wn_ref ref,
                    struct wn_ref ancestor);
 

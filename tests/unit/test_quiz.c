@@ -1,4 +1,5 @@
 #include "svc-content/facets.h"
+#include "svc-content/prose.h"
 #include "svc-content/quality.h"
 #include "tests/alloc_fault.h"
 #include "tests/unit/content_fixture.h"
@@ -124,13 +125,10 @@ static bool synonym(const struct wn_synset *s, struct str word)
 	struct str lemma;
 
 	for (unsigned i = 0; wn_word(s, i, &lemma, NULL); i++) {
-		char text[WN_LEMMA_MAX];
+		AUTO_BUF name = {0};
 
-		if (lemma.n >= sizeof(text) || lemma.n != word.n)
-			continue;
-		for (size_t k = 0; k < lemma.n; k++)
-			text[k] = lemma.p[k] == '_' ? ' ' : lemma.p[k];
-		if (str_ieq((struct str){text, lemma.n}, word))
+		prose_name(&name, lemma);
+		if (str_ieq(buf_view(&name), word))
 			return true;
 	}
 	return false;

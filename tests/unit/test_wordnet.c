@@ -198,9 +198,13 @@ static void every_synset_of_nouns_can_be_read(void **state)
 
 	(void)state;
 	while (wordnet_synset(fixture.wn, ref, &s)) {
+		struct wn_ref up[WN_ANCESTORS_MAX];
 		struct wn_links l = wn_links(&s);
 		struct str lemma;
 		size_t links = 0;
+
+		assert_true(wordnet_ancestors(fixture.wn, s.ref, up) <
+		            WN_ANCESTORS_MAX);
 
 		for (unsigned i = 0; i < s.words_n; i++)
 			assert_true(wn_word(&s, i, &lemma, NULL) && lemma.n);
