@@ -50,6 +50,8 @@ class Outcome:
 
 def run(command, env=None, timeout=UNIT_TIMEOUT_S):
     """(exit status, output); status None when the time ran out."""
+    if not os.access(command[0], os.X_OK) and "/" in command[0]:
+        return 127, f"{command[0]} is not built\n"
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})},
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, start_new_session=True) as p:
