@@ -43,6 +43,23 @@ static enum err add(struct arena *a, struct draft *d, const struct subject *s,
 	return OK;
 }
 
+/* The title without its "(tube)". */
+static struct str bare(struct str title)
+{
+	const char *hint = memmem(title.p, title.n, " (", 2);
+
+	return (struct str){title.p, hint ? (size_t)(hint - title.p) : title.n};
+}
+
+/* "Pipe (tube)" beside "Pipe": a lesson could not tell them apart. */
+static bool has_name(const struct draft *d, struct str title)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (str_ieq(bare(d->v[i].title), bare(title)))
+			return true;
+	return false;
+}
+
 static enum err add_related(const struct wordnet *wn, struct arena *a,
                             const struct subject *s, struct draft *d)
 {
@@ -68,7 +85,7 @@ static enum err add_related(const struct wordnet *wn, struct arena *a,
 		    used[v[i].relation] >= most[v[i].relation])
 			continue;
 		e = plan_related_title(a, &v[i], s, &title);
-		if (!e)
+		if (!e && !has_name(d, title))
 			e = add(a, d, s, title, 2, &added);
 		used[v[i].relation] += added;
 	}

@@ -120,6 +120,14 @@ void prose_gloss(struct str gloss, struct gloss *out)
 		}
 		words = text_words(out->definition);
 	}
+	/* Some glosses open or close a quote that has no other end. */
+	if (!balanced(out->definition)) {
+		const char *quote =
+			memchr(out->definition.p, '"', out->definition.n);
+
+		if (quote)
+			out->definition.n = (size_t)(quote - out->definition.p);
+	}
 }
 
 /* --- writing ------------------------------------------------------------------- */

@@ -41,7 +41,7 @@ static size_t found(struct str s, const char *const *phrases, size_t n)
 	size_t hits = 0;
 
 	for (size_t i = 0; i < n; i++)
-		hits += text_has(s, str_from(phrases[i]));
+		hits += text_has_word(s, str_from(phrases[i]));
 	return hits;
 }
 

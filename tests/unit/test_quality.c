@@ -28,6 +28,8 @@ static void explanations_are_judged_by_the_rules(void **state)
 		{"As an AI I have no opinion on neurons. " FINE, "Neurons",
 	         false, true, 0},
 		{"I'm sorry, but neurons. " FINE, "Neurons", false, true, 0},
+		{FINE " A gas burner has an air valve.", "Neurons", true, false,
+	         0},
 		{FINE, "Quaternions", true, false, 1},
 		{"# Neurons\n" FINE, "Neurons", true, false, 1},
 		{FINE " ```c\nint x;\n``` Done.", "Neurons", true, false, 1},

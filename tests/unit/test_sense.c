@@ -252,6 +252,7 @@ static void a_gloss_is_taken_apart(void **state)
 		{"\"only an example\"", "", "", "only an example"},
 		{"a; \"unclosed example here", "", "a",
 	         "unclosed example here"},
+		{"a branch of it\"", "", "a branch of it", ""},
 		{"(", "", "(", ""},
 		{"()", "", "()", ""},
 		{";;;", "", "", ""},
