@@ -93,6 +93,7 @@ void prose_gloss(struct str gloss, struct gloss *out)
 {
 	struct str rest = gloss, p;
 	size_t words = 0;
+	bool full = false;
 
 	*out = (struct gloss){.examples_n = 0};
 	while (rest.n) {
@@ -112,11 +113,14 @@ void prose_gloss(struct str gloss, struct gloss *out)
 			if (is_field(field))
 				out->domain = field;
 			out->definition = p;
-		} else if (out->examples_n == 0 && balanced(p) &&
-		           words + text_words(p) <= DEFINITION_WORDS) {
-			/* The parts are neighbours: one slice spans both. */
-			out->definition.n =
-				(size_t)(p.p + p.n - out->definition.p);
+		} else if (!full) {
+			/* One slice spans neighbours: behind a part that is
+			 * left out, none is taken. */
+			full = out->examples_n > 0 || !balanced(p) ||
+			       words + text_words(p) > DEFINITION_WORDS;
+			if (!full)
+				out->definition.n =
+					(size_t)(p.p + p.n - out->definition.p);
 		}
 		words = text_words(out->definition);
 	}

@@ -90,6 +90,7 @@ static const char *const fixture_topics[] = {
 	"volcano",
 	"castle",
 	"tube",
+	"synagogue",
 	"sledge",
 	"local post office",
 	"person",

@@ -253,6 +253,10 @@ static void a_gloss_is_taken_apart(void **state)
 		{"a; \"unclosed example here", "", "a",
 	         "unclosed example here"},
 		{"a branch of it\"", "", "a branch of it", ""},
+		{"a hall; of one two three four five six seven eight nine ten "
+	         "eleven twelve thirteen fourteen fifteen sixteen seventeen "
+	         "eighteen nineteen twenty and more and more and more; short",
+	         "", "a hall", ""},
 		{"(", "", "(", ""},
 		{"()", "", "()", ""},
 		{";;;", "", "", ""},
