@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 # What runs several threads over shared state.
 THREADS = {
-    "unit": ("test_bus", "test_log", "test_base_log", "test_cache", "test_lane",
+    "unit": ("test_bus", "test_log", "test_cache", "test_lane", "test_gateway",
              "test_service", "test_metrics"),
     "store": ("test_db", "test_event"),
 }

@@ -190,10 +190,15 @@ class Stack:
         return statuses
 
     def close(self):
+        """Stops what runs.  A stop that is not clean fails the test, and so does
+        a sanitizer's report of any process that ever ran."""
         try:
-            for p in self.processes.values():
-                if p.running():
-                    p.stop()
+            for name, p in self.processes.items():
+                if p.running() and p.stop() != 0:
+                    raise AssertionError(f"{name} ended with {p.wait()}:\n{p.text()[-8000:]}")
+            for p in [*self.past, *self.processes.values()]:
+                if "Sanitizer" in p.text() or "runtime error:" in p.text():
+                    raise AssertionError(p.text()[-8000:])
         finally:
             if self.postgres:
                 self.postgres.stop()

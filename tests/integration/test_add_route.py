@@ -31,6 +31,9 @@ class AddRoute(unittest.TestCase):
             objects = tree / "build" / flavor
             for name in ("common", "gateway", "local", "svc-auth", "svc-content", "svc-gdpr"):
                 shutil.copytree(build / flavor / name, objects / name)
+            # Dependency files name the build folder as make was told it.
+            for deps in objects.rglob("*.d"):
+                deps.write_text(deps.read_text().replace(f"{build}/", "build/"))
             for name, text in blocks.items():
                 with open(tree / name, "a", encoding="utf-8") as f:
                     f.write(text)
