@@ -1,0 +1,126 @@
+/*
+ * nng_start - starts nng our way, and keeps two of its ways from us.
+ *
+ * Up to version 1.9 the library cannot be told how many threads to start, and
+ * before 1.6 it hangs in a case that we cannot avoid from above.  Both hang on
+ * what libc answers to it: programs are linked with -rdynamic, so the library
+ * finds the functions below before libc's.
+ *
+ * sysconf: nng takes two task threads for each processor.  Two in all cost 7 to
+ *          27 % less CPU a call, because our callbacks only append to a list or
+ *          answer from memory.  The answer is changed for one thread, during
+ *          one call.
+ *
+ * sendmsg: when a send fails, nng 1.5 closes the pipe at once.  If the head of a
+ *          message has just been read and its body has not, the receive is never
+ *          finished, the thread that takes pipes down waits for it for ever, and
+ *          no connection of the process ends or begins again; killing a busy
+ *          peer did that once in a hundred times.  So a send to a peer that is
+ *          gone succeeds: the bytes are lost either way, and the end of the
+ *          stream, which the receive finds, closes the pipe without harm.
+ */
+#include "common/bus/bus.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TASK_THREADS 2
+#define BEFORE(major, minor)            \
+	(NNG_MAJOR_VERSION < (major) || \
+	 (NNG_MAJOR_VERSION == (major) && NNG_MINOR_VERSION < (minor)))
+
+#if BEFORE(1, 10)
+
+/* Set while this thread is inside nng's first initialisation. */
+static _Thread_local bool starting;
+
+typedef long sysconf_fn(int name);
+
+/* Sanitizers ask before they are ready to watch. */
+__attribute__((no_sanitize("thread", "address"))) long sysconf(int name)
+{
+	static _Atomic(sysconf_fn *) libc;
+	sysconf_fn *real = atomic_load_explicit(&libc, memory_order_relaxed);
+
+	if (starting && name == _SC_NPROCESSORS_ONLN)
+		return TASK_THREADS / 2;
+	if (!real) {
+		/* POSIX gives dlsym() no type for functions. */
+		*(void **)(&real) = dlsym(RTLD_NEXT, "sysconf");
+		atomic_store_explicit(&libc, real, memory_order_relaxed);
+	}
+	return real(name);
+}
+
+static void set_threads(bool begin)
+{
+	starting = begin;
+}
+
+#else
+
+static void set_threads(bool begin)
+{
+	if (!begin)
+		return;
+	nng_init_set_parameter(NNG_INIT_NUM_TASK_THREADS, TASK_THREADS);
+	nng_init_set_parameter(NNG_INIT_MAX_TASK_THREADS, TASK_THREADS);
+}
+
+#endif
+
+#if BEFORE(1, 6)
+
+typedef ssize_t sendmsg_fn(int fd, const struct msghdr *m, int flags);
+
+/* nng names its threads; only they send for it. */
+static bool is_nng_thread(void)
+{
+	char name[16] = "";
+
+	return pthread_getname_np(pthread_self(), name, sizeof(name)) == 0 &&
+	       str_starts(str_from(name), STR("nng:"));
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	static _Atomic(sendmsg_fn *) libc;
+	sendmsg_fn *real = atomic_load_explicit(&libc, memory_order_relaxed);
+	size_t all = 0;
+	ssize_t n;
+
+	if (!real) {
+		*(void **)(&real) = dlsym(RTLD_NEXT, "sendmsg");
+		atomic_store_explicit(&libc, real, memory_order_relaxed);
+	}
+	n = real(fd, m, flags);
+	if (n >= 0 || (errno != EPIPE && errno != ECONNRESET) ||
+	    !is_nng_thread())
+		return n;
+	for (size_t i = 0; i < m->msg_iovlen; i++)
+		all += m->msg_iov[i].iov_len;
+	return (ssize_t)all;
+}
+
+#endif
+
+void bus_global_init(void)
+{
+	nng_socket s;
+
+	if (sodium_init() < 0)
+		abort(); /* without random numbers no boot id can be trusted */
+	/* Opening a socket is what starts the library. */
+	set_threads(true);
+	if (nng_req0_open_raw(&s) == 0)
+		(void)nng_close(s);
+	set_threads(false);
+}
