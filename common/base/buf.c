@@ -16,7 +16,7 @@ void buf_clear(struct buf *b)
 	b->failed = false;
 }
 
-bool buf_reserve(struct buf *b, size_t n)
+bool buf_grow(struct buf *b, size_t n)
 {
 	size_t max = b->max ? b->max : BUF_MAX_DEFAULT;
 	size_t cap = b->cap ? b->cap : 256;
@@ -24,8 +24,6 @@ bool buf_reserve(struct buf *b, size_t n)
 
 	if (b->failed)
 		return false;
-	if (n <= b->cap - b->n)
-		return true;
 	if (n > max || b->n > max - n) {
 		b->failed = true;
 		return false;
@@ -42,24 +40,6 @@ bool buf_reserve(struct buf *b, size_t n)
 	b->p = p;
 	b->cap = cap;
 	return true;
-}
-
-void buf_add(struct buf *b, const void *p, size_t n)
-{
-	if (n == 0 || !buf_reserve(b, n))
-		return;
-	memcpy(b->p + b->n, p, n);
-	b->n += n;
-}
-
-void buf_str(struct buf *b, struct str s)
-{
-	buf_add(b, s.p, s.n);
-}
-
-void buf_char(struct buf *b, char c)
-{
-	buf_add(b, &c, 1);
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

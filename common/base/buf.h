@@ -25,12 +25,41 @@ struct buf {
 
 void buf_fini(struct buf *b);
 void buf_clear(struct buf *b); /* n = 0, failed = false; keeps the memory */
-/* Room for n more bytes at b->p + b->n; the caller then adds to b->n. */
-bool buf_reserve(struct buf *b, size_t n) MUST_CHECK;
-void buf_add(struct buf *b, const void *p, size_t n);
-void buf_str(struct buf *b, struct str s);
-void buf_char(struct buf *b, char c);
+bool buf_grow(struct buf *b, size_t n) MUST_CHECK; /* for buf_reserve() */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF(2, 3);
+
+/*
+ * Room for n more bytes at b->p + b->n; the caller then adds to b->n.
+ *
+ * What appends is inline: a body is written in pieces of a few bytes, most of
+ * which find room, and a call would cost more than the piece.
+ */
+static inline bool MUST_CHECK buf_reserve(struct buf *b, size_t n)
+{
+	if (n <= b->cap - b->n && !b->failed)
+		return true;
+	return buf_grow(b, n);
+}
+
+static inline void buf_add(struct buf *b, const void *p, size_t n)
+{
+	if (n == 0 || !buf_reserve(b, n))
+		return;
+	memcpy(b->p + b->n, p, n);
+	b->n += n;
+}
+
+static inline void buf_str(struct buf *b, struct str s)
+{
+	buf_add(b, s.p, s.n);
+}
+
+static inline void buf_char(struct buf *b, char c)
+{
+	if (buf_reserve(b, 1))
+		b->p[b->n++] = c;
+}
+
 static inline struct str buf_view(const struct buf *b)
 {
 	return (struct str){b->p, b->n};
