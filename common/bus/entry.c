@@ -15,30 +15,30 @@
 
 /* Texts of struct ctx under their names on the wire. */
 static const struct text_key {
-	const char *key;
+	struct str key;
 	size_t offset; /* of a struct str in struct ctx */
 	size_t max;
 } texts[] = {
-	{"rid", offsetof(struct ctx, rid), ENTRY_RID_MAX},
-	{"tp", offsetof(struct ctx, tp), 128},
-	{"sub", offsetof(struct ctx, sub), ENTRY_SUB_MAX},
-	{"hnd", offsetof(struct ctx, hnd), ENTRY_HND_MAX},
-	{"sid", offsetof(struct ctx, sid), ENTRY_SID_MAX},
-	{"ip", offsetof(struct ctx, ip), ENTRY_IP_MAX},
-	{"ua", offsetof(struct ctx, ua), ENTRY_UA_MAX},
-	{"lang", offsetof(struct ctx, lang), 16},
-	{"idk", offsetof(struct ctx, idk), ENTRY_IDK_MAX},
+	{STR("rid"), offsetof(struct ctx, rid), ENTRY_RID_MAX},
+	{STR("tp"), offsetof(struct ctx, tp), 128},
+	{STR("sub"), offsetof(struct ctx, sub), ENTRY_SUB_MAX},
+	{STR("hnd"), offsetof(struct ctx, hnd), ENTRY_HND_MAX},
+	{STR("sid"), offsetof(struct ctx, sid), ENTRY_SID_MAX},
+	{STR("ip"), offsetof(struct ctx, ip), ENTRY_IP_MAX},
+	{STR("ua"), offsetof(struct ctx, ua), ENTRY_UA_MAX},
+	{STR("lang"), offsetof(struct ctx, lang), 16},
+	{STR("idk"), offsetof(struct ctx, idk), ENTRY_IDK_MAX},
 };
 
 /* msgpack values of struct entry. */
 static const struct value_key {
-	const char *key;
+	struct str key;
 	size_t offset; /* of a struct str in struct entry */
 	bool map;      /* must be one */
 } values[] = {
-	{"q", offsetof(struct entry, query), true},
-	{"p", offsetof(struct entry, path), true},
-	{"b", offsetof(struct entry, body), false},
+	{STR("q"), offsetof(struct entry, query), true},
+	{STR("p"), offsetof(struct entry, path), true},
+	{STR("b"), offsetof(struct entry, body), false},
 };
 
 static struct str text_at(const void *base, size_t offset)
@@ -66,7 +66,7 @@ static struct str clip(struct str s, size_t max)
 
 /* --- request ---------------------------------------------------------------- */
 
-static struct str outgoing(const struct ctx *cx, const struct text_key *row)
+static struct str text_of(const struct ctx *cx, const struct text_key *row)
 {
 	struct str s = text_at(cx, row->offset);
 
@@ -76,31 +76,43 @@ static struct str outgoing(const struct ctx *cx, const struct text_key *row)
 	return utf8_valid(s) ? s : (struct str){NULL, 0};
 }
 
-static size_t count_pairs(const struct ctx *cx, const struct entry *e)
-{
-	size_t pairs = 2;
+/* What there is to say of cx and e, row by row: its number stands first. */
+struct outgoing {
+	struct str texts[COUNTOF(texts)], values[COUNTOF(values)];
+	size_t pairs;
+};
 
-	for (size_t i = 0; i < COUNTOF(texts); i++)
-		pairs += outgoing(cx, &texts[i]).n > 0;
-	for (size_t i = 0; i < COUNTOF(values); i++)
-		pairs += text_at(e, values[i].offset).n > 0;
-	pairs += cx->role != ROLE_GUEST;
-	pairs += cx->tier != TIER_LIMITED;
-	pairs += cx->scopes != 0;
-	pairs += cx->auth_time_s != 0;
-	return pairs;
+static void gather(const struct ctx *cx, const struct entry *e,
+                   struct outgoing *o)
+{
+	o->pairs = 2;
+	for (size_t i = 0; i < COUNTOF(texts); i++) {
+		o->texts[i] = text_of(cx, &texts[i]);
+		o->pairs += o->texts[i].n > 0;
+	}
+	for (size_t i = 0; i < COUNTOF(values); i++) {
+		o->values[i] = text_at(e, values[i].offset);
+		o->pairs += o->values[i].n > 0;
+	}
+	o->pairs += cx->role != ROLE_GUEST;
+	o->pairs += cx->tier != TIER_LIMITED;
+	o->pairs += cx->scopes != 0;
+	o->pairs += cx->auth_time_s != 0;
 }
 
 void entry_pack(struct buf *b, const struct ctx *cx, const struct entry *e)
 {
-	mp_map(b, count_pairs(cx, e));
+	struct outgoing o;
+
+	gather(cx, e, &o);
+	mp_map(b, o.pairs);
 	mp_kv_i64(b, "v", ENTRY_VERSION);
 	mp_kv_str(b, "op", e->op);
 	for (size_t i = 0; i < COUNTOF(texts); i++) {
-		struct str s = outgoing(cx, &texts[i]);
-
-		if (s.n)
-			mp_kv_str(b, texts[i].key, s);
+		if (!o.texts[i].n)
+			continue;
+		mp_str(b, texts[i].key);
+		mp_str(b, o.texts[i]);
 	}
 	if (cx->role != ROLE_GUEST)
 		mp_kv_text(b, "role", role_name(cx->role));
@@ -111,12 +123,10 @@ void entry_pack(struct buf *b, const struct ctx *cx, const struct entry *e)
 	if (cx->auth_time_s)
 		mp_kv_i64(b, "at", cx->auth_time_s);
 	for (size_t i = 0; i < COUNTOF(values); i++) {
-		struct str v = text_at(e, values[i].offset);
-
-		if (!v.n)
+		if (!o.values[i].n)
 			continue;
-		mp_text(b, values[i].key);
-		mp_raw(b, v);
+		mp_str(b, values[i].key);
+		mp_raw(b, o.values[i]);
 	}
 }
 
@@ -233,10 +243,10 @@ static bool read_pair(struct request *r)
 	if (mine)
 		return ok;
 	for (size_t i = 0; i < COUNTOF(texts); i++)
-		if (str_eq(key, str_from(texts[i].key)))
+		if (str_eq(key, texts[i].key))
 			return read_text(r, &texts[i]);
 	for (size_t i = 0; i < COUNTOF(values); i++)
-		if (str_eq(key, str_from(values[i].key)))
+		if (str_eq(key, values[i].key))
 			return read_value(r, &values[i]);
 	return mp_skip(&r->in, NULL);
 }
