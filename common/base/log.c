@@ -4,9 +4,9 @@
 #include "common/base/ctx.h"
 #include "common/base/guard.h"
 #include "common/base/utf8.h"
+#include "common/base/word.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,11 +92,22 @@ static bool plain(char c)
 	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
+static uint64_t not_plain(uint64_t v)
+{
+	return word_has_special(v) | word_has(v, 0x7f);
+}
+
 static void put_escaped(struct line *l, struct str s)
 {
 	const size_t longest = 6;
 	size_t at = 0;
 
+	/* As most values; a quote must fit behind them. */
+	if (s.n && s.n < sizeof(l->p) - 2 - l->n &&
+	    word_none(s.p, s.n, not_plain)) {
+		(void)put(l, s.p, s.n);
+		return;
+	}
 	/* A quote must still fit behind whatever is cut here. */
 	while (at < s.n && sizeof(l->p) - 2 - l->n >= longest + 2) {
 		size_t room = sizeof(l->p) - 2 - l->n - 2, from = at;
@@ -110,12 +121,16 @@ static void put_escaped(struct line *l, struct str s)
 	}
 }
 
-static void put_string(struct line *l, const char *name, struct str s)
+static bool put_name(struct line *l, struct str name)
+{
+	return put(l, ",\"", 2) && put(l, name.p, name.n) && put(l, "\":", 2);
+}
+
+static void put_string(struct line *l, struct str name, struct str s)
 {
 	size_t before = l->n;
 
-	if (put(l, ",\"", 2) && put(l, name, strlen(name)) &&
-	    put(l, "\":\"", 3)) {
+	if (put_name(l, name) && put(l, "\"", 1)) {
 		put_escaped(l, s);
 		if (put(l, "\"", 1))
 			return;
@@ -123,50 +138,68 @@ static void put_string(struct line *l, const char *name, struct str s)
 	l->n = before;
 }
 
-static void put_raw(struct line *l, const char *name, const char *text)
+static void put_raw(struct line *l, struct str name, struct str text)
 {
 	size_t before = l->n;
 
-	if (put(l, ",\"", 2) && put(l, name, strlen(name)) &&
-	    put(l, "\":", 2) && put(l, text, strlen(text)))
+	if (put_name(l, name) && put(l, text.p, text.n))
 		return;
 	l->n = before;
 }
 
-/* Writes backwards from end; returns where the number starts. */
-static const char *decimal(uint64_t v, char *end)
+#define NUM_MAX 32
+
+/* At least so many digits of v, with a point before the last `decimals`. */
+static struct str decimal(char num[NUM_MAX], uint64_t v, int decimals,
+                          bool minus)
 {
-	*--end = '\0';
-	do
-		*--end = (char)('0' + v % 10);
-	while ((v /= 10) != 0);
-	return end;
+	char *end = num + NUM_MAX, *at = end;
+
+	for (int i = 0; v || i <= decimals; i++) {
+		if (i == decimals && i > 0)
+			*--at = '.';
+		*--at = (char)('0' + v % 10);
+		v /= 10;
+	}
+	if (minus)
+		*--at = '-';
+	return (struct str){at, (size_t)(end - at)};
+}
+
+static struct str real(char num[NUM_MAX], double v)
+{
+	int n = snprintf(num, NUM_MAX, "%.6g", isfinite(v) ? v : 0.0);
+
+	return (struct str){num, (size_t)n};
 }
 
 static void put_field(struct line *l, const struct log_field *f)
 {
-	char num[40];
+	int64_t i = f->v.i;
+	char num[NUM_MAX];
 
 	switch (f->kind) {
 	case LOG_KIND_STR:
 		put_string(l, f->name, f->v.s);
-		return;
+		break;
 	case LOG_KIND_I64:
-		(void)snprintf(num, sizeof(num), "%" PRId64, f->v.i);
+		put_raw(l, f->name,
+		        decimal(num, i < 0 ? 0 - (uint64_t)i : (uint64_t)i, 0,
+		                i < 0));
 		break;
 	case LOG_KIND_U64:
-		put_raw(l, f->name, decimal(f->v.u, num + sizeof(num)));
-		return;
+		put_raw(l, f->name, decimal(num, f->v.u, 0, false));
+		break;
 	case LOG_KIND_F64:
-		(void)snprintf(num, sizeof(num), "%.6g",
-		               isfinite(f->v.f) ? f->v.f : 0.0);
+		put_raw(l, f->name, real(num, f->v.f));
+		break;
+	case LOG_KIND_MS:
+		put_raw(l, f->name, decimal(num, f->v.u, 3, false));
 		break;
 	case LOG_KIND_BOOL:
-		(void)snprintf(num, sizeof(num), "%s",
-		               f->v.b ? "true" : "false");
+		put_raw(l, f->name, f->v.b ? STR("true") : STR("false"));
 		break;
 	}
-	put_raw(l, f->name, num);
 }
 
 static void write_all(int fd, const char *p, size_t n)
@@ -215,11 +248,11 @@ void log_emit(enum log_level level, const struct ctx *cx, const char *event,
 	(void)put(&l, "{\"ts\":\"", 7);
 	(void)put(&l, clock_iso(wall_ms(), ts).p, CLOCK_ISO_MAX - 1);
 	(void)put(&l, "\"", 1);
-	put_string(&l, "level", str_from(level_names[level]));
-	put_string(&l, "service", str_from(service ? service : "-"));
-	put_string(&l, "event", str_from(event));
+	put_string(&l, STR("level"), str_from(level_names[level]));
+	put_string(&l, STR("service"), str_from(service ? service : "-"));
+	put_string(&l, STR("event"), str_from(event));
 	if (cx && cx->rid.n)
-		put_string(&l, "request_id", cx->rid);
+		put_string(&l, STR("request_id"), cx->rid);
 	for (size_t i = 0; i < n; i++)
 		put_field(&l, &fields[i]);
 	l.p[l.n++] = '}';

@@ -35,10 +35,11 @@ enum log_kind {
 	LOG_KIND_I64,
 	LOG_KIND_U64,
 	LOG_KIND_F64,
+	LOG_KIND_MS, /* microseconds, shown as milliseconds: 1.234 */
 	LOG_KIND_BOOL
 };
 struct log_field {
-	const char *name;
+	struct str name;
 	enum log_kind kind;
 	union {
 		struct str s;
@@ -49,12 +50,14 @@ struct log_field {
 	} v;
 };
 
-#define LOG_STR(k, x)  ((struct log_field){(k), LOG_KIND_STR, {.s = (x)}})
+/* Names are literals, so their lengths are known. */
+#define LOG_STR(k, x)  ((struct log_field){STR(k), LOG_KIND_STR, {.s = (x)}})
 #define LOG_TEXT(k, x) LOG_STR(k, str_from(x)) /* NUL terminated, may be NULL */
-#define LOG_I64(k, x)  ((struct log_field){(k), LOG_KIND_I64, {.i = (x)}})
-#define LOG_U64(k, x)  ((struct log_field){(k), LOG_KIND_U64, {.u = (x)}})
-#define LOG_F64(k, x)  ((struct log_field){(k), LOG_KIND_F64, {.f = (x)}})
-#define LOG_BOOL(k, x) ((struct log_field){(k), LOG_KIND_BOOL, {.b = (x)}})
+#define LOG_I64(k, x)  ((struct log_field){STR(k), LOG_KIND_I64, {.i = (x)}})
+#define LOG_U64(k, x)  ((struct log_field){STR(k), LOG_KIND_U64, {.u = (x)}})
+#define LOG_F64(k, x)  ((struct log_field){STR(k), LOG_KIND_F64, {.f = (x)}})
+#define LOG_MS(k, us)  ((struct log_field){STR(k), LOG_KIND_MS, {.u = (us)}})
+#define LOG_BOOL(k, x) ((struct log_field){STR(k), LOG_KIND_BOOL, {.b = (x)}})
 
 extern _Atomic int log_threshold; /* enum log_level; SIGHUP may change it */
 
@@ -70,16 +73,16 @@ uint64_t log_dropped(void);
 void log_emit(enum log_level level, const struct ctx *cx, const char *event,
               const struct log_field *fields, size_t n);
 
-#define LOG_AT(level, cx, event, ...)                                       \
-	do {                                                                \
-		if ((int)(level) <=                                         \
-		    atomic_load_explicit(&log_threshold,                    \
-		                         memory_order_relaxed)) {           \
-			const struct log_field fields_[] = {{0},            \
-			                                    ##__VA_ARGS__}; \
-			log_emit(level, cx, event, fields_ + 1,             \
-			         COUNTOF(fields_) - 1);                     \
-		}                                                           \
+#define LOG_AT(level, cx, event, ...)                                \
+	do {                                                         \
+		if ((int)(level) <=                                  \
+		    atomic_load_explicit(&log_threshold,             \
+		                         memory_order_relaxed)) {    \
+			const struct log_field fields_[] = {         \
+				LOG_BOOL("", false), ##__VA_ARGS__}; \
+			log_emit(level, cx, event, fields_ + 1,      \
+			         COUNTOF(fields_) - 1);              \
+		}                                                    \
 	} while (0)
 #define log_error(cx, event, ...) LOG_AT(LOG_ERROR, cx, event, ##__VA_ARGS__)
 #define log_warn(cx, event, ...)  LOG_AT(LOG_WARN, cx, event, ##__VA_ARGS__)

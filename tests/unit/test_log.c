@@ -92,6 +92,36 @@ static void a_line_carries_its_typed_fields(void **state)
 	json_decref(j);
 }
 
+static void times_are_told_in_milliseconds_with_three_decimals(void **state)
+{
+	static const struct {
+		uint64_t us;
+		const char *want;
+	} cases[] = {
+		{0, ":0.000,"},
+		{7, ":0.007,"},
+		{999, ":0.999,"},
+		{1000, ":1.000,"},
+		{1234567, ":1234.567,"},
+		{UINT64_MAX, ":18446744073709551.615,"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		int fd = begin();
+		AUTO_BUF out = {0};
+
+		log_info(NULL, "took", LOG_MS("t", cases[i].us),
+		         LOG_BOOL("last", false));
+		end(fd, &out);
+		json_decref(only_line(&out));
+		buf_char(&out, '\0');
+		assert_false(out.failed);
+		if (!strstr(out.p, cases[i].want))
+			fail_msg("%s in %s", cases[i].want, out.p);
+	}
+}
+
 static void hostile_values_forge_nothing(void **state)
 {
 	static const struct {
@@ -313,6 +343,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_line_carries_its_typed_fields),
+		cmocka_unit_test(
+			times_are_told_in_milliseconds_with_three_decimals),
 		cmocka_unit_test(hostile_values_forge_nothing),
 		cmocka_unit_test(
 			over_long_values_are_cut_and_the_line_stays_whole),
