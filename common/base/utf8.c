@@ -1,5 +1,7 @@
 #include "common/base/utf8.h"
 
+#include "common/base/word.h"
+
 bool utf8_next(struct str s, size_t *at, uint32_t *cp)
 {
 	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
@@ -38,6 +40,8 @@ bool utf8_valid(struct str s)
 	size_t at = 0;
 	uint32_t cp;
 
+	if (word_none(s.p, s.n, word_has_high))
+		return true;
 	while (at < s.n)
 		if (!utf8_next(s, &at, &cp))
 			return false;

@@ -3,7 +3,7 @@
 #include "common/base/utf8.h"
 #include "common/codec/keys.h"
 #include "common/codec/mp.h"
-#include "common/codec/word.h"
+#include "common/base/word.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 #include "common/base/utf8.h"
+#include "common/base/word.h"
 #include "common/codec/json.h"
 #include "common/codec/mp.h"
-#include "common/codec/word.h"
 
 #include <math.h>
 #include <sodium.h>
@@ -37,13 +37,10 @@ static void add_escape(struct buf *out, unsigned char c)
 }
 
 /* '<' and '>' differ in one bit: both are sought at once. */
-static bool all_plain(const char *p)
+static uint64_t changed(uint64_t v)
 {
-	uint64_t v = word_at(p);
-
-	return ((word_has_special(v) | word_has(v, '&') |
-	         word_has(v | WORD_EACH('<' ^ '>'), '>')) &
-	        WORD_TOPS) == 0;
+	return word_has_special(v) | word_has(v, '&') |
+	       word_has(v | WORD_EACH('<' ^ '>'), '>');
 }
 
 /*
@@ -57,7 +54,8 @@ static size_t run_of_text(struct str s, size_t at)
 	while (at < s.n) {
 		size_t next = at;
 
-		if (s.n - at >= 8 && all_plain(s.p + at)) {
+		if (s.n - at >= 8 &&
+		    !(changed(word_at(s.p + at)) & WORD_TOPS)) {
 			at += 8;
 			continue;
 		}
@@ -74,12 +72,24 @@ static size_t run_of_text(struct str s, size_t at)
 	return at;
 }
 
+static bool add_plain(struct buf *out, struct str s)
+{
+	if (s.n > SIZE_MAX / 2 || !buf_reserve(out, s.n + 2))
+		return false;
+	out->p[out->n++] = '"';
+	buf_str(out, s);
+	out->p[out->n++] = '"';
+	return true;
+}
+
 /* instead: what stands for bytes that are not UTF-8; NULL: they are refused. */
 static bool add_text(struct buf *out, struct str s, const char *instead)
 {
 	size_t at = 0;
 	uint32_t cp;
 
+	if (word_none(s.p, s.n, changed))
+		return add_plain(out, s); /* as most texts */
 	buf_char(out, '"');
 	while (at < s.n) {
 		size_t run = run_of_text(s, at);
@@ -204,76 +214,65 @@ struct level {
 struct writer {
 	struct mp in;
 	struct buf *out;
+	bool key; /* the next value must be one */
 	unsigned depth;
 	struct level level[MP_DEPTH_MAX];
 };
 
-static bool open_level(struct writer *w, bool map)
+static bool open_level(struct writer *w, uint64_t n, bool map)
 {
-	uint32_t n;
-
-	if (w->depth == MP_DEPTH_MAX ||
-	    !(map ? mp_get_map(&w->in, &n) : mp_get_array(&w->in, &n)))
+	if (w->depth == MP_DEPTH_MAX)
 		return false;
 	w->level[w->depth++] = (struct level){
-		.left = map ? 2 * (uint64_t)n : n,
+		.left = map ? 2 * n : n,
 		.map = map,
 	};
 	buf_char(w->out, map ? '{' : '[');
 	return true;
 }
 
-static bool add_bytes(struct writer *w, bool bin)
+static void add_signed(struct buf *out, int64_t i)
 {
-	struct str s;
-
-	if (!(bin ? mp_get_bin(&w->in, &s) : mp_get_str(&w->in, &s)))
-		return false;
-	return bin ? add_base64(w->out, s) : add_text(w->out, s, NULL);
+	add_integer(out, i < 0 ? 0 - (uint64_t)i : (uint64_t)i, i < 0);
 }
 
-static bool add_number(struct writer *w, enum mp_type type)
+static double double_of(uint64_t bits)
 {
-	uint64_t u;
-	int64_t i;
 	double d;
 
-	if (type == MP_INT && mp_get_i64(&w->in, &i))
-		add_integer(w->out, i < 0 ? 0 - (uint64_t)i : (uint64_t)i,
-		            i < 0);
-	else if (type == MP_UINT && mp_get_u64(&w->in, &u))
-		add_integer(w->out, u, false);
-	else if (mp_get_f64(&w->in, &d))
-		json_add_f64(w->out, d);
-	else
-		return false;
-	return true;
+	memcpy(&d, &bits, sizeof(d));
+	return d;
 }
 
 static bool add_value(struct writer *w)
 {
-	enum mp_type type = mp_peek(&w->in);
-	bool b = false;
+	struct mp_item it;
 
-	switch (type) {
+	if (!mp_next(&w->in, &it) || (w->key && it.type != MP_STR))
+		return false;
+	switch (it.type) {
 	case MP_NIL:
 		buf_str(w->out, STR("null"));
-		return mp_get_nil(&w->in);
+		return true;
 	case MP_BOOL:
-		if (!mp_get_bool(&w->in, &b))
-			return false;
-		buf_str(w->out, b ? STR("true") : STR("false"));
+		buf_str(w->out, it.v ? STR("true") : STR("false"));
 		return true;
 	case MP_INT:
+		add_signed(w->out, (int64_t)it.v);
+		return true;
 	case MP_UINT:
+		add_integer(w->out, it.v, false);
+		return true;
 	case MP_FLOAT:
-		return add_number(w, type);
+		json_add_f64(w->out, double_of(it.v));
+		return true;
 	case MP_STR:
+		return add_text(w->out, (struct str){it.bytes, it.v}, NULL);
 	case MP_BIN:
-		return add_bytes(w, type == MP_BIN);
+		return add_base64(w->out, (struct str){it.bytes, it.v});
 	case MP_ARRAY:
 	case MP_MAP:
-		return open_level(w, type == MP_MAP);
+		return open_level(w, it.v, it.type == MP_MAP);
 	case MP_EXT:
 	case MP_END:
 	case MP_BAD:
@@ -283,27 +282,24 @@ static bool add_value(struct writer *w)
 }
 
 /* Closes what is complete and writes what stands before the next value. */
-static bool between(struct writer *w, bool first)
+static void between(struct writer *w, bool first)
 {
 	struct level *l;
-	bool value_due;
 
+	w->key = false;
 	while (w->depth && w->level[w->depth - 1].left == 0) {
 		buf_char(w->out, w->level[--w->depth].map ? '}' : ']');
 		first = false;
 	}
 	if (w->depth == 0)
-		return true;
+		return;
 	l = &w->level[w->depth - 1];
-	value_due = l->map && l->left % 2 == 1;
-	if (value_due)
+	w->key = l->map && l->left % 2 == 0;
+	if (l->map && !w->key)
 		buf_char(w->out, ':');
 	else if (!first)
 		buf_char(w->out, ',');
-	if (l->map && !value_due && mp_peek(&w->in) != MP_STR)
-		return false;
 	l->left--;
-	return true;
 }
 
 bool mp_to_json(struct str mp, struct buf *out)
@@ -314,13 +310,13 @@ bool mp_to_json(struct str mp, struct buf *out)
 	do {
 		unsigned depth = w.depth;
 
-		if (!add_value(&w) || !between(&w, w.depth > depth) ||
-		    out->failed) {
+		if (!add_value(&w) || out->failed) {
 			out->n = before;
 			return false;
 		}
+		between(&w, w.depth > depth);
 	} while (w.depth);
-	if (w.in.p == w.in.end)
+	if (w.in.p == w.in.end && !out->failed)
 		return true;
 	out->n = before;
 	return false;

@@ -122,59 +122,11 @@ void mp_raw(struct buf *b, struct str msgpack)
 	buf_str(b, msgpack);
 }
 
-void mp_kv_str(struct buf *b, const char *key, struct str v)
-{
-	mp_text(b, key);
-	mp_str(b, v);
-}
-
-void mp_kv_text(struct buf *b, const char *key, const char *z)
-{
-	mp_text(b, key);
-	mp_text(b, z);
-}
-
-void mp_kv_i64(struct buf *b, const char *key, int64_t v)
-{
-	mp_text(b, key);
-	mp_i64(b, v);
-}
-
-void mp_kv_f64(struct buf *b, const char *key, double v)
-{
-	mp_text(b, key);
-	mp_f64(b, v);
-}
-
-void mp_kv_bool(struct buf *b, const char *key, bool v)
-{
-	mp_text(b, key);
-	mp_bool(b, v);
-}
-
-void mp_kv_nil(struct buf *b, const char *key)
-{
-	mp_text(b, key);
-	mp_nil(b);
-}
-
-void mp_kv_map(struct buf *b, const char *key, size_t pairs)
-{
-	mp_text(b, key);
-	mp_map(b, pairs);
-}
-
-void mp_kv_array(struct buf *b, const char *key, size_t items)
-{
-	mp_text(b, key);
-	mp_array(b, items);
-}
-
 void mp_kv_time(struct buf *b, const char *key, int64_t epoch_ms)
 {
 	char text[CLOCK_ISO_MAX];
 
-	mp_text(b, key);
+	mp_str(b, str_from(key));
 	if (epoch_ms)
 		mp_str(b, clock_iso(epoch_ms, text));
 	else
@@ -182,16 +134,6 @@ void mp_kv_time(struct buf *b, const char *key, int64_t epoch_ms)
 }
 
 /* --- reading ------------------------------------------------------------- */
-
-/*
- * One value's first bytes, taken apart.  v is the number itself (bits of an
- * integer or a double), or the bytes of text, or the items of a container.
- */
-struct head {
-	enum mp_type type;
-	uint64_t v;
-	const char *data; /* behind the header */
-};
 
 /* What each first byte from 0xc0 to 0xdf says. */
 enum form { NUMBER, SIGNED, FLOATING, SIZED, COUNTED, FIXED, NOTHING };
@@ -275,16 +217,16 @@ static bool has_bytes(enum mp_type t)
  * Every item takes a byte at least: a header that promises more than is left
  * is refused here, so a caller may size an array by it.
  */
-static bool promises_hold(const struct head *h, const char *end)
+static bool promises_hold(const struct mp_item *h, const char *end)
 {
-	uint64_t left = (uint64_t)(end - h->data);
+	uint64_t left = (uint64_t)(end - h->bytes);
 
 	if (has_bytes(h->type) || h->type == MP_ARRAY)
 		return h->v <= left;
 	return h->type != MP_MAP || h->v <= left / 2;
 }
 
-static bool read_wide(const char *p, const char *end, struct head *h)
+static bool read_wide(const char *p, const char *end, struct mp_item *h)
 {
 	const struct form_row *row = &forms[(unsigned char)*p - 0xc0];
 	enum form form = (enum form)row->form;
@@ -295,7 +237,7 @@ static bool read_wide(const char *p, const char *end, struct head *h)
 	h->type = (enum mp_type)row->type;
 	h->v = form == FIXED ? row->n : big_endian(p + 1, n);
 	h->v += row->more;
-	h->data = p + 1 + n;
+	h->bytes = p + 1 + n;
 	if (form == SIGNED)
 		h->v = sign_extend(h->v, row->n);
 	else if (form == FLOATING && n == 4)
@@ -305,49 +247,53 @@ static bool read_wide(const char *p, const char *end, struct head *h)
 	return true;
 }
 
-static bool read_head(const struct mp *m, struct head *h)
+/* The header of the next value; most are one byte. */
+static inline bool read_head(const struct mp *m, struct mp_item *h)
 {
 	unsigned char c;
 
 	if (m->p == m->end)
 		return false;
 	c = (unsigned char)*m->p;
-	if (c >= 0xc0 && c < 0xe0) {
-		if (!read_wide(m->p, m->end, h))
-			return false;
-		return promises_hold(h, m->end);
+	if (c >= 0xc0 && c < 0xe0)
+		return read_wide(m->p, m->end, h) && promises_hold(h, m->end);
+	h->bytes = m->p + 1;
+	if (c < 0x80 || c >= 0xe0) {
+		h->type = MP_INT;
+		h->v = (uint64_t)(signed char)c;
+		return true;
 	}
-	h->data = m->p + 1;
-	h->type = MP_INT;
-	h->v = c >= 0xe0 ? sign_extend(c, 1) : c;
-	if (c >= 0xa0 && c < 0xc0) {
-		h->type = MP_STR;
-		h->v = c & 0x1f;
-	} else if (c >= 0x80 && c < 0xa0) {
-		h->type = c < 0x90 ? MP_MAP : MP_ARRAY;
-		h->v = c & 0x0f;
-	}
+	h->type = c >= 0xa0 ? MP_STR : c >= 0x90 ? MP_ARRAY : MP_MAP;
+	h->v = c >= 0xa0 ? c & 0x1f : c & 0x0f;
 	return promises_hold(h, m->end);
 }
 
 enum mp_type mp_peek(const struct mp *m)
 {
-	struct head h;
+	struct mp_item h;
 
 	if (m->p == m->end)
 		return MP_END;
 	return read_head(m, &h) ? h.type : MP_BAD;
 }
 
+bool mp_next(struct mp *m, struct mp_item *out)
+{
+	if (!read_head(m, out))
+		return false;
+	m->p = out->bytes + (has_bytes(out->type) ? out->v : 0);
+	return true;
+}
+
 /* Takes the next header if it is of this type. */
 static bool take(struct mp *m, enum mp_type type, uint64_t *v)
 {
-	struct head h;
+	struct mp_item h;
 
 	if (!read_head(m, &h) || h.type != type)
 		return false;
 	*v = h.v;
-	m->p = h.data;
+	m->p = h.bytes;
 	return true;
 }
 
@@ -454,11 +400,10 @@ bool mp_skip(struct mp *m, struct str *out)
 	unsigned depth = 0;
 
 	for (;;) {
-		struct head h;
+		struct mp_item h;
 
-		if (!read_head(&at, &h))
+		if (!mp_next(&at, &h))
 			return false;
-		at.p = h.data + (has_bytes(h.type) ? h.v : 0);
 		if (h.type == MP_ARRAY || h.type == MP_MAP) {
 			if (depth == MP_DEPTH_MAX)
 				return false;

@@ -32,15 +32,56 @@ void mp_bin(struct buf *b, struct str s);
 void mp_map(struct buf *b, size_t pairs);   /* header only */
 void mp_array(struct buf *b, size_t items); /* header only */
 void mp_raw(struct buf *b, struct str msgpack);
-/* Key and value in one call; the caller counts pairs. */
-void mp_kv_str(struct buf *b, const char *key, struct str v);
-void mp_kv_text(struct buf *b, const char *key, const char *z);
-void mp_kv_i64(struct buf *b, const char *key, int64_t v);
-void mp_kv_f64(struct buf *b, const char *key, double v);
-void mp_kv_bool(struct buf *b, const char *key, bool v);
-void mp_kv_nil(struct buf *b, const char *key);
-void mp_kv_map(struct buf *b, const char *key, size_t pairs);
-void mp_kv_array(struct buf *b, const char *key, size_t items);
+/* Key and value in one call; the caller counts pairs.  They are inline because
+ * most keys are literals, whose lengths the compiler then knows. */
+static inline void mp_kv_str(struct buf *b, const char *key, struct str v)
+{
+	mp_str(b, str_from(key));
+	mp_str(b, v);
+}
+
+static inline void mp_kv_text(struct buf *b, const char *key, const char *z)
+{
+	mp_str(b, str_from(key));
+	mp_text(b, z);
+}
+
+static inline void mp_kv_i64(struct buf *b, const char *key, int64_t v)
+{
+	mp_str(b, str_from(key));
+	mp_i64(b, v);
+}
+
+static inline void mp_kv_f64(struct buf *b, const char *key, double v)
+{
+	mp_str(b, str_from(key));
+	mp_f64(b, v);
+}
+
+static inline void mp_kv_bool(struct buf *b, const char *key, bool v)
+{
+	mp_str(b, str_from(key));
+	mp_bool(b, v);
+}
+
+static inline void mp_kv_nil(struct buf *b, const char *key)
+{
+	mp_str(b, str_from(key));
+	mp_nil(b);
+}
+
+static inline void mp_kv_map(struct buf *b, const char *key, size_t pairs)
+{
+	mp_str(b, str_from(key));
+	mp_map(b, pairs);
+}
+
+static inline void mp_kv_array(struct buf *b, const char *key, size_t items)
+{
+	mp_str(b, str_from(key));
+	mp_array(b, items);
+}
+
 /* Epoch milliseconds as ISO 8601 with Z; 0 packs nil. */
 void mp_kv_time(struct buf *b, const char *key, int64_t epoch_ms);
 
@@ -69,6 +110,18 @@ static inline struct mp mp_open(struct str s)
 }
 
 enum mp_type mp_peek(const struct mp *m); /* MP_END when nothing is left */
+/*
+ * Takes the next value whatever it is, of a container only the header, for
+ * readers that would else look at each header twice.  v is the number (bits of
+ * an int64_t or a double; 0 or 1), the bytes of text, or the items of an array,
+ * or pairs of a map; bytes begins at the text, bin or ext.
+ */
+struct mp_item {
+	enum mp_type type;
+	uint64_t v;
+	const char *bytes;
+};
+bool mp_next(struct mp *m, struct mp_item *out) MUST_CHECK;
 bool mp_get_nil(struct mp *m) MUST_CHECK;
 bool mp_get_bool(struct mp *m, bool *out) MUST_CHECK;
 bool mp_get_i64(struct mp *m, int64_t *out) MUST_CHECK;

@@ -279,6 +279,60 @@ static void nesting_is_followed_to_the_bound_and_no_further(void **state)
 	}
 }
 
+static void next_takes_values_whole_and_of_containers_the_header(void **state)
+{
+	static const struct {
+		struct str in;
+		enum mp_type type;
+		uint64_t v;
+		size_t taken;
+	} cases[] = {
+		{BYTES("\xc0"), MP_NIL, 0, 1},
+		{BYTES("\xc3"), MP_BOOL, 1, 1},
+		{BYTES("\x07"), MP_INT, 7, 1},
+		{BYTES("\xff"), MP_INT, UINT64_MAX, 1},
+		{BYTES("\xd0\x80"), MP_INT, (uint64_t)-128, 2},
+		{BYTES("\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), MP_UINT,
+	         UINT64_MAX, 9},
+		{BYTES("\xca\x3f\x80\x00\x00"), MP_FLOAT, 0x3ff0000000000000,
+	         5},
+		{BYTES("\xa2xyz"), MP_STR, 2, 3},
+		{BYTES("\xc4\x01xyz"), MP_BIN, 1, 3},
+		{BYTES("\xd4\x05xyz"), MP_EXT, 2, 3},
+		{BYTES("\x92\x01\x02"), MP_ARRAY, 2, 1},
+		{BYTES("\x81\x01\x02"), MP_MAP, 1, 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct mp m = mp_open(cases[i].in);
+		struct mp_item it = {.type = MP_BAD};
+
+		assert_true(mp_next(&m, &it));
+		assert_int_equal(it.type, cases[i].type);
+		assert_true(it.v == cases[i].v);
+		assert_int_equal(m.p - cases[i].in.p, cases[i].taken);
+	}
+}
+
+static void next_takes_nothing_of_what_is_cut_short(void **state)
+{
+	static const struct str cases[] = {
+		STR(""),           BYTES("\xc1"),      BYTES("\xcd\x01"),
+		BYTES("\xa2x"),    BYTES("\xc4\x02x"), BYTES("\xd5\x01"),
+		BYTES("\x92\x01"), BYTES("\x81\x01"),  BYTES("\xdb\xff"),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct mp m = mp_open(cases[i]);
+		struct mp_item it;
+
+		assert_false(mp_next(&m, &it));
+		assert_ptr_equal(m.p, cases[i].p);
+	}
+}
+
 static void one_value_and_nothing_behind_it_is_valid(void **state)
 {
 	(void)state;
@@ -400,6 +454,9 @@ int main(void)
 		cmocka_unit_test(ext_of_every_form_is_skipped_whole),
 		cmocka_unit_test(
 			nesting_is_followed_to_the_bound_and_no_further),
+		cmocka_unit_test(
+			next_takes_values_whole_and_of_containers_the_header),
+		cmocka_unit_test(next_takes_nothing_of_what_is_cut_short),
 		cmocka_unit_test(one_value_and_nothing_behind_it_is_valid),
 		cmocka_unit_test(a_map_is_searched_by_text_keys_only),
 		cmocka_unit_test(every_kv_packs_a_key_and_a_value),
