@@ -53,8 +53,8 @@ struct bus_keys {
 bool bus_keys_parse(struct str text, struct bus_keys *out) MUST_CHECK;
 
 /*
- * Fewer nng task threads cost less CPU (limits-bus.md).  Call first in main(),
- * before any other bus function.
+ * Starts nng with two task threads, which cost less CPU than its own choice.
+ * Call first in main(), before any other bus function.
  */
 void bus_global_init(void);
 
@@ -83,7 +83,8 @@ struct bus_client_conf {
 };
 
 struct bus_client *bus_client_new(const struct bus_client_conf *conf);
-void bus_client_free(struct bus_client *c); /* open calls are forgotten */
+/* Open calls are forgotten.  Waits up to 0.3 s for services to fall silent. */
+void bus_client_free(struct bus_client *c);
 AUTO_TYPE(bus_client, struct bus_client *, bus_client_free)
 
 /*
@@ -171,8 +172,9 @@ uint64_t bus_item_deadline_ms(const struct bus_item *it);
 enum bus_peer bus_item_peer(const struct bus_item *it);
 bool bus_item_cancelled(const struct bus_item *it); /* stop working on it */
 /*
- * One part of a streamed reply; waits for credit at most until the deadline.
- * Not from the on_item callback.
+ * One part of a streamed reply; waits for credit at most until the deadline
+ * (ERR_TIMEOUT).  ERR_PEER_LOST: cancelled, or nobody is there any more.  Either
+ * way the item is still to be ended.  Not from the on_item callback.
  */
 enum err bus_item_part(struct bus_item *it, struct str bytes) MUST_CHECK;
 /* The reply (or last part) and the end of it.  Any thread, never blocks. */
@@ -193,17 +195,18 @@ struct bus_server_conf {
 };
 
 struct bus_server *bus_server_new(const struct bus_server_conf *conf);
-/* ERR_EXISTS: address in use.  ERR_INVALID: not an URL, or one that is not
- * allowed (tcp without keys: the caller checks the environment first). */
+/* ERR_EXISTS: address in use.  ERR_INVALID: not an URL, or tcp without keys on
+ * other than a loopback address. */
 enum err bus_server_listen(struct bus_server *s, struct str url) MUST_CHECK;
 /* The port when listening on tcp port 0. */
 unsigned bus_server_port(const struct bus_server *s);
-/* To every peer that has called; best effort. */
+/* To every peer that is connected, at most BUS_PART_MAX bytes; best effort. */
 void bus_server_push(struct bus_server *s, struct str bytes);
 /* Tells peers to call others; refuses new items with ERR_UNAVAILABLE. */
 void bus_server_drain(struct bus_server *s);
 unsigned bus_server_in_work(const struct bus_server *s);
-/* All items must have ended. */
+/* All items must have ended.  Waits, at most about a second, until the peers
+ * have their answers. */
 void bus_server_free(struct bus_server *s);
 AUTO_TYPE(bus_server, struct bus_server *, bus_server_free)
 

@@ -29,7 +29,7 @@ static bool slots_grow(struct bus_client *c)
 
 	if (c->slots > SLOT_MASK - SLOTS_CHUNK)
 		return false;
-	v = realloc(c->chunks, (n + 1) * sizeof(*v));
+	v = realloc(c->chunks, (n + 1) * sizeof(struct call *));
 	if (!v)
 		return false;
 	c->chunks = v;
@@ -345,6 +345,22 @@ void calls_drop(struct bus_client *c, struct call *k)
 	detach(c, k);
 	wheel_del(&c->wheel, &k->timer);
 	slot_put(c, k);
+}
+
+void calls_grant(struct bus_client *c, struct call *k, size_t n)
+{
+	struct item it = {.kind = ITEM_CREDIT, .cid = cid_of(k)};
+
+	k->owed += n;
+	if (k->owed < BUS_CREDIT / 2 || !k->r)
+		return;
+	it.arg = (uint32_t)k->owed;
+	/* Without memory it stays owed and goes with the next part. */
+	if (link_put(&k->r->link, &it, mono_ms()) != OK)
+		return;
+	k->room += k->owed;
+	k->owed = 0;
+	c->unsent = true;
 }
 
 /* k is in no list: another replica, or held, or ended with why. */

@@ -111,6 +111,8 @@ void calls_end(struct bus_client *c, struct call *k, enum err e,
                struct str bytes);
 /* Its replica need not go on; in_flight counts it until the final item. */
 void calls_tell_cancel(struct bus_client *c, struct call *k);
+/* n bytes of parts have been consumed: lets the peer send as many again. */
+void calls_grant(struct bus_client *c, struct call *k, size_t n);
 /* Forgets it, tells the peer, not the caller. */
 void calls_drop(struct bus_client *c, struct call *k);
 /* Tries another replica, or holds it; ends it when neither can be. */

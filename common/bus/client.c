@@ -1,4 +1,4 @@
-#include "common/bus/calls.h"
+#include "common/bus/session.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -6,317 +6,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define EJECT_MS     50
-#define EJECT_MAX_MS 5000
-
-/* --- up and down -------------------------------------------------------------- */
-
-static void came_up(struct bus_client *c, struct replica *r)
-{
-	r->up = true;
-	atomic_fetch_add(&c->up[r->to], 1);
-	log_debug(NULL, "bus.up", LOG_TEXT("url", r->url));
-	calls_up(c, r->to);
-}
-
-/* The pipe is gone, or we have done with it. */
-static void lost(struct bus_client *c, struct replica *r, uint64_t now_ms)
-{
-	bool was_up = r->up;
-	uint64_t away = EJECT_MAX_MS;
-
-	if (!r->pipe)
-		return;
-	/* What waits in the socket must not reach the peer's successor. */
-	if (r->busy && replica_cancel_send(r))
-		link_unsend(&r->link);
-	r->pipe = 0;
-	r->up = r->suspect = false;
-	if (was_up) {
-		atomic_fetch_sub(&c->up[r->to], 1);
-		if (r->fails < 7)
-			away = (uint64_t)EJECT_MS << r->fails;
-		r->fails++;
-		r->ejected_ms = now_ms + away;
-		log_info(NULL, "bus.down", LOG_TEXT("url", r->url),
-		         LOG_U64("in_flight", r->in_flight));
-	}
-	calls_lost(c, r);
-	link_reset(&r->link);
-}
-
-static void connect_to(struct bus_client *c, struct replica *r, uint32_t pipe,
-                       uint64_t now_ms)
-{
-	lost(c, r, now_ms);
-	if (r->busy)
-		(void)replica_cancel_send(r); /* a bye that nobody took */
-	r->shunned = 0;
-	r->pipe = pipe;
-	r->pipe_ms = now_ms;
-	r->draining = false;
-	link_reset(&r->link);
-}
-
-/*
- * Hears no word from this pipe again, and closes it later: nng dials again
- * within milliseconds, which with a wrong key would be a busy loop; and nng 1.5
- * hangs when it closes a pipe that a message is coming in from.
- */
-static void shun(struct bus_client *c, struct replica *r, uint64_t now_ms)
-{
-	uint32_t pipe = r->pipe;
-
-	lost(c, r, now_ms);
-	r->shunned = pipe;
-	r->shun_end_ms = now_ms + SHUN_MS;
-}
-
-/* A frame that must not be. */
-static void refuse(struct bus_client *c, struct replica *r, enum frame_fault f,
-                   uint64_t now_ms)
-{
-	c->bad_frames++;
-	if (now_ms >= c->logged_ms + 1000) {
-		c->logged_ms = now_ms;
-		log_warn(NULL, "bus.frame_refused", LOG_TEXT("url", r->url),
-		         LOG_TEXT("reason", frame_fault_name(f)),
-		         LOG_U64("refused", c->bad_frames));
-	}
-	shun(c, r, now_ms);
-}
-
-/* --- what comes off the wire --------------------------------------------------- */
-
-static void final_item(struct bus_client *c, struct replica *r, struct call *k)
-{
-	(void)c;
-	if (r->in_flight > 0)
-		r->in_flight--;
-	r->fails = 0;
-	if (!k) {
-		r->late++;
-		return;
-	}
-	r->replied++;
-}
-
-static void measure(struct replica *r, const struct call *k)
-{
-	uint64_t now_us = mono_us();
-
-	replica_sample(r, k->route_class, now_us,
-	               (double)(now_us - k->start_us) / 1000.0);
-}
-
-/* n bytes of parts have been consumed: lets the peer send as many again. */
-static void grant(struct bus_client *c, struct call *k, size_t n)
-{
-	struct item it = {.kind = ITEM_CREDIT,
-	                  .cid = k->id | (uint64_t)k->attempt << SLOT_BITS};
-
-	k->owed += n;
-	if (k->owed < BUS_CREDIT / 2 || !k->r)
-		return;
-	it.arg = (uint32_t)k->owed;
-	/* Without memory it stays owed and goes with the next part. */
-	if (link_put(&k->r->link, &it, mono_ms()) != OK)
-		return;
-	k->room += k->owed;
-	k->owed = 0;
-	c->unsent = true;
-}
-
-static void give_up(struct bus_client *c, struct call *k, enum err e)
-{
-	calls_tell_cancel(c, k);
-	calls_end(c, k, e, (struct str){0});
-}
-
-static enum frame_fault on_part(struct bus_client *c, struct replica *r,
-                                const struct item *it)
-{
-	struct call *k = calls_find_cid(c, it->cid);
-	bool last = it->flags & ITEM_LAST;
-	size_t n = it->bytes.n;
-
-	if (k && k->r != r)
-		k = NULL;
-	if (last)
-		final_item(c, r, k);
-	if (!k)
-		return FRAME_OK;
-	if (n > k->room || (it->flags & ITEM_FIRST ? k->parts : !k->parts))
-		return FRAME_BAD_ITEM;
-	if (!k->parts)
-		measure(r, k);
-	k->parts = true;
-	k->room -= n;
-	k->got += n;
-	if (k->got > k->max_reply) {
-		if (last)
-			calls_end(c, k, ERR_TOO_LARGE, (struct str){0});
-		else
-			give_up(c, k, ERR_TOO_LARGE);
-		return FRAME_OK;
-	}
-	if (k->stream) {
-		if (last) {
-			calls_end(c, k, OK, it->bytes);
-			return FRAME_OK;
-		}
-		k->delivered = true;
-		k->on_reply(k->arg, OK, it->bytes, true);
-		k = calls_find_cid(c, it->cid);
-		if (k && !k->hold_credit)
-			grant(c, k, n);
-		return FRAME_OK;
-	}
-	buf_add(&k->reply, it->bytes.p, n);
-	if (last)
-		calls_end(c, k, k->reply.failed ? ERR_NOMEM : OK,
-		          k->reply.failed ? (struct str){0}
-		                          : buf_view(&k->reply));
-	else if (k->reply.failed)
-		give_up(c, k, ERR_NOMEM);
-	else
-		grant(c, k, n);
-	return FRAME_OK;
-}
-
-static void on_whole(struct bus_client *c, struct replica *r,
-                     const struct item *it)
-{
-	struct call *k = calls_find_cid(c, it->cid);
-	enum err e;
-
-	if (k && k->r != r)
-		k = NULL;
-	final_item(c, r, k);
-	if (!k)
-		return;
-	if (it->kind == ITEM_REPLY) {
-		measure(r, k);
-		if (it->bytes.n > k->max_reply)
-			calls_end(c, k, ERR_TOO_LARGE, (struct str){0});
-		else
-			calls_end(c, k, OK, it->bytes);
-		return;
-	}
-	e = err_from_int(it->code);
-	if (e == ERR_UNAVAILABLE)
-		calls_move(c, k, e); /* it was not begun there */
-	else
-		calls_end(c, k, e ? e : ERR_INTERNAL, (struct str){0});
-}
-
-static enum frame_fault on_item(struct bus_client *c, struct replica *r,
-                                const struct item *it)
-{
-	struct call *k;
-
-	switch (it->kind) {
-	case ITEM_REPLY:
-	case ITEM_REFUSE:
-		on_whole(c, r, it);
-		break;
-	case ITEM_PART:
-		return on_part(c, r, it);
-	case ITEM_CREDIT:
-		k = calls_find_cid(c, it->cid);
-		if (k && k->r == r) {
-			link_bulk_credit(&r->link, &k->bulk, it->arg);
-			c->unsent = true;
-		}
-		break;
-	case ITEM_PUSH:
-		if (c->conf.push)
-			c->conf.push(c->conf.arg, r->to, it->bytes);
-		break;
-	case ITEM_DRAIN:
-		r->draining = true;
-		r->link.eager = true; /* it waits for our word to end */
-		break;
-	case ITEM_REQUEST:
-	case ITEM_CANCEL:
-	case ITEM_KINDS:
-		return FRAME_BAD_ITEM;
-	}
-	return FRAME_OK;
-}
-
-/*
- * Ends a connection in order: our bye is our last word, the service answers
- * with its own and falls silent.
- */
-static nng_msg *last_word(struct replica *r, uint64_t now_ms)
-{
-	enum err e;
-
-	if (r->busy && replica_cancel_send(r))
-		link_unsend(&r->link);
-	link_bye(&r->link);
-	return link_next(&r->link, now_ms, &e);
-}
-
-static void part(struct bus_client *c, struct replica *r, uint64_t now_ms)
-{
-	nng_msg *m = last_word(r, now_ms);
-
-	shun(c, r, now_ms);
-	if (m)
-		replica_send(r, m);
-}
-
-static void on_frame(struct bus_client *c, struct replica *r, nng_msg *m,
-                     uint64_t now_ms)
-{
-	struct str items, frame = {nng_msg_body(m), nng_msg_len(m)};
-	bool met = r->link.met;
-	struct item it;
-	enum frame_fault f = link_accept(&r->link, frame, wall_ms(), &items);
-
-	if (!f && !met)
-		came_up(c, r);
-	while (!f && item_next(&items, &it))
-		f = on_item(c, r, &it);
-	if (f)
-		refuse(c, r, f, now_ms);
-	else if (r->link.heard_bye)
-		part(c, r, now_ms);
-}
-
-static void drain_inbox(struct bus_client *c, struct replica *r,
-                        uint64_t now_ms)
-{
-	struct inbox in;
-
-	replica_collect(r, &in);
-	if (in.sent) {
-		r->busy = false;
-		if (in.failed)
-			link_unsend(&r->link);
-	}
-	for (unsigned i = 0; i < in.n; i++) {
-		AUTO(msg) m = in.msgs[i];
-		uint32_t pipe = (uint32_t)nng_msg_get_pipe(m).id;
-
-		if (pipe != r->pipe && pipe == in.pipe && pipe != r->shunned)
-			connect_to(c, r, pipe, now_ms);
-		if (pipe == r->pipe)
-			on_frame(c, r, m, now_ms);
-		else if (pipe == r->shunned &&
-		         r->shun_end_ms < now_ms + SILENCE_MS)
-			r->shun_end_ms = now_ms + SILENCE_MS;
-	}
-	if (in.pipe == r->pipe || (in.pipe && in.pipe == r->shunned))
-		return;
-	if (in.pipe)
-		connect_to(c, r, in.pipe, now_ms);
-	else
-		lost(c, r, now_ms);
-}
 
 /* --- addresses ------------------------------------------------------------------ */
 
@@ -343,7 +32,7 @@ static void remove_replica(struct bus_client *c, enum bus_peer to, unsigned i,
 	struct replica *r = c->of[to].v[i];
 
 	if (r->pipe) {
-		part(c, r, now_ms);
+		session_part(c, r, now_ms);
 		r->leave_end_ms = now_ms + PART_MS;
 	} else if (!r->shunned || now_ms >= r->leave_end_ms) {
 		c->of[to].v[i] = c->of[to].v[--c->of[to].n];
@@ -448,7 +137,7 @@ static void flush(struct bus_client *c, struct replica *r)
 		if (!m) {
 			/* What is owed cannot be said: start again. */
 			if (e)
-				shun(c, r, mono_ms());
+				session_shun(c, r, mono_ms());
 			return;
 		}
 		replica_send(r, m);
@@ -492,7 +181,7 @@ void bus_client_turn(struct bus_client *c, uint64_t now_ms)
 	while (list) {
 		r = list;
 		list = r->next_dirty; /* before it may be listed again */
-		drain_inbox(c, r, now_ms);
+		session_drain(c, r, now_ms);
 	}
 	if (resolved)
 		follow_names(c, now_ms);
@@ -616,7 +305,7 @@ static void part_all(struct bus_client *c)
 			nng_msg *m;
 
 			r = c->of[p].v[i];
-			m = r->up ? last_word(r, mono_ms()) : NULL;
+			m = r->up ? session_last_word(r, mono_ms()) : NULL;
 			if (m)
 				replica_send(r, m);
 			else
@@ -667,7 +356,7 @@ void bus_client_credit(struct bus_client *c, uint64_t id, size_t n)
 	struct call *k = calls_find(c, id);
 
 	if (k && k->hold_credit)
-		grant(c, k, n);
+		calls_grant(c, k, n);
 }
 
 size_t bus_client_replicas(const struct bus_client *c, struct bus_replica *out,

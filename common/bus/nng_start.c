@@ -90,7 +90,7 @@ static bool is_nng_thread(void)
 	       str_starts(str_from(name), STR("nng:"));
 }
 
-ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	static _Atomic(sendmsg_fn *) libc;
 	sendmsg_fn *real = atomic_load_explicit(&libc, memory_order_relaxed);
@@ -101,12 +101,12 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		*(void **)(&real) = dlsym(RTLD_NEXT, "sendmsg");
 		atomic_store_explicit(&libc, real, memory_order_relaxed);
 	}
-	n = real(fd, m, flags);
+	n = real(fd, message, flags);
 	if (n >= 0 || (errno != EPIPE && errno != ECONNRESET) ||
 	    !is_nng_thread())
 		return n;
-	for (size_t i = 0; i < m->msg_iovlen; i++)
-		all += m->msg_iov[i].iov_len;
+	for (size_t i = 0; i < message->msg_iovlen; i++)
+		all += message->msg_iov[i].iov_len;
 	return (ssize_t)all;
 }
 

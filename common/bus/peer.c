@@ -113,11 +113,11 @@ void peer_free(struct peer *p)
 	if (m)
 		nng_msg_free(m);
 	nng_aio_free(p->send);
-	while (!ring_empty(&p->spare)) {
-		struct bus_item *it =
-			RING_OF(struct bus_item, at, p->spare.next);
+	for (struct ring *at = p->spare.next, *next; at != &p->spare;
+	     at = next) {
+		struct bus_item *it = RING_OF(struct bus_item, at, at);
 
-		ring_del(&it->at);
+		next = at->next;
 		buf_fini(&it->bytes);
 		buf_fini(&it->reply);
 		free(it);

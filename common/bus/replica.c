@@ -287,8 +287,9 @@ void replica_collect(struct replica *r, struct inbox *out)
 	bool resume;
 
 	pthread_mutex_lock(&r->hub->lock);
-	memcpy(out->msgs, r->in.msgs, r->in.n * sizeof(*out->msgs));
 	out->n = r->in.n;
+	for (unsigned i = 0; i < out->n; i++)
+		out->msgs[i] = r->in.msgs[i];
 	out->pipe = r->in.pipe;
 	out->sent = r->in.sent;
 	out->failed = r->in.failed;
@@ -347,7 +348,9 @@ double replica_latency(struct replica *r, unsigned cls, uint64_t now_us)
 	uint64_t idle = now_us > l->at_us ? now_us - l->at_us : 0;
 
 	if (idle >= LATENCY_IDLE_US && l->ms > 0) {
-		l->ms *= pow(LATENCY_DECAY, (double)(idle / LATENCY_IDLE_US));
+		uint64_t steps = idle / LATENCY_IDLE_US;
+
+		l->ms *= pow(LATENCY_DECAY, (double)steps);
 		l->at_us = now_us;
 	}
 	return l->ms + LATENCY_FLOOR_MS;

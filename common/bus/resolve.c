@@ -194,7 +194,7 @@ static enum err add_name(struct resolver *rs, const struct bus_url *u,
 	struct name *nm;
 	GUARD(&rs->lock);
 
-	v = realloc(rs->names, (rs->names_n + 1) * sizeof(*v));
+	v = realloc(rs->names, (rs->names_n + 1) * sizeof(struct name *));
 	if (!v)
 		return ERR_NOMEM;
 	rs->names = v;
