@@ -2,6 +2,7 @@
 
 #include "common/base/guard.h"
 #include "common/codec/json.h"
+#include "common/codec/mp.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -182,36 +183,55 @@ static enum verdict judge(struct check *c, enum health_state s, int64_t now_ms)
 	return s == HEALTH_UP ? READY : DEGRADED;
 }
 
+struct finding {
+	enum health_state state;
+	enum verdict verdict;
+	char detail[DETAIL_MAX];
+};
+
+static struct finding ask(struct check *c, int64_t now_ms)
+{
+	struct finding f = {.detail = ""};
+
+	f.state = c->fn(c->arg, f.detail, sizeof(f.detail));
+	f.verdict = judge(c, f.state, now_ms);
+	return f;
+}
+
 static enum verdict put_check(struct check *c, int64_t now_ms, struct buf *out)
 {
-	char detail[DETAIL_MAX] = "";
-	enum health_state s = c->fn(c->arg, detail, sizeof(detail));
-	enum verdict v = judge(c, s, now_ms);
+	struct finding f = ask(c, now_ms);
 
 	json_add_str(out, str_from(c->name));
 	buf_str(out, STR(":{"));
-	put_text(out, "status", health_state_name(s));
+	put_text(out, "status", health_state_name(f.state));
 	buf_printf(out, ",\"critical\":%s", c->critical ? "true" : "false");
 	if (c->down)
 		buf_printf(out, ",\"down_s\":%" PRId64,
 		           (now_ms - c->down_since_ms) / 1000);
-	if (detail[0]) {
+	if (f.detail[0]) {
 		buf_char(out, ',');
-		put_text(out, "detail", detail);
+		put_text(out, "detail", f.detail);
 	}
 	buf_char(out, '}');
-	return v;
+	return f.verdict;
 }
 
-static enum verdict put_part(struct health *h, const struct part *p,
-                             int64_t now_ms, struct buf *out)
+static enum verdict verdict_of_phase(enum health_phase p)
 {
 	static const enum verdict phases[] = {
 		[PHASE_STARTING] = STARTING,
 		[PHASE_READY] = READY,
 		[PHASE_DRAINING] = DRAINING,
 	};
-	enum verdict v = phases[p->phase];
+
+	return phases[p];
+}
+
+static enum verdict put_part(struct health *h, const struct part *p,
+                             int64_t now_ms, struct buf *out)
+{
+	enum verdict v = verdict_of_phase(p->phase);
 	AUTO_BUF checks = {0};
 
 	for (size_t i = 0; i < h->checks_n; i++) {
@@ -257,4 +277,34 @@ bool health_render(struct health *h, const char *part, int64_t now_ms,
 	buf_str(out, buf_view(&parts));
 	buf_str(out, STR("}}\n"));
 	return is_ready(v);
+}
+
+void health_pack(struct health *h, const char *part, int64_t now_ms,
+                 struct buf *out)
+{
+	enum verdict v = STARTING;
+	const struct part *p;
+	size_t n = 0;
+	GUARD(&h->lock);
+
+	p = find(h, part);
+	if (p)
+		v = verdict_of_phase(p->phase);
+	for (size_t i = 0; i < h->checks_n; i++)
+		n += h->checks[i].part == p;
+	mp_map(out, 3);
+	mp_kv_map(out, "checks", n);
+	for (size_t i = 0; i < h->checks_n; i++) {
+		struct finding f;
+
+		if (h->checks[i].part != p)
+			continue;
+		f = ask(&h->checks[i], now_ms);
+		v = worse(v, f.verdict);
+		mp_kv_map(out, h->checks[i].name, 2);
+		mp_kv_text(out, "status", health_state_name(f.state));
+		mp_kv_text(out, "message", f.detail);
+	}
+	mp_kv_bool(out, "ready", is_ready(v));
+	mp_kv_text(out, "status", verdict_names[v]);
 }

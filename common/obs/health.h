@@ -63,6 +63,15 @@ bool health_render(struct health *h, const char *part, int64_t now_ms,
                    struct buf *out);
 
 /*
+ * What one part says, as msgpack for those who ask over the bus:
+ *   {"checks": {"database": {"status": "up", "message": "SQLite, ..."}},
+ *    "ready": true, "status": "ready"}
+ * A part of which nothing is known is starting.
+ */
+void health_pack(struct health *h, const char *part, int64_t now_ms,
+                 struct buf *out);
+
+/*
  * The admin port: one small thread, at most ADMIN_CONNECTIONS_MAX connections,
  * each idle for at most ADMIN_IDLE_S.  GET and HEAD; anything else is a JSON
  * problem.  Queries are accepted and ignored (?verbose: it always is).

@@ -18,6 +18,7 @@ static const char *const outcome_names[OUTCOME_COUNT] = {
 
 struct row {
 	const struct method *m;
+	builtin_fn *builtin; /* instead of m->run; or NULL */
 	/* NULL until the first call that came to it: most series of a
 	 * histogram would stay empty for ever. */
 	_Atomic(struct metric *) took[OUTCOME_COUNT];
@@ -52,12 +53,15 @@ struct dispatch {
 	struct row rows[]; /* by name */
 };
 
-/* Not a row of any methods.def: every service with `apply` has it. */
-static const struct method event_method = {
-	.name = "event.apply",
-	.lane = LANE_DB,
-	.caller = CALL_SERVICE,
-	.retry = true,
+static const struct method builtins[] = {
+	[BUILTIN_EVENTS] = {.name = "event.apply",
+                            .lane = LANE_DB,
+                            .caller = CALL_SERVICE,
+                            .retry = true},
+	[BUILTIN_HEALTH] = {.name = "service.health",
+                            .lane = LANE_INLINE,
+                            .caller = CALL_SERVICE,
+                            .retry = true},
 };
 
 /* --- the table of methods ------------------------------------------------- */
@@ -91,8 +95,12 @@ static void fill_rows(struct dispatch *d)
 {
 	for (size_t i = 0; i < d->conf.methods_n; i++)
 		d->rows[d->rows_n++].m = &d->conf.methods[i];
-	if (d->conf.events)
-		d->rows[d->rows_n++].m = &event_method;
+	for (size_t i = 0; i < BUILTIN_COUNT; i++) {
+		if (!d->conf.builtin[i])
+			continue;
+		d->rows[d->rows_n].builtin = d->conf.builtin[i];
+		d->rows[d->rows_n++].m = &builtins[i];
+	}
 	qsort(d->rows, d->rows_n, sizeof(d->rows[0]), by_name);
 	for (size_t i = 0; i < d->rows_n; i++) {
 		const struct method *m = d->rows[i].m;
@@ -320,9 +328,9 @@ static void run(struct request *rq)
 	enum err e = OK;
 
 	rq->started_us = mono_us();
-	if (m == &event_method) {
-		e = d->conf.events(d->conf.events_arg, &rq->cx, rq->entry.body,
-		                   &rq->reply.body);
+	if (rq->row->builtin) {
+		e = rq->row->builtin(d->conf.builtin_arg, &rq->cx,
+		                     rq->entry.body, &rq->reply.body);
 	} else {
 		if (!rq->in)
 			e = read_fields(rq);
@@ -395,6 +403,12 @@ static void route(struct request *rq)
 		refuse(rq, e);
 }
 
+static bool serves(struct dispatch *d, const struct row *row)
+{
+	return atomic_load(&d->serving) ||
+	       (row && row->m == &builtins[BUILTIN_HEALTH]);
+}
+
 static void receive(struct dispatch *d, const struct dispatch_item *it)
 {
 	struct request *rq = request_get(d, it);
@@ -417,6 +431,10 @@ static void receive(struct dispatch *d, const struct dispatch_item *it)
 		return;
 	}
 	row = find(d, rq->entry.op);
+	if (!serves(d, row)) {
+		refuse(rq, ERR_UNAVAILABLE);
+		return;
+	}
 	if (!row) {
 		/* A newer gateway knows methods that this version has not. */
 		log_warn(&rq->cx, "method.unknown",
@@ -434,19 +452,14 @@ void dispatch_item(struct dispatch *d, const struct dispatch_item *it)
 	/* Counted before `serving` is read: dispatch_close() and then
 	 * dispatch_idle() miss nobody. */
 	atomic_fetch_add(&d->in_work, 1);
-	if (atomic_load(&d->serving)) {
-		receive(d, it);
-		return;
-	}
-	d->conf.refuse(it->item, ERR_UNAVAILABLE);
-	leave(d);
+	receive(d, it);
 }
 
 /* --- life -------------------------------------------------------------------------- */
 
 struct dispatch *dispatch_new(const struct dispatch_conf *conf)
 {
-	size_t n = conf->methods_n + 1;
+	size_t n = conf->methods_n + BUILTIN_COUNT;
 	AUTO(dispatch) d = calloc(1, sizeof(*d) + n * sizeof(d->rows[0]));
 	pthread_condattr_t attr;
 

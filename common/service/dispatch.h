@@ -27,6 +27,19 @@
 /* What one method's calls came to; the label `outcome`. */
 enum outcome { OUTCOME_OK, OUTCOME_REFUSED, OUTCOME_FAILED, OUTCOME_COUNT };
 
+/* Methods that services have without a row in methods.def; for service
+ * principals, and the gateway when it asks for itself. */
+enum builtin {
+	BUILTIN_EVENTS, /* "event.apply", on the DB lane */
+	/* "service.health", INLINE, and answered also before dispatch_open()
+	 * and after dispatch_close(): that is when it is worth most. */
+	BUILTIN_HEALTH,
+	BUILTIN_COUNT
+};
+/* Appends the reply's body. */
+typedef enum err builtin_fn(void *arg, struct ctx *cx, struct str body,
+                            struct buf *reply);
+
 struct dispatch_conf {
 	const char *service; /* static text: of log lines and metrics */
 	enum bus_peer self;
@@ -34,10 +47,8 @@ struct dispatch_conf {
 	size_t methods_n;
 	struct lane_pool *lanes[LANE_COUNT]; /* INLINE is NULL */
 	struct figures *figures;             /* or NULL */
-	/* "event.apply", for service principals, on the DB lane; or NULL. */
-	enum err (*events)(void *arg, struct ctx *cx, struct str body,
-	                   struct buf *reply);
-	void *events_arg;
+	builtin_fn *builtin[BUILTIN_COUNT];  /* NULL: there is none */
+	void *builtin_arg;
 	/* The transport's; item is what dispatch_item() was given. */
 	void (*end)(void *item, struct str bytes);
 	void (*refuse)(void *item, enum err e);
@@ -50,7 +61,8 @@ struct dispatch *dispatch_new(const struct dispatch_conf *conf);
 void dispatch_free(struct dispatch *d); /* idle; NULL is fine */
 AUTO_TYPE(dispatch, struct dispatch *, dispatch_free)
 
-/* Before it, and after dispatch_close(), items get ERR_UNAVAILABLE. */
+/* Before it, and after dispatch_close(), items get ERR_UNAVAILABLE, but for
+ * BUILTIN_HEALTH. */
 void dispatch_open(struct dispatch *d, void *state);
 void dispatch_close(struct dispatch *d);
 /* True when no request is in work; waits at most until the deadline. */

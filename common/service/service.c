@@ -154,6 +154,17 @@ static enum err apply_events(void *arg, struct ctx *cx, struct str body,
 	                   sv->state, reply);
 }
 
+static enum err tell_health(void *arg, struct ctx *cx, struct str body,
+                            struct buf *reply)
+{
+	struct service *sv = arg;
+
+	(void)cx;
+	(void)body;
+	health_pack(sv->env.health, sv->def->name, (int64_t)mono_ms(), reply);
+	return OK;
+}
+
 /* --- health and figures --------------------------------------------------------- */
 
 static enum health_state check_database(void *arg, char *detail, size_t max)
@@ -443,8 +454,11 @@ static enum err make_dispatch(struct service *sv)
 		.lanes = {[LANE_DB] = sv->lanes[LANE_DB],
 	                  [LANE_SLOW] = sv->lanes[LANE_SLOW]},
 		.figures = sv->env.figures,
-		.events = sv->def->apply ? apply_events : NULL,
-		.events_arg = sv,
+		.builtin = {[BUILTIN_EVENTS] =
+	                            sv->def->apply ? apply_events : NULL,
+	                    [BUILTIN_HEALTH] =
+	                            sv->env.health ? tell_health : NULL},
+		.builtin_arg = sv,
 		.end = item_end,
 		.refuse = item_refuse,
 		.cancelled = item_cancelled});

@@ -230,6 +230,16 @@ static enum err on_events(void *arg, struct ctx *cx, struct str body,
 	return OK;
 }
 
+static enum err on_health(void *arg, struct ctx *cx, struct str body,
+                          struct buf *reply)
+{
+	(void)arg;
+	(void)cx;
+	(void)body;
+	mp_text(reply, "well");
+	return OK;
+}
+
 static struct dispatch *dispatch_of(struct rig *r)
 {
 	const struct dispatch_conf conf = {
@@ -238,8 +248,9 @@ static struct dispatch *dispatch_of(struct rig *r)
 		.methods = methods,
 		.methods_n = COUNTOF(methods),
 		.lanes = {[LANE_DB] = r->db, [LANE_SLOW] = r->slow},
-		.events = on_events,
-		.events_arg = &r->seen,
+		.builtin = {[BUILTIN_EVENTS] = on_events,
+	                    [BUILTIN_HEALTH] = on_health},
+		.builtin_arg = &r->seen,
 		.end = on_end,
 		.refuse = on_refuse,
 		.cancelled = is_cancelled};
@@ -471,6 +482,13 @@ static void only_those_who_may_call_do(void **state)
 	         OK},
 		{{"event.apply", PEER_GATEWAY, "s-1", ROLE_USER, 0, "x", 1},
 	         ERR_DENIED},
+		{{"service.health", PEER_GATEWAY, "", ROLE_GUEST, 0, NULL, 0},
+	         OK},
+		{{"service.health", PEER_AUTH, "", ROLE_SERVICE, 0, NULL, 0},
+	         OK},
+		{{"service.health", PEER_GATEWAY, "s-1", ROLE_ADMIN, 0, NULL,
+	          0},
+	         ERR_DENIED},
 		{{"echo", PEER_CONTENT, "", ROLE_SERVICE, 0, NULL, 0},
 	         ERR_DENIED},
 		/* No such edge in the design. */
@@ -686,6 +704,26 @@ static void nothing_is_served_before_open_and_after_close(void **state)
 	assert_int_equal(err_of(r, &c), ERR_UNAVAILABLE);
 }
 
+static void health_is_told_before_open_and_after_close(void **state)
+{
+	struct rig *r = *state;
+	const struct call health = {.op = "service.health"};
+	struct rig fresh = {.db = r->db, .slow = r->slow, .arena = r->arena};
+
+	fresh.d = dispatch_of(&fresh);
+	assert_int_equal(err_of(&fresh, &health), OK);
+	/* Nothing else, be it unknown or no entry at all. */
+	assert_int_equal(err_of(&fresh, &(struct call){.op = "nothing"}),
+	                 ERR_UNAVAILABLE);
+	assert_int_equal(err_of(&fresh, &(struct call){.op = "event.apply",
+	                                               .from = PEER_AUTH}),
+	                 ERR_UNAVAILABLE);
+	dispatch_free(fresh.d);
+	dispatch_close(r->d);
+	assert_int_equal(err_of(r, &health), OK);
+	assert_true(dispatch_idle(r->d, mono_ms() + 10000));
+}
+
 static void *open_soon(void *arg)
 {
 	(void)usleep(20000);
@@ -825,6 +863,7 @@ int main(void)
 		TEST(a_full_lane_is_busy_at_once),
 		TEST(errors_keep_their_words_and_ours_become_internal),
 		TEST(nothing_is_served_before_open_and_after_close),
+		TEST(health_is_told_before_open_and_after_close),
 		TEST(idle_waits_for_what_is_in_work),
 		TEST(hostile_bytes_get_exactly_one_answer),
 		TEST(many_threads_may_ask_at_once),

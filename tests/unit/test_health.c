@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "common/codec/mp.h"
 #include "common/obs/health.h"
 #include "tests/alloc_fault.h"
 
@@ -196,6 +197,52 @@ static void a_forgotten_check_is_never_asked_again(void **state)
 	assert_int_equal(other.asked, 1);
 }
 
+static void packed_is(struct health *h, int64_t now_ms, const char *part,
+                      bool is_ready, const char *status, const char *database,
+                      const char *message)
+{
+	AUTO_BUF out = {0};
+	struct str checks = {0}, found = STR("");
+
+	health_pack(h, part, now_ms, &out);
+	assert_true(mp_valid(buf_view(&out)));
+	assert_int_equal(mp_find_bool(buf_view(&out), "ready", !is_ready),
+	                 is_ready);
+	assert_true(str_eq(mp_find_str(buf_view(&out), "status", STR("")),
+	                   str_from(status)));
+	assert_true(mp_find(buf_view(&out), "checks", &checks));
+	assert_int_equal(mp_find(checks, "database", &found), database != NULL);
+	if (!database)
+		return;
+	assert_true(str_eq(mp_find_str(found, "status", STR("")),
+	                   str_from(database)));
+	assert_true(str_eq(mp_find_str(found, "message", STR("-")),
+	                   str_from(message)));
+}
+
+static void a_part_is_packed_as_it_is_written(void **state)
+{
+	AUTO(health) h = health_new();
+	struct fake db = {.state = HEALTH_UP, .detail = "2 of 10"};
+	struct fake other = {.state = HEALTH_DOWN};
+
+	(void)state;
+	packed_is(h, 0, "auth", false, "starting", NULL, NULL);
+	health_phase(h, "auth", PHASE_READY);
+	packed_is(h, 0, "auth", true, "ready", NULL, NULL);
+	assert_true(health_check(h, "auth", "outbox", false, look, &db));
+	assert_true(health_check(h, "auth", "database", true, look, &db));
+	assert_true(health_check(h, "gdpr", "database", true, look, &other));
+	packed_is(h, 0, "auth", true, "ready", "up", "2 of 10");
+	db.state = HEALTH_DOWN;
+	db.detail = NULL;
+	packed_is(h, 1000, "auth", true, "degraded", "down", "");
+	packed_is(h, 1000 + HEALTH_GRACE_MS, "auth", false, "down", "down", "");
+	health_forget(h, "auth");
+	health_phase(h, "auth", PHASE_DRAINING);
+	packed_is(h, 0, "auth", false, "draining", NULL, NULL);
+}
+
 static void bounds_are_kept(void **state)
 {
 	AUTO(health) h = health_new();
@@ -232,6 +279,7 @@ static void without_memory_the_text_fails_not_the_program(void **state)
 
 		alloc_fault_arm(nth);
 		(void)health_render(h, NULL, 0, &out);
+		health_pack(h, "auth", 0, &out);
 		more = alloc_fault_disarm();
 		assert_int_equal(out.failed, more);
 	}
@@ -248,6 +296,7 @@ int main(void)
 		cmocka_unit_test(a_part_that_only_has_checks_is_starting),
 		cmocka_unit_test(hostile_details_do_not_break_the_json),
 		cmocka_unit_test(a_forgotten_check_is_never_asked_again),
+		cmocka_unit_test(a_part_is_packed_as_it_is_written),
 		cmocka_unit_test(bounds_are_kept),
 		cmocka_unit_test(without_memory_the_text_fails_not_the_program),
 	};

@@ -386,6 +386,59 @@ static void before_it_is_ready_callers_are_refused_at_once(void **state)
 	assert_int_equal(test.stops, 0);
 }
 
+/* What it tells the gateway, which asks for itself: its status, and whether
+ * its database is usable. */
+static enum err ask_health(struct rig *r, char status[16], bool *database)
+{
+	AUTO(arena) arena = arena_new(1 << 16);
+	AUTO_BUF bytes = {0};
+	AUTO_BUF reply = {0};
+	struct ctx cx = {.arena = arena, .rid = STR("r-1")};
+	struct reply_view v = {0};
+	struct str checks = STR(""), db = STR("");
+	enum err e;
+
+	entry_pack(&bytes, &cx, &(struct entry){.op = STR("service.health")});
+	e = bus_caller_call(r->gateway,
+	                    &(struct bus_call){.to = PEER_CONTENT,
+	                                       .deadline_ms =
+	                                               mono_ms() + LONG_MS,
+	                                       .bytes = buf_view(&bytes)},
+	                    &reply);
+	if (e)
+		return e;
+	assert_int_equal(reply_read(buf_view(&reply), &cx, &v), OK);
+	(void)snprintf(status, 16, "%.*s",
+	               STR_FMT(mp_find_str(v.body, "status", STR(""))));
+	*database = mp_find(v.body, "checks", &checks) &&
+	            mp_find(checks, "database", &db) &&
+	            str_eq(mp_find_str(db, "status", STR("")), STR("up"));
+	return v.err;
+}
+
+static void health_is_told_before_it_is_ready_too(void **state)
+{
+	struct rig *r = *state;
+	struct service *sv;
+	char status[16];
+	bool database = false;
+
+	test.start_says = ERR_DATABASE;
+	test.start_fails = 3;
+	sv = begin(r, &content_def);
+	while (bus_caller_up(r->gateway, PEER_CONTENT) == 0)
+		(void)usleep(500);
+	assert_int_equal(ask_health(r, status, &database), OK);
+	assert_string_equal(status, "starting");
+	wait_ready(r, sv, PEER_CONTENT);
+	/* Its peer gdpr does not run. */
+	do
+		assert_int_equal(ask_health(r, status, &database), OK);
+	while (strcmp(status, "degraded") != 0);
+	assert_true(database);
+	service_stop(sv, 1000);
+}
+
 static void a_database_that_is_away_is_tried_again(void **state)
 {
 	struct rig *r = *state;
@@ -618,6 +671,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_service_migrates_and_serves),
 		TEST(before_it_is_ready_callers_are_refused_at_once),
+		TEST(health_is_told_before_it_is_ready_too),
 		TEST(a_database_that_is_away_is_tried_again),
 		TEST(what_will_never_work_is_given_up),
 		TEST(a_taken_address_is_told),
