@@ -2,6 +2,7 @@
 
 #include "common/base/attr.h"
 #include "common/base/utf8.h"
+#include "common/base/word.h"
 
 #include <stddef.h>
 
@@ -66,26 +67,33 @@ static bool is_token(struct str s)
 	return s.n > 0;
 }
 
-static bool has_control(struct str s, unsigned char least)
+static bool is_control(char c)
 {
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
+	return (unsigned char)c < 0x20 || c == 0x7f;
+}
 
-		if ((c < least && c != '\t') || c == 0x7f)
-			return true;
-	}
-	return false;
+/* Tabs are no fault in a value (RFC 9110, 5.5). */
+static bool value_sound(struct str s)
+{
+	if (word_none(s.p, s.n, word_has_control))
+		return true;
+	for (size_t i = 0; i < s.n; i++)
+		if (is_control(s.p[i]) && s.p[i] != '\t')
+			return false;
+	return true;
 }
 
 /* Also refuses %00, which would end a C string once decoded. */
 static bool target_sound(struct str s)
 {
-	if (has_control(s, 0x21) || memchr(s.p, '\t', s.n) || !utf8_valid(s))
-		return false;
-	for (size_t i = 0; i + 2 < s.n; i++)
-		if (s.p[i] == '%' && s.p[i + 1] == '0' && s.p[i + 2] == '0')
+	for (size_t i = 0; i < s.n; i++) {
+		if (is_control(s.p[i]) || s.p[i] == ' ')
 			return false;
-	return true;
+		if (s.p[i] == '%' && s.n - i > 2 && s.p[i + 1] == '0' &&
+		    s.p[i + 2] == '0')
+			return false;
+	}
+	return utf8_valid(s);
 }
 
 /* "http://host/path" is as good as "/path" (RFC 9112, 3.2.2). */
@@ -142,7 +150,7 @@ void head_line(struct head *h, struct str name, struct str value)
 		refuse(h, ERR_BAD_REQUEST, "A header's name is malformed.");
 		return;
 	}
-	if (has_control(value, 0x20))
+	if (!value_sound(value))
 		refuse(h, ERR_BAD_REQUEST,
 		       "A header's value has control characters.");
 	for (size_t i = 0; i < COUNTOF(known); i++) {

@@ -12,10 +12,12 @@
 #ifndef GATEWAY_LOOP_H
 #define GATEWAY_LOOP_H
 
+#include "common/base/uuid.h"
 #include "gateway/cors.h"
 #include "gateway/gateway.h"
 #include "gateway/identity.h"
 #include "gateway/meter.h"
+#include "gateway/monitor.h"
 #include "gateway/route.h"
 
 #include <microhttpd.h>
@@ -28,12 +30,13 @@
 #define LINGER_MS      2000 /* after a refusal, for the client to read it */
 #define REPLICAS_SHOWN 64
 
-/* What the loops share; read-only, but for the flag and the meter. */
+/* What the loops share; read-only, but for the flags, meter and monitor. */
 struct site {
 	const struct settings *conf;
 	struct cors *cors;
 	struct route_tree *tree;
 	struct meter *meter;
+	struct monitor *monitor; /* turned by the first loop */
 	char instance[65];
 	int64_t started_ms; /* wall clock */
 	uint64_t started_mono_ms;
@@ -68,7 +71,8 @@ struct loop {
 	int mhd_fd; /* its epoll set; not ours to close */
 	struct bus_client *bus;
 	struct identity *identity;
-	struct buf entry; /* the call being packed */
+	struct monitor *monitor; /* NULL: another loop turns it */
+	struct buf entry;        /* the call being packed */
 	struct conn *conns, *spare_conns;
 	struct req *spare_reqs;
 	unsigned spare_reqs_n;
@@ -77,8 +81,9 @@ struct loop {
 	bool resumed; /* a connection waits for MHD_run() */
 	bool quiesced;
 	uint64_t tick_at_ms;
-	uint64_t now_ms; /* of this turn */
-	uint64_t seed;   /* of span ids */
+	uint64_t now_ms;        /* of this turn */
+	uint64_t seed;          /* of span ids */
+	struct uuid_pool uuids; /* of request IDs */
 	_Atomic bool ready;
 	/* A copy for /metrics, renewed at each tick. */
 	pthread_mutex_t shown_lock;

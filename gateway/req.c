@@ -3,14 +3,11 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/utf8.h"
-#include "common/base/uuid.h"
 #include "common/codec/json.h"
 #include "gateway/language.h"
 #include "gateway/query.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define SPARES_MAX  256
@@ -138,6 +135,28 @@ static uint64_t next_span(struct loop *lo)
 	return (z ^ z >> 31) | 1;
 }
 
+static char *put_hex(char *at, uint64_t v)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*at++ = digits[v >> shift & 15];
+	return at;
+}
+
+/* A trace of our own that nobody samples. */
+static void start_trace(struct req *rq)
+{
+	char *at = rq->tp;
+
+	memcpy(at, "00-", 3);
+	at = put_hex(at + 3, next_span(rq->loop));
+	at = put_hex(at, next_span(rq->loop));
+	*at++ = '-';
+	at = put_hex(at, next_span(rq->loop));
+	memcpy(at, "-00", 4); /* and the NUL */
+}
+
 void req_name(struct req *rq)
 {
 	const struct head *h = &rq->head;
@@ -146,16 +165,12 @@ void req_name(struct req *rq)
 		memcpy(rq->rid, h->request_id.p, h->request_id.n);
 		rq->cx.rid = (struct str){rq->rid, h->request_id.n};
 	} else {
-		rq->cx.rid = uuid7(rq->rid);
+		rq->cx.rid = uuid7_from(&rq->loop->uuids, rq->rid);
 	}
 	if (head_traceparent_valid(h->traceparent))
 		memcpy(rq->tp, h->traceparent.p, h->traceparent.n);
 	else
-		(void)snprintf(rq->tp, sizeof(rq->tp),
-		               "00-%016" PRIx64 "%016" PRIx64 "-%016" PRIx64
-		               "-00",
-		               next_span(rq->loop), next_span(rq->loop),
-		               next_span(rq->loop));
+		start_trace(rq);
 	rq->cx.tp = (struct str){rq->tp, sizeof(rq->tp) - 1};
 }
 
@@ -465,12 +480,22 @@ static enum err take_reply(struct req *rq, struct str bytes)
 	return ERR_PEER_LOST;
 }
 
+/* What failed in the service itself is a reason to ask how it is. */
+static void note_failure(const struct req *rq)
+{
+	unsigned status = rq->err ? err_http(rq->err) : rq->status;
+
+	if (status >= 500 && rq->err != ERR_NOT_BUILT)
+		monitor_note(rq->loop->site->monitor, rq->route->service);
+}
+
 static void replied(void *arg, enum err e, struct str bytes, bool more)
 {
 	struct req *rq = arg;
 
 	(void)more; /* never with stream = false */
 	rq->err = e ? e : take_reply(rq, bytes);
+	note_failure(rq);
 	rq->step = STEP_REPLY;
 	resume(rq);
 }

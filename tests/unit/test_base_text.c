@@ -195,6 +195,29 @@ static void uuids_are_version_7_sorted_and_distinct(void **state)
 	assert_true(before <= ms && ms <= after);
 }
 
+static void a_pool_gives_distinct_uuids_and_keeps_none(void **state)
+{
+	enum { MANY = 100 };
+	static const unsigned char wiped[UUID_RANDOM];
+	struct uuid_pool pool = {.left = 0};
+	static char all[MANY][UUID_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++) {
+		struct str s = uuid7_from(&pool, all[i]);
+
+		assert_true(uuid_valid(s));
+		assert_int_equal(s.p[14], '7');
+		assert_non_null(strchr("89ab", s.p[19]));
+		assert_true(pool.left < sizeof(pool.random));
+		assert_memory_equal(pool.random + pool.left, wiped,
+		                    sizeof(wiped));
+		/* The random part differs, not only the time. */
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(all[i] + 19, all[k] + 19);
+	}
+}
+
 static void what_is_no_uuid_is_refused(void **state)
 {
 	static const char *const cases[] = {
@@ -321,6 +344,7 @@ int main(void)
 			every_code_point_comes_back_and_surrogates_do_not),
 		cmocka_unit_test(malformed_utf8_is_refused_without_moving),
 		cmocka_unit_test(uuids_are_version_7_sorted_and_distinct),
+		cmocka_unit_test(a_pool_gives_distinct_uuids_and_keeps_none),
 		cmocka_unit_test(what_is_no_uuid_is_refused),
 		cmocka_unit_test(times_are_written_as_rfc_3339),
 		cmocka_unit_test(dates_agree_with_the_c_library),
