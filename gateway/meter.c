@@ -87,18 +87,22 @@ static size_t slot_of(const struct route *route, enum verb verb)
 	return route ? (size_t)(route - routes) : routes_n + (size_t)verb;
 }
 
+/* The words for labels are made at a series' first use only.  status 0: one
+ * that the list has not; families without that label ignore it. */
 static struct metric *find(struct metric *_Atomic *kept,
                            struct metric_family *f, const struct route *route,
-                           enum verb verb, const char *status)
+                           enum verb verb, unsigned status)
 {
 	struct metric *s = atomic_load_explicit(kept, memory_order_acquire);
+	char text[12];
 	const char *const labels[] = {
 		verb_name(route ? route->verb : verb),
 		route ? route->path : "unmatched",
-		status,
+		status ? text : "other",
 	};
 
 	if (!s && f) {
+		(void)snprintf(text, sizeof(text), "%u", status);
 		s = metric_series(f, labels);
 		atomic_store_explicit(kept, s, memory_order_release);
 	}
@@ -109,7 +113,7 @@ void meter_begin(struct meter *m, const struct route *route, enum verb verb)
 {
 	struct slot *sl = &m->slots[slot_of(route, verb)];
 	struct metric *s =
-		find(&sl->in_progress, m->in_progress, route, verb, NULL);
+		find(&sl->in_progress, m->in_progress, route, verb, 0);
 
 	atomic_fetch_add_explicit(&m->running, 1, memory_order_relaxed);
 	if (s)
@@ -133,19 +137,16 @@ void meter_end(struct meter *m, const struct route *route, enum verb verb,
 	struct slot *sl = &m->slots[slot_of(route, verb)];
 	struct metric *s;
 	size_t at = 0;
-	char text[12];
 
 	while (statuses[at] && statuses[at] != status)
 		at++;
-	(void)snprintf(text, sizeof(text), "%u", status);
-	s = find(&sl->total[at], m->total, route, verb,
-	         statuses[at] ? text : "other");
+	s = find(&sl->total[at], m->total, route, verb, statuses[at]);
 	if (s)
 		metric_add(s, 1);
-	s = find(&sl->took, m->took, route, verb, NULL);
+	s = find(&sl->took, m->took, route, verb, 0);
 	if (s)
 		metric_observe(s, (double)took_us / 1e6);
-	s = find(&sl->in_progress, m->in_progress, route, verb, NULL);
+	s = find(&sl->in_progress, m->in_progress, route, verb, 0);
 	if (s)
 		metric_add(s, -1);
 	atomic_fetch_sub_explicit(&m->running, 1, memory_order_relaxed);
