@@ -314,13 +314,14 @@ void calls_end(struct bus_client *c, struct call *k, enum err e,
 	bus_reply_fn *fn = k->on_reply;
 	void *arg = k->arg;
 	/* bytes may be the reply put together: it outlives the slot. */
-	AUTO_BUF reply = k->reply;
+	struct buf reply = k->reply;
 
 	k->reply = (struct buf){0};
 	detach(c, k);
 	wheel_del(&c->wheel, &k->timer);
 	slot_put(c, k);
 	fn(arg, e, bytes, false);
+	buf_fini(&reply);
 }
 
 void calls_tell_cancel(struct bus_client *c, struct call *k)
