@@ -63,7 +63,28 @@ static void free_all(struct gateway *g)
 	cors_free(g->site.cors);
 	route_tree_free(g->site.tree);
 	meter_free(g->site.meter);
+	monitor_free(g->site.monitor);
 	free(g);
+}
+
+static enum err call_bus(void *bus, const struct bus_call *call, uint64_t *id)
+{
+	return bus_client_call(bus, call, id);
+}
+
+static void wake_loop(void *arg)
+{
+	loop_wake(arg);
+}
+
+static enum err add_monitor(struct gateway *g)
+{
+	struct loop *lo = &g->loops[0];
+	const struct monitor_conf conf = {
+		.call = call_bus, .bus = lo->bus, .wake = wake_loop, .arg = lo};
+
+	g->site.monitor = lo->monitor = monitor_new(&conf);
+	return lo->monitor ? OK : ERR_NOMEM;
 }
 
 static enum err start_loops(struct gateway *g, const struct gateway_env *env,
@@ -82,6 +103,8 @@ static enum err start_loops(struct gateway *g, const struct gateway_env *env,
 		e = loop_init(&g->loops[i], &g->site, env, fd,
 		              conns ? conns : 1);
 	}
+	if (!e)
+		e = add_monitor(g);
 	if (!e && !shown_add(g))
 		e = ERR_NOMEM;
 	for (size_t i = 0; i < n && !e; i++)

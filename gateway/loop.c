@@ -343,6 +343,8 @@ static int timeout_ms(struct loop *lo)
 		ms = least(ms, http);
 	ms = least(ms, bus_client_timeout_ms(lo->bus, now));
 	ms = least(ms, identity_timeout_ms(lo->identity, now));
+	if (lo->monitor)
+		ms = least(ms, monitor_timeout_ms(lo->monitor, now));
 	return (int)ms;
 }
 
@@ -391,6 +393,8 @@ static void *turn_until_stopped(void *arg)
 		lo->now_ms = mono_ms();
 		lo->resumed = false;
 		(void)MHD_run(lo->mhd);
+		if (lo->monitor)
+			monitor_turn(lo->monitor, lo->now_ms);
 		bus_client_turn(lo->bus, lo->now_ms);
 		identity_turn(lo->identity, lo->now_ms);
 		tick(lo);

@@ -49,38 +49,116 @@ static enum err health(struct req *rq)
 	return OK;
 }
 
+/* --- checks ------------------------------------------------------------------ */
+
 static const enum bus_peer services[] = {PEER_AUTH, PEER_CONTENT, PEER_GDPR};
 
-/*
- * "checks": what the bus and identity of this loop know at this moment.  They
- * notice within milliseconds, so nothing is asked.  True: all is well.
- */
-static bool checks(const struct req *rq, struct buf *out)
+static const char *const state_names[] = {
+	[MONITOR_UP] = "up",
+	[MONITOR_UNKNOWN] = "unknown",
+	[MONITOR_DEGRADED] = "degraded",
+	[MONITOR_DOWN] = "down",
+};
+
+static void add_check(struct buf *out, const char *name, const char *status,
+                      const char *message)
 {
-	bool well = identity_ready(rq->loop->identity);
-	bool stale = identity_stale(rq->loop->identity, rq->loop->now_ms);
+	buf_printf(out, "%s\"%s\":{\"status\":\"%s\",\"message\":\"%s\"}",
+	           out->n ? "," : "", name, status, message);
+}
+
+/* Names the services whose database is as bad as the worst. */
+static enum monitor_state database(const struct req *rq, struct buf *out)
+{
+	static const char *const messages[] = {
+		[MONITOR_UP] = "every service can use its database",
+		[MONITOR_UNKNOWN] = "not known at the moment of",
+		[MONITOR_DEGRADED] = "answers badly to",
+		[MONITOR_DOWN] = "cannot be reached by",
+	};
+	enum monitor_state each[COUNTOF(services)], worst = MONITOR_UP;
+	AUTO_BUF message = {0};
+	const char *comma = " ";
+
+	for (size_t i = 0; i < COUNTOF(services); i++) {
+		each[i] = monitor_view(rq->loop->site->monitor, services[i],
+		                       rq->loop->now_ms)
+		                  .database;
+		worst = monitor_worse(worst, each[i]);
+	}
+	buf_str(&message, str_from(messages[worst]));
+	for (size_t i = 0; i < COUNTOF(services) && worst != MONITOR_UP; i++) {
+		if (each[i] != worst)
+			continue;
+		buf_printf(&message, "%s%s", comma, bus_peer_name(services[i]));
+		comma = ", ";
+	}
+	buf_char(&message, '\0');
+	out->failed |= message.failed;
+	if (!message.failed)
+		add_check(out, "database", state_names[worst], message.p);
+	return worst;
+}
+
+/* The bus of this loop notices within milliseconds that a service is gone; what
+ * else is wrong with it the monitor has asked. */
+static enum monitor_state service(const struct req *rq, enum bus_peer peer,
+                                  struct buf *out)
+{
+	unsigned up = bus_client_up(rq->loop->bus, peer);
+	enum monitor_state state = up ? monitor_view(rq->loop->site->monitor,
+	                                             peer, rq->loop->now_ms)
+	                                           .service
+	                              : MONITOR_DOWN;
 
 	buf_printf(out,
-	           ",\"checks\":{\"identity\":{\"status\":\"%s\","
-	           "\"message\":\"%s\"}",
-	           !well   ? "down"
-	           : stale ? "degraded"
-	                   : "up",
-	           !well   ? "keys and revocations are not loaded yet"
-	           : stale ? "no news of revocations for more than a second"
-	                   : "keys and revocations are current");
-	for (size_t i = 0; i < COUNTOF(services); i++) {
-		unsigned up = bus_client_up(rq->loop->bus, services[i]);
+	           ",\"%s\":{\"status\":\"%s\",\"message\":"
+	           "\"%u replica%s up\",\"replicas\":%u}",
+	           bus_peer_name(peer), state_names[state], up,
+	           up == 1 ? "" : "s", up);
+	return state;
+}
 
-		buf_printf(out,
-		           ",\"%s\":{\"status\":\"%s\",\"message\":"
-		           "\"%u replica%s up\",\"replicas\":%u}",
-		           bus_peer_name(services[i]), up ? "up" : "down", up,
-		           up == 1 ? "" : "s", up);
-		well &= up > 0;
+static enum monitor_state identity(const struct req *rq, struct buf *out)
+{
+	enum monitor_state state = MONITOR_UP;
+	const char *message = "keys and revocations are current";
+
+	if (!identity_ready(rq->loop->identity)) {
+		state = MONITOR_DOWN;
+		message = "keys and revocations are not loaded yet";
+	} else if (identity_stale(rq->loop->identity, rq->loop->now_ms)) {
+		state = MONITOR_DEGRADED;
+		message = "no news of revocations for more than a second";
 	}
+	add_check(out, "identity", state_names[state], message);
+	return state;
+}
+
+/*
+ * "checks", from memory: nothing is asked.  The worst of them counts.  Every
+ * word is ours: what a service says of itself may name hosts and files.
+ * gemini_api and quota are where clients of the old system look for them.
+ */
+static enum monitor_state checks(const struct req *rq, struct buf *out)
+{
+	AUTO_BUF each = {0};
+	enum monitor_state worst = database(rq, &each);
+
+	add_check(&each, "redis", "not_configured",
+	          "what is cached is kept in memory");
+	add_check(&each, "gemini_api", "not_configured",
+	          "lessons are made from the built-in lexicon");
+	add_check(&each, "quota", "not_configured",
+	          "the built-in lexicon has no quota");
+	worst = monitor_worse(worst, identity(rq, &each));
+	for (size_t i = 0; i < COUNTOF(services); i++)
+		worst = monitor_worse(worst, service(rq, services[i], &each));
+	buf_str(out, STR(",\"checks\":{"));
+	buf_str(out, buf_view(&each));
 	buf_char(out, '}');
-	return well;
+	out->failed |= each.failed;
+	return worst;
 }
 
 /* The verdict stands first in both answers and is known last, so the rest is
@@ -102,7 +180,8 @@ static enum err ready(struct req *rq)
 
 	timestamp(&rest, "timestamp", wall_ms());
 	member(&rest, "instance_id", rq->loop->site->instance);
-	well = checks(rq, &rest) && !atomic_load(&rq->loop->site->draining);
+	well = checks(rq, &rest) != MONITOR_DOWN &&
+	       !atomic_load(&rq->loop->site->draining);
 	return finish(rq, well, well ? "{\"ready\":true" : "{\"ready\":false",
 	              &rest);
 }
@@ -120,15 +199,19 @@ static void uptime(const struct req *rq, struct buf *out)
 	buf_char(out, '}');
 }
 
-static void figures(const struct req *rq, struct buf *out, bool well)
+static void figures(const struct req *rq, struct buf *out,
+                    enum monitor_state worst)
 {
+	const char *status = worst == MONITOR_DOWN ? "unhealthy"
+	                     : worst == MONITOR_UP ? "healthy"
+	                                           : "degraded";
 	struct meter_sums m;
 
 	meter_sums(rq->loop->site->meter, &m);
 	buf_printf(out,
 	           ",\"metrics\":{\"status\":\"%s\",\"recent_errors_5min\":%u,"
 	           "\"avg_response_time_ms\":%.3f,\"concurrent_users\":%u}",
-	           well ? "healthy" : "unhealthy", m.errors_5min,
+	           status, m.errors_5min,
 	           m.requests ? (double)m.took_us / 1e3 / (double)m.requests
 	                      : 0.0,
 	           m.in_progress);
@@ -137,9 +220,8 @@ static void figures(const struct req *rq, struct buf *out, bool well)
 static enum err api_health(struct req *rq)
 {
 	const struct site *st = rq->loop->site;
-	bool stale = identity_stale(rq->loop->identity, rq->loop->now_ms);
+	enum monitor_state worst;
 	AUTO_BUF rest = {0};
-	bool well;
 
 	timestamp(&rest, "timestamp", wall_ms());
 	buf_str(&rest, STR(",\"version\":{\"app_version\":"));
@@ -148,12 +230,13 @@ static enum err api_health(struct req *rq)
 	member(&rest, "instance_id", st->instance);
 	buf_char(&rest, '}');
 	uptime(rq, &rest);
-	well = checks(rq, &rest);
-	figures(rq, &rest, well);
-	return finish(rq, well,
-	              !well   ? "{\"status\":\"unhealthy\""
-	              : stale ? "{\"status\":\"healthy_with_warnings\""
-	                      : "{\"status\":\"healthy\"",
+	worst = checks(rq, &rest);
+	figures(rq, &rest, worst);
+	return finish(rq, worst != MONITOR_DOWN,
+	              worst == MONITOR_DOWN ? "{\"status\":\"unhealthy\""
+	              : worst == MONITOR_UP
+	                      ? "{\"status\":\"healthy\""
+	                      : "{\"status\":\"healthy_with_warnings\"",
 	              &rest);
 }
 
