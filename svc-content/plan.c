@@ -120,6 +120,30 @@ enum err plan_facet_of(struct arena *a, const struct subject *s,
 	return OK;
 }
 
+/*
+ * The dictionary knows one meaning, of a class where words that it lacks seldom
+ * hide: "chlorophyll" and "mitochondria" are safe in any lesson, while
+ * "Docker", which it takes for a person, is not.
+ */
+static bool means_one_thing(const struct wordnet *wn, const struct subject *s)
+{
+	static const enum wn_lex open[] = {
+		WN_LEX_ARTIFACT,
+		WN_LEX_FOOD,
+		WN_LEX_LOCATION,
+		WN_LEX_PERSON,
+	};
+	struct wn_senses senses;
+	char text[WN_LEMMA_MAX];
+	struct str base;
+
+	for (size_t i = 0; i < COUNTOF(open); i++)
+		if (s->syn.lex_file == open[i])
+			return false;
+	return wordnet_base(wn, s->key, text, &base) &&
+	       wordnet_lookup(wn, WN_NOUN, base, &senses) && senses.n == 1;
+}
+
 enum err plan_subtopic(const struct wordnet *wn, struct arena *a,
                        const struct subject *topic, struct str title,
                        struct subject *out)
@@ -131,18 +155,14 @@ enum err plan_subtopic(const struct wordnet *wn, struct arena *a,
 	/* Warnings about other meanings are for topics: here the topic tells. */
 	out->warnings.n = 0;
 	if (topic->known) {
-		out->known = wn_same(out->syn.ref, topic->syn.ref) ||
-		             sense_near(wn, &out->syn, &topic->syn) >= BELONGS;
+		out->known =
+			wn_same(out->syn.ref, topic->syn.ref) ||
+			sense_near(wn, &out->syn, &topic->syn) >= BELONGS ||
+			means_one_thing(wn, out);
 	} else {
 		/* Nothing to check against: only phrases of one meaning. */
-		struct wn_senses senses;
-		char text[WN_LEMMA_MAX];
-		struct str base;
-
 		out->known = memchr(out->key.p, ' ', out->key.n) &&
-		             wordnet_base(wn, out->key, text, &base) &&
-		             wordnet_lookup(wn, WN_NOUN, base, &senses) &&
-		             senses.n == 1;
+		             means_one_thing(wn, out);
 	}
 	if (!out->known)
 		out->kind = topic->kind;

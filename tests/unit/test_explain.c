@@ -151,6 +151,10 @@ static void what_is_known_is_taught_from_the_dictionary(void **state)
 		{"physics",
 	         "Optics",
 	         {"light", "branch of physics", "physics"}},
+		{"Photosynthesis",
+	         "Chlorophyll",
+	         {"green pigments", "photosynthetic", "Photosynthesis"}},
+		{"Biology", "Mitochondria", {"organelle", "energy", "Biology"}},
 	};
 
 	(void)state;
@@ -180,6 +184,7 @@ static void what_does_not_belong_to_the_topic_is_not_taught(void **state)
 		{"Python", "Decorators", "person"},
 		{"Python", "Generators", "electric"},
 		{"calculus", "Tartar", "teeth"},
+		{"computer science", "Docker", "laborer"},
 		{"Kubernetes", "Pods", "seed"},
 		{"機械学習", "Trees", "woody"},
 	};
