@@ -14,6 +14,8 @@
  *   big      200 000 bytes of text
  *   empty    204
  *   made     201 with a header
+ *
+ * Asked how they are they tell their `health`, which is "up" after a start.
  */
 #ifndef TESTS_GATEWAY_FIXTURE_H
 #define TESTS_GATEWAY_FIXTURE_H
@@ -55,6 +57,9 @@ struct fake {
 	struct bus_item *held[HELD_MAX];
 	_Atomic unsigned held_n;
 	_Atomic unsigned calls;
+	_Atomic unsigned asked; /* how it is */
+	/* What it then says of its database; NULL: nothing that is health. */
+	const char *_Atomic database;
 };
 
 struct stack {
@@ -195,16 +200,38 @@ static inline enum err fake_verify(struct buf *b, struct str body)
 	return ERR_BAD_KEY;
 }
 
-/* True when the call is one that identity makes for itself. */
-static inline bool answer_identity(struct bus_item *it, struct ctx *cx,
-                                   const struct entry *en)
+/* As a service tells it, with words that no client may see. */
+static inline void fake_health(struct fake *f, struct buf *b)
+{
+	const char *database = f->database;
+
+	f->asked++;
+	mp_map(b, database ? 3 : 0);
+	if (!database)
+		return;
+	mp_kv_bool(b, "ready", true);
+	mp_kv_text(b, "status",
+	           strcmp(database, "up") == 0 ? "ready" : "degraded");
+	mp_kv_map(b, "checks", 1);
+	mp_kv_map(b, "database", 2);
+	mp_kv_text(b, "status", database);
+	mp_kv_text(b, "message", "secret-host:5432");
+}
+
+/* True when the call is one that the gateway makes for itself. */
+static inline bool answer_gateway(struct fake *f, struct bus_item *it,
+                                  struct ctx *cx, const struct entry *en)
 {
 	struct reply r = {0};
 	enum err e = OK;
 
 	if (cx->sub.n || cx->ip.n)
 		return false; /* on behalf of a client */
-	if (str_eq(en->op, STR("auth.jwks"))) {
+	if (str_eq(en->op, STR("service.health"))) {
+		fake_health(f, &r.body);
+	} else if (f->self != PEER_AUTH) {
+		return false;
+	} else if (str_eq(en->op, STR("auth.jwks"))) {
 		fake_keys(&r.body);
 	} else if (str_eq(en->op, STR("auth.revocations"))) {
 		mp_map(&r.body, 2);
@@ -230,7 +257,7 @@ static inline void on_item(void *arg, struct bus_item *it)
 		bus_item_refuse(it, ERR_INVALID);
 		return;
 	}
-	if (f->self == PEER_AUTH && answer_identity(it, &cx, &en))
+	if (answer_gateway(f, it, &cx, &en))
 		return;
 	f->calls++;
 	answer_mode(f, it, &cx, &en);
@@ -246,6 +273,7 @@ static inline void fake_start(struct stack *s, enum bus_peer p)
 	};
 
 	f->self = p;
+	f->database = "up";
 	f->server = bus_server_new(&conf);
 	assert_non_null(f->server);
 	assert_int_equal(bus_server_listen(f->server, str_from(s->urls[p])),

@@ -278,6 +278,111 @@ static void head_gives_the_headers_of_get(void **state)
 	}
 }
 
+/* --- health ----------------------------------------------------------------- */
+
+/* Asks /api/health until it says so. */
+static void until_health_is(const struct stack *s, const char *want)
+{
+	const uint64_t until = mono_ms() + 20000;
+	AUTO_BUF mp = {0};
+
+	for (bool is = false; !is;) {
+		struct answer a = ask(s, "GET", "/api/health", NULL, NULL);
+
+		is = str_eq(mp_find_str(body_of(&a, &mp), "status", STR("")),
+		            str_from(want));
+		if (!is && mono_ms() > until)
+			fail_msg("not %s: %.*s", want, STR_FMT(a.body));
+		answer_fini(&a);
+	}
+}
+
+static bool says(const struct answer *a, const char *words)
+{
+	return memmem(a->body.p, a->body.n, words, strlen(words)) != NULL;
+}
+
+static void a_database_that_is_away_shows_after_the_next_error(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	struct fake *f = &s->fakes[PEER_CONTENT];
+	AUTO_BUF mp = {0};
+	struct str checks;
+	struct answer a;
+
+	(void)state;
+	until_health_is(s, "healthy");
+	f->database = "down";
+	problem(s, "GET", "/api/progress?mode=broken", ALICE, NULL, 500,
+	        "INTERNAL_SERVER_ERROR");
+	until_health_is(s, "unhealthy");
+	a = ask(s, "GET", "/api/health", NULL, NULL);
+	assert_int_equal(a.status, 503);
+	checks = sub_map(body_of(&a, &mp), "checks");
+	want_text(sub_map(checks, "database"), "status", "down");
+	want_text(sub_map(checks, "database"), "message",
+	          "cannot be reached by content");
+	want_text(sub_map(checks, "content"), "status", "degraded");
+	want_text(sub_map(checks, "auth"), "status", "up");
+	want_text(sub_map(body_of(&a, &mp), "metrics"), "status", "unhealthy");
+	assert_false(says(&a, "secret-host"));
+	answer_fini(&a);
+	a = ask(s, "GET", "/ready", NULL, NULL);
+	assert_int_equal(a.status, 503);
+	assert_false(mp_find_bool(body_of(&a, &mp), "ready", true));
+	assert_false(says(&a, "secret-host"));
+	answer_fini(&a);
+	/* Nothing fails any more, and that is seen too. */
+	f->database = "up";
+	until_health_is(s, "healthy");
+	stack_stop(s);
+}
+
+static void an_error_of_the_client_asks_nobody(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	struct fake *f = &s->fakes[PEER_CONTENT];
+	unsigned asked;
+
+	(void)state;
+	until_health_is(s, "healthy");
+	asked = f->asked;
+	for (int i = 0; i < 20; i++) {
+		struct answer a;
+
+		problem(s, "GET", "/api/progress?mode=faults", ALICE, NULL, 400,
+		        "VALIDATION_ERROR");
+		a = ask(s, "GET", "/api/health", NULL, NULL);
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+		a = ask(s, "GET", "/ready", NULL, NULL);
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+	}
+	assert_int_equal(f->asked, asked);
+	stack_stop(s);
+}
+
+static void a_service_that_tells_no_health_is_a_warning(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	AUTO_BUF mp = {0};
+	struct answer a;
+
+	(void)state;
+	until_health_is(s, "healthy");
+	s->fakes[PEER_GDPR].database = NULL;
+	problem(s, "GET", "/api/gamification/stats?mode=broken", ALICE, NULL,
+	        500, "INTERNAL_SERVER_ERROR");
+	until_health_is(s, "healthy_with_warnings");
+	a = ask(s, "GET", "/api/health", NULL, NULL);
+	assert_int_equal(a.status, 200);
+	want_text(sub_map(sub_map(body_of(&a, &mp), "checks"), "gdpr"),
+	          "status", "unknown");
+	answer_fini(&a);
+	stack_stop(s);
+}
+
 static void its_own_routes_answer_in_the_known_shapes(void **state)
 {
 	struct answer a;
@@ -300,12 +405,18 @@ static void its_own_routes_answer_in_the_known_shapes(void **state)
 	assert_int_equal(a.status, 200);
 	map = body_of(&a, &mp);
 	assert_true(mp_find_bool(map, "ready", false));
-	want_text(sub_map(sub_map(map, "checks"), "content"), "status", "up");
+	assert_int_equal(mp_find_i64(sub_map(sub_map(map, "checks"), "content"),
+	                             "replicas", 0),
+	                 1);
+	want_text(sub_map(sub_map(map, "checks"), "redis"), "status",
+	          "not_configured");
 	answer_fini(&a);
+	until_health_is(st, "healthy");
 	a = ask(st, "GET", "/api/health", NULL, NULL);
 	assert_int_equal(a.status, 200);
 	map = body_of(&a, &mp);
-	want_text(map, "status", "healthy");
+	want_text(sub_map(map, "metrics"), "status", "healthy");
+	want_text(sub_map(sub_map(map, "checks"), "database"), "status", "up");
 	want_text(sub_map(map, "version"), "app_version", KAE_VERSION);
 	assert_true(sub_map(map, "uptime").n > 0);
 	assert_true(mp_find_i64(sub_map(map, "metrics"), "concurrent_users",
@@ -621,6 +732,10 @@ int main(void)
 		cmocka_unit_test(unknown_paths_and_methods_are_told_apart),
 		cmocka_unit_test(head_gives_the_headers_of_get),
 		cmocka_unit_test(its_own_routes_answer_in_the_known_shapes),
+		cmocka_unit_test(
+			a_database_that_is_away_shows_after_the_next_error),
+		cmocka_unit_test(an_error_of_the_client_asks_nobody),
+		cmocka_unit_test(a_service_that_tells_no_health_is_a_warning),
 		cmocka_unit_test(every_answer_carries_the_security_headers),
 		cmocka_unit_test(
 			a_body_that_is_no_json_object_is_refused_with_its_place),
