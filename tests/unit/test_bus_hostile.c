@@ -405,6 +405,42 @@ static void items_out_of_order_are_refused(void **state)
 	}
 }
 
+static void a_request_without_time_left_is_not_begun(void **state)
+{
+	struct bus_keys keys = {0};
+	struct service *sv = service_new("tcp", 0, &keys);
+	struct item in[] = {
+		{.kind = ITEM_REQUEST, .cid = 1, .bytes = STR("e")},
+		{.kind = ITEM_PART, .cid = 2, .flags = ITEM_FIRST | ITEM_LAST},
+	};
+	struct rogue r = {0};
+	struct str frame, items;
+	struct item it;
+	nng_msg *m;
+
+	(void)state;
+	dial(&r, PEER_GATEWAY, sv->url, &keys);
+	assert_true(hears(&r));
+	for (size_t i = 0; i < COUNTOF(in); i++)
+		assert_int_equal(link_put(&r.link, &in[i], mono_ms()), OK);
+	send_frame(&r, next_frame(&r));
+	m = receive(&r, &frame);
+	assert_non_null(m);
+	assert_int_equal(link_accept(&r.link, frame, wall_ms(), &items),
+	                 FRAME_OK);
+	for (uint64_t cid = 1; cid <= 2; cid++) {
+		assert_true(item_next(&items, &it));
+		assert_int_equal(it.kind, ITEM_REFUSE);
+		assert_int_equal(it.code, ERR_TIMEOUT);
+		assert_true(it.cid == cid);
+	}
+	nng_msg_free(m);
+	assert_int_equal(atomic_load(&sv->begun), 0);
+	assert_int_equal(stats(sv).expired, 2);
+	rogue_end(&r);
+	service_end(sv);
+}
+
 static void who_may_not_call_is_refused(void **state)
 {
 	static const enum bus_peer callers[] = {PEER_AUTH, PEER_CONTENT};
@@ -615,6 +651,7 @@ int main(void)
 		cmocka_unit_test(spoiled_frames_are_refused_with_keys),
 		cmocka_unit_test(spoiled_frames_are_refused_without_keys),
 		cmocka_unit_test(items_out_of_order_are_refused),
+		cmocka_unit_test(a_request_without_time_left_is_not_begun),
 		cmocka_unit_test(who_may_not_call_is_refused),
 		cmocka_unit_test(a_recording_is_of_no_use),
 		cmocka_unit_test(a_client_does_not_believe_a_wrong_service),

@@ -152,6 +152,33 @@ static void a_killed_service_fails_calls_that_must_not_run_twice(void **state)
 	loop_fini(&l);
 }
 
+static void they_fail_though_another_replica_is_up(void **state)
+{
+	struct child one = child_new(NULL), two = child_new(NULL);
+	struct answer a[10] = {{0}};
+	struct bus_call c;
+	struct loop l;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		c = call_of(STR("h"), &a[i]);
+		(void)start(&l, &c);
+	}
+	assert_int_equal(ask(&l, "e").e, OK);
+	add(&l, two.url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	child_kill(&one);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		LOOP_UNTIL(&l, a[i].finals);
+		assert_int_equal(a[i].e, ERR_PEER_LOST);
+	}
+	assert_int_equal(row(&l, 1).sent, 0);
+	end(&l, &two);
+}
+
 static void calls_that_may_run_twice_move_to_the_other_replica(void **state)
 {
 	struct child one = child_new(NULL), two = child_new(NULL);
@@ -481,6 +508,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			a_killed_service_fails_calls_that_must_not_run_twice),
+		cmocka_unit_test(they_fail_though_another_replica_is_up),
 		cmocka_unit_test(
 			calls_that_may_run_twice_move_to_the_other_replica),
 		cmocka_unit_test(a_lone_replica_is_waited_for),
