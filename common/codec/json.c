@@ -1,9 +1,9 @@
 #include "common/codec/json.h"
 
 #include "common/base/utf8.h"
+#include "common/base/word.h"
 #include "common/codec/keys.h"
 #include "common/codec/mp.h"
-#include "common/base/word.h"
 
 #include <math.h>
 #include <stdlib.h>

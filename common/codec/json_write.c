@@ -304,9 +304,14 @@ static void between(struct writer *w, bool first)
 
 bool mp_to_json(struct str mp, struct buf *out)
 {
-	struct writer w = {.in = mp_open(mp), .out = out};
 	size_t before = out->n;
+	struct writer w;
 
+	/* Levels are written as they open: no need to clear them all. */
+	w.in = mp_open(mp);
+	w.out = out;
+	w.key = false;
+	w.depth = 0;
 	do {
 		unsigned depth = w.depth;
 

@@ -226,7 +226,10 @@ static bool promises_hold(const struct mp_item *h, const char *end)
 	return h->type != MP_MAP || h->v <= left / 2;
 }
 
-static bool read_wide(const char *p, const char *end, struct mp_item *h)
+/* Apart, so that what reads the usual header of one byte stays small enough to
+ * be inlined. */
+__attribute__((noinline)) static bool read_wide(const char *p, const char *end,
+                                                struct mp_item *h)
 {
 	const struct form_row *row = &forms[(unsigned char)*p - 0xc0];
 	enum form form = (enum form)row->form;
