@@ -174,6 +174,55 @@ static const struct {
 	{STR("[{\"x\":{\"b\":{},\"b\":0}}]"), 14, "twice"},
 };
 
+/* What c must become inside a string; the same in every place. */
+static void escaped(unsigned c, char out[8])
+{
+	static const char shorts[] = "\"\"\\\\\bb\tt\nn\ff\rr";
+
+	for (size_t i = 0; shorts[i]; i += 2) {
+		if ((unsigned char)shorts[i] == c) {
+			(void)snprintf(out, 8, "\\%c", shorts[i + 1]);
+			return;
+		}
+	}
+	if (c < 0x20 || c == '<' || c == '>' || c == '&')
+		(void)snprintf(out, 8, "\\u%04x", c);
+	else
+		(void)snprintf(out, 8, "%c", (int)c);
+}
+
+static void try_escapes(size_t n, size_t at)
+{
+	AUTO_BUF out = {0};
+	AUTO_BUF want = {0};
+	char text[32], esc[8];
+
+	memset(text, 'x', n);
+	for (unsigned c = 0; c < 0x80; c++) {
+		text[at] = (char)c;
+		escaped(c, esc);
+		buf_clear(&out);
+		buf_clear(&want);
+		json_add_str(&out, (struct str){text, n});
+		buf_char(&want, '"');
+		buf_add(&want, text, at);
+		buf_str(&want, str_from(esc));
+		buf_add(&want, text + at + 1, n - at - 1);
+		buf_char(&want, '"');
+		if (!str_eq(buf_view(&out), buf_view(&want)))
+			fail_msg("byte %u at %zu of %zu: %.*s", c, at, n,
+			         STR_FMT(out));
+	}
+}
+
+static void what_must_be_escaped_is_at_every_place_of_a_text(void **state)
+{
+	(void)state;
+	for (size_t n = 1; n <= 20; n++)
+		for (size_t at = 0; at < n; at++)
+			try_escapes(n, at);
+}
+
 static void what_is_not_json_is_refused_where_it_stops(void **state)
 {
 	(void)state;
@@ -537,6 +586,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values_come_back_as_they_were_meant),
 		cmocka_unit_test(text_of_every_script_is_kept_byte_for_byte),
+		cmocka_unit_test(
+			what_must_be_escaped_is_at_every_place_of_a_text),
 		cmocka_unit_test(what_is_not_json_is_refused_where_it_stops),
 		cmocka_unit_test(every_cut_of_a_document_is_refused),
 		cmocka_unit_test(depth_is_followed_to_the_bound_and_no_further),
