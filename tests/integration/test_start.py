@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 from tests.harness.process import Process, free_port, wait_until
-from tests.integration.stack import BIN, ROOT, Stack
+from tests.integration.stack import BIN, ROOT, Api, Stack
 
 PROGRAMS = ("knowalledge", "kae-gateway", "kae-auth", "kae-content", "kae-gdpr")
 
@@ -135,6 +135,21 @@ class Start(unittest.TestCase):
         self.assertEqual(stack.admin("knowalledge", "/nope").status, 404)
         self.assertIn(b"db_pool_size", stack.admin("knowalledge", "/metrics").raw)
         self.assertEqual(stack.api().get("/metrics").status, 404)
+
+    def test_four_programs_start_and_stop_together(self):
+        base = 20000 + os.getpid() % 10000 * 4  # four admin ports in a row
+        split = Process([ROOT / "deploy" / "run-split.sh"],
+                        {**self.env, "BIN": str(BIN), "ADMIN_PORT": str(base)})
+        self.addCleanup(split.stop)
+        self.addCleanup(lambda: print(split.text()) if split.running() else None)
+        wait_until(lambda: "ready, as four programs" in split.text(), 30,
+                   what="readiness of four programs")
+        self.assertIn(f"http://127.0.0.1:{self.env['PORT']}", split.text())
+        self.assertIn("data/admin.key", split.text())
+        wait_until(lambda: Api(int(self.env["PORT"])).get("/ready").status == 200, 10)
+        self.assertEqual(split.stop(), 0)
+        self.assertEqual(len([e for e in split.events("service.stopped")
+                              if e["code"] == 0]), 4)
 
     def test_an_unset_environment_is_production(self):
         got = call("knowalledge", "--print-config", ENVIRONMENT="production")
