@@ -14,7 +14,7 @@
 #define LEASE_MS     5000
 #define CALL_MS      5000
 #define STATEMENT_MS 5000
-#define AWAY_MS      50 /* doubles with each failure of a target */
+#define AWAY_MS      50U /* doubles with each failure of a target */
 #define AWAY_MAX_MS  2000
 #define BACKLOG_MS   1000
 #define DRAIN_MS     2000

@@ -7,7 +7,7 @@
 
 #include <sodium.h>
 
-#define REFUSED_MS     100 /* doubles with each refusal of a subject */
+#define REFUSED_MS     100U /* doubles with each refusal of a subject */
 #define REFUSED_MAX_MS 2000
 #define LOST_MS        30000
 

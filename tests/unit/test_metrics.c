@@ -61,7 +61,7 @@ static void a_histogram_counts_what_lies_on_or_below_a_bound(void **state)
 	metric_observe(s, 0.5);
 	metric_observe(s, 1);
 	metric_observe(s, 2);
-	metric_observe(s, NAN);
+	metric_observe(s, (double)NAN);
 	shows(m, "# HELP t T.\n# TYPE t histogram\n"
 	         "t_bucket{path=\"/x\",le=\"0.1\"} 1\n"
 	         "t_bucket{path=\"/x\",le=\"1\"} 3\n"
