@@ -23,6 +23,9 @@
 #define GONE_AFTER_MS 250
 #define POLL_MAX      256
 
+/* TCP_CLOSE_WAIT of netinet/tcp.h, which linux/tcp.h excludes. */
+#define CLIENT_HAS_ENDED 8
+
 struct conn *conn_of(struct MHD_Connection *mhd)
 {
 	const union MHD_ConnectionInfo *info =
@@ -141,6 +144,12 @@ static void check_idle(struct loop *lo, struct conn *cn)
 
 	if (getsockopt(cn->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
 		return;
+	/* When a request and the end of what the client sends come at once,
+	 * libmicrohttpd sees only the request and would wait for another. */
+	if (info.tcpi_state == CLIENT_HAS_ENDED) {
+		hang_up(cn);
+		return;
+	}
 	if (!cn->idle_seen) {
 		cn->idle_seen = true;
 		cn->idle_bytes = info.tcpi_bytes_received;

@@ -73,4 +73,14 @@ void doc_errors(FILE *f)
 	for (size_t i = 0; i < COUNTOF(not_ours); i++)
 		(void)fprintf(f, "| %s | %s |\n", not_ours[i].what,
 		              not_ours[i].statuses);
+	(void)fputs(
+		"\n## Clients that end their side first\n\n"
+		"A client may end its side (`shutdown()`, `nc -N`) and wait "
+		"for the answer.  What the gateway answers itself it gets.  "
+		"What a service answers it gets only if that is faster than "
+		"the end: libmicrohttpd 0.9.75 reads the end before it sends, "
+		"and closes.  Since nobody would get the answer, the gateway "
+		"looks for such clients four times a second and cancels what "
+		"they asked for, as when a client goes away.\n",
+		f);
 }

@@ -459,6 +459,45 @@ static void a_client_that_leaves_takes_its_call_along(void **state)
 	stack_stop(s);
 }
 
+/* docs/errors.md says how far libmicrohttpd lets us go. */
+static void a_client_may_end_its_side_before_our_own_answers(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		struct client c = client_to(s);
+		struct answer a;
+
+		client_text(&c, "GET /health HTTP/1.1\r\n" H "\r\n");
+		assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+		a = client_answer(&c, false, 5000);
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+		/* It is not kept for a request that cannot come. */
+		assert_true(client_sees_end(&c, 10000));
+		client_close(&c);
+	}
+	stack_stop(s);
+}
+
+static void a_client_that_ends_its_side_takes_its_call_along(void **state)
+{
+	struct stack *s = stack_start(NULL, 0);
+	struct fake *f = &s->fakes[PEER_CONTENT];
+	struct client c = client_to(s);
+
+	(void)state;
+	client_text(&c,
+	            "GET /api/progress?mode=hold HTTP/1.1\r\n" H ALICE "\r\n");
+	assert_true(wait_until(is_held, f, 5000));
+	assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+	assert_true(wait_until(is_cancelled, f, 5000));
+	assert_true(client_sees_end(&c, 5000));
+	client_close(&c);
+	stack_stop(s);
+}
+
 /* --- time -------------------------------------------------------------------------------- */
 
 static void slow_requests_get_a_408_and_are_closed(void **state)
@@ -838,6 +877,10 @@ int main(void)
 		cmocka_unit_test(pipelined_requests_are_answered_in_order),
 		cmocka_unit_test(a_request_that_comes_byte_by_byte_is_served),
 		cmocka_unit_test(a_client_that_leaves_takes_its_call_along),
+		cmocka_unit_test(
+			a_client_may_end_its_side_before_our_own_answers),
+		cmocka_unit_test(
+			a_client_that_ends_its_side_takes_its_call_along),
 		cmocka_unit_test(slow_requests_get_a_408_and_are_closed),
 		cmocka_unit_test(an_idle_connection_is_kept),
 		cmocka_unit_test(
