@@ -5,7 +5,7 @@ import time
 import unittest
 
 from tests.harness.process import wait_until
-from tests.integration.stack import SHORT, Api, OnStack, load_on
+from tests.integration.stack import SERVICES, SHORT, Api, OnStack, load_on
 
 
 class ServiceAway(OnStack):
@@ -49,6 +49,59 @@ class ServiceAway(OnStack):
         wait_until(lambda: self.stack.api().get("/health").status == 200, 10)
         self.stack.start_one("content")
         self.stack.wait_ready()
+
+
+class DatabaseAway(OnStack):
+    """Only where the database is a server of its own."""
+
+    def health(self):
+        return self.stack.api().get("/api/health")
+
+    def assertTold(self, answer, me, quiz):
+        """What everybody may read names what is away, and no address of it."""
+        checks = answer.json["checks"]
+        self.assertEqual(answer.json["status"], "unhealthy")
+        self.assertEqual(checks["database"]["status"], "down")
+        self.assertIn("content", checks["database"]["message"])
+        ready = self.stack.api().get("/ready")
+        self.assertEqual((ready.status, ready.json["ready"]), (503, False))
+        for raw in (answer.raw, ready.raw, me.post("/api/quiz/submit", quiz).raw):
+            self.assertNotIn(str(self.stack.postgres.port).encode(), raw)
+            self.assertNotIn(b"127.0.0.1", raw)
+
+    def test_a_dead_database_is_told_everywhere_and_comes_back_by_itself(self):
+        _, me = self.stack.register("dry.well")
+        quiz = {"topic": "Wells", "subtopic": "Water", "score": 1, "total": 1}
+        self.assertEqual(me.post("/api/quiz/submit", quiz).status, 200)
+        wait_until(lambda: self.health().json["status"] == "healthy", 30, what="health")
+        pids = {name: p.pid for name, p in self.stack.processes.items()}
+        self.stack.postgres.kill()
+        try:
+            started = time.monotonic()
+            r = me.post("/api/quiz/submit", {**quiz, "subtopic": "Lost"})
+            self.assertProblem(r, 503)
+            self.assertGreaterEqual(int(r.headers["retry-after"]), 1)
+            self.assertLess(time.monotonic() - started, 12)
+            told = wait_until(lambda: self.health().status == 503 and self.health(), 10,
+                              what="an unhealthy answer")
+            self.assertTold(told, me, quiz)
+            self.assertEqual(self.stack.api().get("/health").status, 200)
+            for name in SERVICES:
+                wait_until(lambda name=name: self.stack.admin(name, "/readyz").status == 503,
+                           30, what=f"{name} not ready")
+                self.assertEqual(self.stack.admin(name, "/livez").status, 200)
+        finally:
+            self.stack.postgres.start()
+        for name in SERVICES:
+            wait_until(lambda name=name: self.stack.admin(name, "/readyz").status == 200, 30,
+                       what=f"{name} ready again")
+        wait_until(lambda: self.health().json["status"] == "healthy", 30, what="recovery")
+        self.assertEqual(self.stack.api().get("/ready").status, 200)
+        self.assertEqual(me.post("/api/quiz/submit", {**quiz, "subtopic": "Rain"}).status, 200)
+        kept = {p["subtopic"] for p in me.get("/api/progress").json}
+        self.assertLessEqual({"Water", "Rain"}, kept)
+        self.assertEqual({name: p.pid for name, p in self.stack.processes.items()}, pids)
+        self.assertTrue(all(p.running() for p in self.stack.processes.values()))
 
 
 class Submitter(threading.Thread):
@@ -119,11 +172,13 @@ class KillEach(OnStack):
 
 
 load_away = load_on(("ipc", "tcp"), ServiceAway)
+load_database = load_on(("tcp",), DatabaseAway)
 load_kill = load_on(("ipc",) if SHORT else ("one", "ipc", "tcp"), KillEach)
 
 
 def load_tests(loader, tests, pattern):
     suite = load_away(loader, tests, pattern)
+    suite.addTests(load_database(loader, tests, pattern))
     suite.addTests(load_kill(loader, tests, pattern))
     return suite
 
