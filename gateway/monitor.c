@@ -20,7 +20,7 @@ struct target {
 	enum bus_peer peer;
 	atomic_bool noted; /* a failure, since it was asked */
 	/* The owner's. */
-	bool asking;
+	bool asking, met; /* it has been well once */
 	uint64_t asked_ms, next_ms;
 	/* Under the monitor's lock. */
 	bool answered, missed; /* ever; the last time */
@@ -143,7 +143,10 @@ static void finish(struct target *t, const struct monitor_view *found)
 	if (is != was)
 		tell(t, is, found);
 	t->asking = false;
-	t->next_ms = t->asked_ms + (is ? MONITOR_EVERY_MS : MONITOR_UNWELL_MS);
+	t->met = t->met || is;
+	t->next_ms = t->asked_ms + (is       ? MONITOR_EVERY_MS
+	                            : t->met ? MONITOR_UNWELL_MS
+	                                     : MONITOR_START_MS);
 }
 
 static void replied(void *arg, enum err e, struct str bytes, bool more)

@@ -5,10 +5,10 @@
  *          not whether its database is.  Health routes must not ask for it
  *          either, or whoever polls them would load what he watches; so they
  *          tell what was found last.
- * When:    at start, every MONITOR_EVERY_MS, every MONITOR_UNWELL_MS while a
- *          service is not well or does not answer, and at once after a failure
- *          that monitor_note() tells of; a service is never asked twice within
- *          MONITOR_SOON_MS.
+ * When:    every MONITOR_START_MS until a service is well for the first time;
+ *          then every MONITOR_EVERY_MS, every MONITOR_UNWELL_MS while it is not
+ *          well or does not answer, and at once after a failure that
+ *          monitor_note() tells of, though not within MONITOR_SOON_MS.
  * Bounds:  one call per service at a time.
  * Trust:   of an answer only states are kept.  Its words never are, so what a
  *          service says of itself cannot leak through a public route.
@@ -20,6 +20,7 @@
 
 #include "common/bus/bus.h"
 
+#define MONITOR_START_MS  100
 #define MONITOR_EVERY_MS  60000
 #define MONITOR_UNWELL_MS 2000
 #define MONITOR_SOON_MS   1000

@@ -258,6 +258,25 @@ static void without_answers_what_was_found_is_doubted_then_unknown(void **state)
 	is(w, PEER_AUTH, MONITOR_DOWN, MONITOR_DOWN);
 }
 
+static void who_has_not_started_is_asked_often_until_it_has(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 0);
+	answer(w, PEER_AUTH, false, "starting", "down");
+	turn(w, MONITOR_START_MS - 1);
+	assert_int_equal(w->calls[PEER_AUTH], 1);
+	turn(w, 1);
+	assert_int_equal(w->calls[PEER_AUTH], 2);
+	answer(w, PEER_AUTH, true, "ready", "up");
+	turn(w, MONITOR_EVERY_MS - 1);
+	assert_int_equal(w->calls[PEER_AUTH], 2);
+	turn(w, 1);
+	answer(w, PEER_AUTH, false, "down", "down");
+	turn(w, MONITOR_UNWELL_MS - 1);
+	assert_int_equal(w->calls[PEER_AUTH], 3);
+}
+
 static void a_bus_that_takes_no_call_is_no_answer(void **state)
 {
 	struct world *w = *state;
@@ -265,7 +284,7 @@ static void a_bus_that_takes_no_call_is_no_answer(void **state)
 	w->refuse = ERR_UNAVAILABLE;
 	turn(w, 0);
 	is(w, PEER_AUTH, MONITOR_UNKNOWN, MONITOR_UNKNOWN);
-	turn(w, MONITOR_UNWELL_MS - 1);
+	turn(w, MONITOR_START_MS - 1);
 	assert_int_equal(w->calls[PEER_AUTH], 1);
 	w->refuse = OK;
 	turn(w, 1);
@@ -357,6 +376,7 @@ int main(void)
 		TEST(every_service_is_asked_at_start_and_each_minute),
 		TEST(a_failure_is_looked_into_at_once_but_not_twice_a_second),
 		TEST(who_is_not_well_is_asked_again_soon),
+		TEST(who_has_not_started_is_asked_often_until_it_has),
 		TEST(states_are_taken_as_they_are_told),
 		TEST(without_answers_what_was_found_is_doubted_then_unknown),
 		TEST(a_bus_that_takes_no_call_is_no_answer),
