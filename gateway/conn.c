@@ -88,6 +88,10 @@ void conn_notify(void *arg, struct MHD_Connection *mhd, void **context,
 	}
 	if (!cn)
 		return;
+	/* Where libmicrohttpd gives up before its first handler call, it does
+	 * not say that the request is over. */
+	if (cn->rq)
+		req_free(cn->rq);
 	*(cn->prev ? &cn->prev->next : &lo->conns) = cn->next;
 	if (cn->next)
 		cn->next->prev = cn->prev;

@@ -2,6 +2,7 @@
 import collections
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -72,6 +73,18 @@ class Process:
     def signal(self, sig):
         if self.running():
             self.popen.send_signal(sig)
+
+    def freeze(self):
+        """SIGSTOP, and waits until every thread has really stopped."""
+        self.signal(signal.SIGSTOP)
+        tasks = pathlib.Path(f"/proc/{self.pid}/task")
+
+        def stopped():
+            states = [t.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+                      for t in tasks.iterdir()]
+            return set(states) == {"T"}
+
+        wait_until(stopped, 10, what="the freeze")
 
     def wait(self, timeout=30):
         """The exit status, after all output has been read."""

@@ -32,7 +32,7 @@ class ServiceAway(OnStack):
         _, me = self.stack.register("frozen.out")
         me.get("/api/gamification/achievements/user")
         frozen = self.stack.processes["gdpr"]
-        frozen.signal(signal.SIGSTOP)
+        frozen.freeze()
         try:
             started = time.monotonic()
             r = me.get("/api/gamification/achievements/user")
