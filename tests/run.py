@@ -32,6 +32,8 @@ THREADS = {
              "test_service", "test_metrics"),
     "store": ("test_db", "test_event"),
 }
+# Runs without tests/lsan.supp, which says why.
+UNSUPPRESSED = ("test_bus_link",)
 JOBS = 2
 UNIT_TIMEOUT_S = 300
 MODULE_TIMEOUT_S = 900
@@ -71,12 +73,17 @@ def sanitizer_env():
         tsan += f":suppressions={supp}"
     return {"TSAN_OPTIONS": tsan,
             "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
+            "LSAN_OPTIONS": "print_suppressions=0:suppressions="
+                            + str(ROOT / "tests" / "lsan.supp"),
             "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
 def run_cmocka(name, command, env):
     started = time.monotonic()
-    status, out = run(command, {**sanitizer_env(), **env})
+    env = {**sanitizer_env(), **env}
+    if name in UNSUPPRESSED:
+        del env["LSAN_OPTIONS"]
+    status, out = run(command, env)
     done = out.split("[==========]")
     ran = len(done) > 2  # an opening and a closing line
     result = Outcome(name, output=out, seconds=time.monotonic() - started)
