@@ -3,6 +3,7 @@ import collections
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,23 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def free_ports_in_a_row(n):
+    """The first of n free ports, below those that the system hands out to
+    others meanwhile."""
+    for base in random.sample(range(20000, 32000, n), 200):
+        held = []
+        try:
+            for port in range(base, base + n):
+                held.append(socket.create_server(("127.0.0.1", port)))
+            return base
+        except OSError:
+            continue
+        finally:
+            for s in held:
+                s.close()
+    raise AssertionError(f"no {n} free ports in a row")
 
 
 def wait_until(claim, timeout=10.0, every=0.02, what="the claim"):

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
-from tests.harness.process import Process, free_port, wait_until
+from tests.harness.process import Process, free_port, free_ports_in_a_row, wait_until
 from tests.integration.stack import BIN, ROOT, Api, Stack
 
 PROGRAMS = ("knowalledge", "kae-gateway", "kae-auth", "kae-content", "kae-gdpr")
@@ -137,7 +137,7 @@ class Start(unittest.TestCase):
         self.assertEqual(stack.api().get("/metrics").status, 404)
 
     def test_four_programs_start_and_stop_together(self):
-        base = 20000 + os.getpid() % 10000 * 4  # four admin ports in a row
+        base = free_ports_in_a_row(4)
         split = Process([ROOT / "deploy" / "run-split.sh"],
                         {**self.env, "BIN": str(BIN), "ADMIN_PORT": str(base)})
         self.addCleanup(split.stop)
