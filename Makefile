@@ -53,7 +53,7 @@ bench_bin  := $(bench:tests/bench/%.c=$(B)/bench/%)
 all: $(programs) ## build every program (FLAVOR=release|debug|asan|tsan|cov)
 
 # --- two commands: run and test ---------------------------------------------
-.PHONY: run run-split test check
+.PHONY: run run-split test test-full check
 run: deps-run ## build and start everything in one process on 127.0.0.1:5000
 	@$(MAKE) --no-print-directory -s all
 	@ENVIRONMENT=$${ENVIRONMENT:-development} exec $(B)/bin/knowalledge
@@ -62,7 +62,9 @@ run-split: deps-run ## the same as four processes over ipc
 	@ENVIRONMENT=$${ENVIRONMENT:-development} BIN=$(B)/bin exec deploy/run-split.sh
 test: deps-test ## everything that proves a change: see tests/run.py
 	@$(MAKE) --no-print-directory -s -j2 all tests
-	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store integration sanitizers
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store integration fault sanitizers
+test-full: ## the same in its long form: hours
+	@KAE_FULL=1 $(MAKE) --no-print-directory test
 check: deps-test ## under two minutes: format, banned calls, unit tests, saved fuzz inputs
 	@$(MAKE) --no-print-directory -s -j2 all tests
 	@$(MAKE) --no-print-directory -s format-check lint-rules
@@ -78,8 +80,8 @@ deps-test:
 tests: $(unit_bin) $(store_bin) $(replay_bin) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
-.PHONY: test-unit test-store test-integration test-asan test-tsan test-clean bench-quick fuzz
-test-unit test-store test-integration: test-%: deps-test all tests ## one suite
+.PHONY: test-unit test-store test-integration test-fault test-asan test-tsan test-clean bench-quick fuzz
+test-unit test-store test-integration test-fault: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-asan: deps-test ## unit and integration under address + undefined sanitizers
 	@$(MAKE) --no-print-directory -s -j2 FLAVOR=asan all tests

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Runs the test suites and adds up what they say.
 
-    tests/run.py --build build --flavor release unit store integration sanitizers
+    tests/run.py --build build --flavor release unit store integration fault sanitizers
 
 unit         every cmocka program of tests/unit, and every saved fuzz input
 store        every cmocka program of tests/store, on SQLite and on PostgreSQL
 integration  every module of tests/integration against the built programs
+fault        every module of tests/fault: what happens when something is away,
+             slow or lying; long forms only with KAE_FULL set
 sanitizers   unit, store and a short integration under address + undefined
              behaviour sanitizers; then `threads` under the thread sanitizer
 threads      the programs in THREADS, of the given flavor
@@ -174,13 +176,18 @@ class Runner:
                                     {"KAE_TEST_DATABASE_URL": pg.url}))
                       for p in programs], workers=1)
 
-    def integration(self, short=False):
+    def modules(self, folder, short=False):
         env = {"KAE_BIN": str(self.dir / "bin"), "KAE_SHORT": "1" if short else "",
                **sanitizer_env()}
-        modules = sorted((ROOT / "tests" / "integration").glob("test_*.py"))
-        self.all(f"integration ({self.flavor})",
-                 [(run_module, (f"tests.integration.{m.stem}", env))
-                  for m in modules])
+        found = sorted((ROOT / "tests" / folder).glob("test_*.py"))
+        self.all(f"{folder} ({self.flavor})",
+                 [(run_module, (f"tests.{folder}.{m.stem}", env)) for m in found])
+
+    def integration(self, short=False):
+        self.modules("integration", short)
+
+    def fault(self):
+        self.modules("fault")
 
     def sanitizers(self):
         for flavor, what in (("asan", ("all", "tests")), ("tsan", ("tests",))):
@@ -214,7 +221,7 @@ def main():
     ap.add_argument("--build", default="build")
     ap.add_argument("--flavor", default="release")
     ap.add_argument("suites", nargs="+", choices=(
-        "unit", "store", "integration", "sanitizers", "threads"))
+        "unit", "store", "integration", "fault", "sanitizers", "threads"))
     args = ap.parse_args()
     runner = Runner(args.build, args.flavor)
     started = time.monotonic()
