@@ -38,6 +38,7 @@ mains    := $(wildcard gateway/main.c svc-*/main.c local/main.c)
 lib_c    := $(filter-out $(mains),$(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c))
 unit     := $(wildcard tests/unit/test_*.c)
 store    := $(wildcard tests/store/test_*.c)
+sim      := $(wildcard tests/sim/test_*.c)
 fuzz     := $(wildcard tests/fuzz/fuzz_*.c)
 bench    := $(wildcard tests/bench/*.c)
 programs := $(if $(wildcard gateway/main.c),$(B)/bin/kae-gateway) \
@@ -46,6 +47,7 @@ programs := $(if $(wildcard gateway/main.c),$(B)/bin/kae-gateway) \
 
 unit_bin   := $(unit:tests/unit/%.c=$(B)/unit/%)
 store_bin  := $(store:tests/store/%.c=$(B)/store/%)
+sim_bin    := $(sim:tests/sim/%.c=$(B)/sim/%)
 replay_bin := $(fuzz:tests/fuzz/fuzz_%.c=$(B)/replay/%)
 bench_bin  := $(bench:tests/bench/%.c=$(B)/bench/%)
 
@@ -62,7 +64,7 @@ run-split: deps-run ## the same as four processes over ipc
 	@ENVIRONMENT=$${ENVIRONMENT:-development} BIN=$(B)/bin exec deploy/run-split.sh
 test: deps-test ## everything that proves a change: see tests/run.py
 	@$(MAKE) --no-print-directory -s -j2 all tests
-	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store integration fault sanitizers
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store sim integration fault sanitizers
 test-full: ## the same in its long form: hours
 	@KAE_FULL=1 $(MAKE) --no-print-directory test
 check: deps-test ## under two minutes: format, banned calls, unit tests, saved fuzz inputs
@@ -77,11 +79,11 @@ deps-run:
 	@deploy/deps.sh build run
 deps-test:
 	@deploy/deps.sh build run test
-tests: $(unit_bin) $(store_bin) $(replay_bin) ## build the test programs
+tests: $(unit_bin) $(store_bin) $(sim_bin) $(replay_bin) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
-.PHONY: test-unit test-store test-integration test-fault test-asan test-tsan test-clean bench-quick fuzz
-test-unit test-store test-integration test-fault: test-%: deps-test all tests ## one suite
+.PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean bench-quick fuzz
+test-unit test-store test-sim test-integration test-fault: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-asan: deps-test ## unit and integration under address + undefined sanitizers
 	@$(MAKE) --no-print-directory -s -j2 FLAVOR=asan all tests
@@ -109,6 +111,7 @@ $(B)/libkae.a: $(call objs,$(lib_c))
 	@rm -f $@
 	ar rcs $@ $^
 
+comma := ,
 link = @mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(pkg_libs)
 $(B)/bin/kae-gateway: $(B)/gateway/main.o $(B)/libkae.a
 	$(link)
@@ -120,6 +123,13 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
 $(B)/store/%: $(B)/tests/store/%.o $(B)/tests/store/store.o $(B)/libkae.a
 	$(link) -lcmocka
+# A simulation is test_<name>.c and what it needs of the other files there; it
+# may put its own functions in the place of ours (wrap: their names).
+$(B)/libsim.a: $(call objs,$(filter-out $(sim),$(wildcard tests/sim/*.c)))
+	@rm -f $@
+	ar rcs $@ $^
+$(B)/sim/%: $(B)/tests/sim/%.o $(B)/libsim.a $(B)/tests/alloc_fault.o $(B)/libkae.a
+	$(link) $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc $(wrap)) -lcmocka
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libkae.a
 	$(link)
 $(B)/replay/%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libkae.a

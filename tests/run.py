@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Runs the test suites and adds up what they say.
 
-    tests/run.py --build build --flavor release unit store integration fault sanitizers
+    tests/run.py --build build --flavor release unit store sim integration fault sanitizers
 
 unit         every cmocka program of tests/unit, and every saved fuzz input
 store        every cmocka program of tests/store, on SQLite and on PostgreSQL
+sim          every cmocka program of tests/sim: KAE_SEEDS says how many seeds,
+             KAE_SEED=n runs one and tells its story
 integration  every module of tests/integration against the built programs
 fault        every module of tests/fault: what happens when something is away,
              slow or lying; long forms only with KAE_FULL set
-sanitizers   unit, store and a short integration under address + undefined
-             behaviour sanitizers; then `threads` under the thread sanitizer
+sanitizers   unit, store, a few seeds of sim and a short integration under address +
+             undefined behaviour sanitizers; then `threads` under the thread sanitizer
 threads      the programs in THREADS, of the given flavor
 
-The last line is `N passed, N failed, N skipped`. With CI set, a skip that no
-SKIP_* variable asks for is a failure.
+The last line is
+`N passed, N failed, N skipped`. With CI set, a skip that no SKIP_* variable
+asks for is a failure.
 """
 import argparse
 import concurrent.futures
@@ -37,7 +40,9 @@ THREADS = {
 # Runs without tests/lsan.supp, which says why.
 UNSUPPRESSED = ("test_bus_link",)
 JOBS = 2
-UNIT_TIMEOUT_S = 300
+SANITIZED_SEEDS = 50
+FULL = bool(os.environ.get("KAE_FULL"))
+UNIT_TIMEOUT_S = 3600 if FULL else 300
 MODULE_TIMEOUT_S = 900
 
 
@@ -176,6 +181,12 @@ class Runner:
                                     {"KAE_TEST_DATABASE_URL": pg.url}))
                       for p in programs], workers=1)
 
+    def sim(self, seeds=None):
+        env = {} if seeds is None else {"KAE_SEEDS": str(seeds)}
+        self.all(f"simulation ({self.flavor})",
+                 [(run_cmocka, (p.name, [str(p)], env))
+                  for p in self.programs("sim")])
+
     def modules(self, folder, short=False):
         env = {"KAE_BIN": str(self.dir / "bin"), "KAE_SHORT": "1" if short else "",
                **sanitizer_env()}
@@ -205,6 +216,7 @@ class Runner:
             if flavor == "asan":
                 other.unit()
                 other.store()
+                other.sim(SANITIZED_SEEDS)
                 other.integration(short=True)
             else:
                 other.threads()
@@ -221,7 +233,7 @@ def main():
     ap.add_argument("--build", default="build")
     ap.add_argument("--flavor", default="release")
     ap.add_argument("suites", nargs="+", choices=(
-        "unit", "store", "integration", "fault", "sanitizers", "threads"))
+        "unit", "store", "sim", "integration", "fault", "sanitizers", "threads"))
     args = ap.parse_args()
     runner = Runner(args.build, args.flavor)
     started = time.monotonic()
