@@ -17,9 +17,10 @@
 static const struct db_stmt BEGIN_READ = {
 	"pg.begin_read", NULL,
 	"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"};
+/* Without READ WRITE: a server that its operator made read only says so with
+ * the state for it (25006), and not that BEGIN is unsupported. */
 static const struct db_stmt BEGIN_WRITE = {
-	"pg.begin_write", NULL,
-	"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE"};
+	"pg.begin_write", NULL, "BEGIN ISOLATION LEVEL READ COMMITTED"};
 static const struct db_stmt COMMIT = {"pg.commit", NULL, "COMMIT"};
 static const struct db_stmt ROLLBACK = {"pg.rollback", NULL, "ROLLBACK"};
 static const struct db_stmt PING = {"pg.ping", NULL, "SELECT 1"};
@@ -171,6 +172,14 @@ static enum err commit(struct db *db)
 	return OK;
 }
 
+/* Finding out whether a server lives must leave time to ask another. */
+static uint64_t until_answered(const struct pg *g)
+{
+	uint64_t soon = mono_ms() + PG_PING_MS;
+
+	return soon < g->db.deadline_ms ? soon : g->db.deadline_ms;
+}
+
 static bool alive(struct db *db)
 {
 	struct pg *g = pg_of(db);
@@ -178,7 +187,7 @@ static bool alive(struct db *db)
 	pg_listen(g);
 	if (g->owes && !db->dead) {
 		g->owes = false;
-		if (pg_collect(g, COMMIT.name, until(g), NULL))
+		if (pg_collect(g, COMMIT.name, until_answered(g), NULL))
 			db->dead = true;
 	}
 	return !db->dead;
@@ -189,7 +198,7 @@ static enum err ping(struct db *db)
 	struct pg *g = pg_of(db);
 
 	db->failed = OK;
-	return exchange(g, &PING, NULL, 0, until(g), NULL);
+	return exchange(g, &PING, NULL, 0, until_answered(g), NULL);
 }
 
 /* --- statements -------------------------------------------------------------- */
@@ -347,6 +356,7 @@ static struct str row_str(const struct db_row *r, int col)
 static enum err start(struct db_pool *p)
 {
 	PQconninfoOption *o = PQconninfoParse(p->conf.url.p, NULL);
+	struct pg_shared *sh;
 
 	if (!o) {
 		log_error(&p->cx, "db.bad_url",
@@ -354,12 +364,24 @@ static enum err start(struct db_pool *p)
 		return ERR_INVALID;
 	}
 	PQconninfoFree(o);
+	sh = calloc(1, sizeof(*sh));
+	if (!sh)
+		return ERR_NOMEM;
+	sh->names = pg_names_new();
+	if (!sh->names) {
+		free(sh);
+		return ERR_NOMEM;
+	}
+	p->shared = sh;
 	return OK;
 }
 
 static void stop(struct db_pool *p)
 {
-	(void)p;
+	struct pg_shared *sh = p->shared;
+
+	pg_names_free(sh->names);
+	free(sh);
 }
 
 const struct db_driver db_postgres = {

@@ -3,7 +3,7 @@
  *
  * postgres.c is what the pool calls: transactions and rows.  pg_wire.c sends
  * statements in libpq's pipeline mode and reads the answers, both with a
- * deadline.  pg_connect.c opens connections.
+ * deadline.  pg_connect.c opens connections, pg_names.c finds addresses.
  *
  * Why pipeline mode: BEGIN, the statement timeout, a PREPARE and the first
  * statement make one round trip, and the COMMIT of a read need not be waited
@@ -18,8 +18,14 @@
 #include <libpq-fe.h>
 
 #define PG_BUCKETS   64
-#define PG_GRACE_MS  500 /* the server's own timeout comes first */
-#define PG_QUEUE_MAX 4   /* statements before one sync */
+#define PG_GRACE_MS  500  /* the server's own timeout comes first */
+#define PG_QUEUE_MAX 4    /* statements before one sync */
+#define PG_PING_MS   1000 /* a server that lives answers by then */
+#define PG_HOSTS_MAX 16   /* in one URL */
+#define PG_ADDRS_MAX 8    /* of one host */
+#define PG_ADDR_MAX  64
+#define PG_LATE_MAX  16
+#define PG_SILENT    64
 
 struct pg_prepared;
 
@@ -49,6 +55,25 @@ static inline struct pg *pg_of(struct db *db)
 {
 	return (struct pg *)db;
 }
+
+/* pg_names.c: as good as getaddrinfo(), and never later than until_ms. */
+struct pg_addrs {
+	unsigned n;
+	char at[PG_ADDRS_MAX][PG_ADDR_MAX]; /* "10.0.0.1", "fe80::1%eth0" */
+};
+struct pg_names;
+struct pg_names *pg_names_new(void); /* NULL without memory */
+void pg_names_free(struct pg_names *ns);
+/* ERR_NOT_FOUND no such host, ERR_TIMEOUT, ERR_NOMEM. */
+enum err pg_resolve(struct pg_names *ns, const char *host, uint64_t until_ms,
+                    struct pg_addrs *out) MUST_CHECK;
+
+/* What the connections of one pool share. */
+struct pg_shared {
+	struct pg_names *names;
+	/* Servers by hash of their address, under the pool's lock. */
+	uint64_t silent_until_ms[PG_SILENT];
+};
 
 /* pg_connect.c */
 enum err pg_open(struct db_pool *p, struct str url, uint64_t deadline_ms,
