@@ -155,11 +155,17 @@ enum err db_write(struct db_pool *p, struct ctx *cx, db_fn *fn,
 enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn,
                  void *arg) MUST_CHECK;
 
+/* Upper bounds in seconds; one more bucket has what took longer. */
+#define DB_WAIT_BOUNDS 12
+extern const double db_wait_bounds[DB_WAIT_BOUNDS];
+
 struct db_pool_stats {
 	enum db_kind kind;
 	unsigned size, in_use, overflow, waiters, ceiling;
 	uint64_t opened, recycled, failed_pings, timeouts, conflicts;
-	uint64_t borrows, wait_us; /* sums, for an average */
+	uint64_t borrows;
+	/* Waits for a connection, whether one came or not. */
+	uint64_t waits[DB_WAIT_BOUNDS + 1], wait_us;
 	bool usable;               /* the last attempt worked */
 	int64_t unusable_since_ms; /* wall_ms(); 0 while usable */
 };

@@ -88,6 +88,12 @@ struct db_pool {
 	struct db_pool *self; /* statistics of a const pool need its lock */
 	void *shared;         /* the driver's */
 	_Atomic bool prepare; /* off once a pooler has shown it cannot */
+	/*
+	 * Connections last heard from before doubt_ms are pinged however
+	 * short they idled (the driver met silence then); those before
+	 * lost_ms are closed unasked (a ping met it).
+	 */
+	_Atomic uint64_t doubt_ms, lost_ms;
 
 	struct db_stmt *migrate; /* db_migrate()'s; it runs alone */
 
@@ -109,7 +115,8 @@ void db_pool_return(struct db_pool *p, struct db *db);
 void db_pool_note(struct db_pool *p, enum err e);
 /* True at most once a second: every request meets the same outage. */
 bool db_pool_may_complain(struct db_pool *p);
-void db_pool_borrowed(struct db_pool *p, uint64_t waited_us);
+/* How long a borrower waited, and whether it came to a connection. */
+void db_pool_waited(struct db_pool *p, uint64_t us, bool borrowed);
 void db_pool_count(struct db_pool *p, uint64_t *counter, uint64_t by);
 
 /* One run of a transaction on a connection, no reruns. */

@@ -1,5 +1,6 @@
 #include "common/db/postgres.h"
 
+#include "common/base/b64.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
@@ -7,11 +8,16 @@
 #include <endian.h>
 #include <errno.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* From server/catalog/pg_type.d.h; they never change. */
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_FLOAT8 = 701 };
+
+/* The server tells names apart by their first 63 bytes. */
+#define NAME_MAX_BYTES  64
+#define NAME_HASH_BYTES 16
 
 /*
  * A statement this connection has prepared.  The types of the values are part
@@ -21,7 +27,7 @@ struct pg_prepared {
 	const struct db_stmt *st;
 	struct pg_prepared *next;
 	char types[DB_PARAMS_MAX + 1];
-	char name[]; /* "ledger.add/tin" */
+	char name[NAME_MAX_BYTES]; /* "ledger.add/0123456789abcdef..." */
 };
 
 /* --- values ---------------------------------------------------------------- */
@@ -108,18 +114,45 @@ static const struct pg_prepared *find_prepared(struct pg *g,
 	return p;
 }
 
+static const char *text_of(const struct db_stmt *st)
+{
+	return st->postgres ? st->postgres : st->sqlite;
+}
+
+/*
+ * The name says what the text and the types are.  Behind a pooler another
+ * program may have prepared on the same server: with names of our own making
+ * its "outbox.insert" could run in place of ours, on another schema.
+ */
+static void name_prepared(struct pg_prepared *p)
+{
+	const char *text = text_of(p->st);
+	unsigned char sum[NAME_HASH_BYTES];
+	char digits[2 * NAME_HASH_BYTES + 1];
+	crypto_generichash_state hash;
+
+	(void)crypto_generichash_init(&hash, NULL, 0, sizeof(sum));
+	(void)crypto_generichash_update(&hash, (const unsigned char *)p->types,
+	                                strlen(p->types) + 1);
+	(void)crypto_generichash_update(&hash, (const unsigned char *)text,
+	                                strlen(text));
+	(void)crypto_generichash_final(&hash, sum, sizeof(sum));
+	(void)hex(sum, sizeof(sum), digits);
+	(void)snprintf(p->name, sizeof(p->name), "%.24s/%s", p->st->name,
+	               digits);
+}
+
 static struct pg_prepared *new_prepared(const struct db_stmt *st,
                                         const char *types)
 {
-	size_t room = strlen(st->name) + strlen(types) + 2;
-	struct pg_prepared *p = malloc(sizeof(*p) + room);
+	struct pg_prepared *p = malloc(sizeof(*p));
 
 	if (!p)
 		return NULL;
 	p->st = st;
 	p->next = NULL;
 	(void)snprintf(p->types, sizeof(p->types), "%s", types);
-	(void)snprintf(p->name, room, "%s/%s", st->name, types);
+	name_prepared(p);
 	return p;
 }
 
@@ -165,17 +198,16 @@ static enum err lost(struct pg *g)
 	return db_fail(&g->db, ERR_DATABASE);
 }
 
-/* We stop waiting; what the server still does is its own to time out. */
+/*
+ * We stop waiting; what the server still does is its own to time out.  It had
+ * time to say so: a server or a network that is silent may be so for all.
+ */
 static enum err abandoned(struct pg *g)
 {
+	atomic_store(&g->db.pool->doubt_ms, mono_ms());
 	g->db.dead = true;
 	g->silent = true;
 	return db_fail(&g->db, ERR_TIMEOUT);
-}
-
-static const char *text_of(const struct db_stmt *st)
-{
-	return st->postgres ? st->postgres : st->sqlite;
 }
 
 static bool send_prepared(struct pg *g, const char *name,
@@ -263,6 +295,7 @@ enum verdict {
 	TELL,      /* and a line on the log */
 	AGAIN,     /* run the transaction again */
 	GONE,      /* the connection is lost; run it again on another */
+	ELSEWHERE, /* not on this server: a write goes to another, if any */
 	UNPREPARE, /* the server forgot, or somebody else prepared */
 };
 
@@ -275,11 +308,11 @@ static const struct {
 	{"23505", ERR_DB_DUPLICATE, PLAIN},
 	{"40001", ERR_DB_CONFLICT, AGAIN},
 	{"40P01", ERR_DB_CONFLICT, AGAIN},
-	{"57014", ERR_TIMEOUT, PLAIN}, /* statement_timeout */
-	{"55P03", ERR_TIMEOUT, PLAIN}, /* lock_timeout */
-	{"25P03", ERR_TIMEOUT, GONE},  /* idle_in_transaction */
-	{"25P04", ERR_TIMEOUT, GONE},  /* transaction_timeout */
-	{"25006", ERR_DATABASE, TELL}, /* we are on a standby */
+	{"57014", ERR_TIMEOUT, PLAIN},      /* statement_timeout */
+	{"55P03", ERR_TIMEOUT, PLAIN},      /* lock_timeout */
+	{"25P03", ERR_TIMEOUT, GONE},       /* idle_in_transaction */
+	{"25P04", ERR_TIMEOUT, GONE},       /* transaction_timeout */
+	{"25006", ERR_DATABASE, ELSEWHERE}, /* read only: a standby? */
 	{"26000", ERR_DATABASE, UNPREPARE},
 	{"42P05", ERR_DATABASE, UNPREPARE},
 	{"0A000", ERR_DATABASE, UNPREPARE}, /* a plan whose table changed */
@@ -327,19 +360,40 @@ static void unprepare(struct pg *g, const char *state)
 		         LOG_TEXT("sqlstate", state));
 }
 
+/*
+ * FATAL ends a session whatever its state: a pooler says everything with
+ * 08P01, which from a server is our own mistake.
+ */
+static bool is_goodbye(const PGresult *r)
+{
+	const char *severity = field(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	if (!*severity)
+		severity = field(r, PG_DIAG_SEVERITY);
+	return strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0;
+}
+
 static enum err judge(struct pg *g, const char *name, const PGresult *r)
 {
 	const char *state = field(r, PG_DIAG_SQLSTATE);
+	enum verdict verdict;
+	enum err e;
 	size_t i = 0;
 
 	while (strncmp(state, states[i].state, strlen(states[i].state)) != 0)
 		i++;
-	switch (states[i].verdict) {
+	verdict = states[i].verdict;
+	e = states[i].err;
+	if (verdict != GONE && is_goodbye(r)) {
+		tell(g, name, r);
+		verdict = GONE;
+		e = ERR_DATABASE;
+	}
+	switch (verdict) {
 	case PLAIN:
 		break;
 	case TELL:
 		tell(g, name, r);
-		g->db.dead |= strcmp(state, "25006") == 0;
 		break;
 	case AGAIN:
 		g->db.again = true;
@@ -350,11 +404,21 @@ static enum err judge(struct pg *g, const char *name, const PGresult *r)
 		g->db.again = true;
 		g->silent = true;
 		break;
+	case ELSEWHERE:
+		if (db_pool_may_complain(g->db.pool))
+			tell(g, name, r);
+		if (g->mode == DB_MODE_READ) {
+			e = ERR_INTERNAL; /* a read that writes: ours */
+			break;
+		}
+		g->db.dead = true;
+		g->db.again = true;
+		break;
 	case UNPREPARE:
 		unprepare(g, state);
 		break;
 	}
-	return db_fail(&g->db, states[i].err);
+	return db_fail(&g->db, e);
 }
 
 /* One result; true when it was the sync. */

@@ -60,15 +60,21 @@ bool db_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, uint64_t deadline_ms)
 	return pthread_cond_timedwait(c, m, &t) != ETIMEDOUT;
 }
 
-void db_pool_note(struct db_pool *p, enum err e)
+/* Under the lock. */
+static void note(struct db_pool *p, enum err e)
 {
-	GUARD(&p->lock);
-
 	p->stats.usable = e == OK;
 	if (!e)
 		p->stats.unusable_since_ms = 0;
 	else if (p->stats.unusable_since_ms == 0)
 		p->stats.unusable_since_ms = wall_ms();
+}
+
+void db_pool_note(struct db_pool *p, enum err e)
+{
+	GUARD(&p->lock);
+
+	note(p, e);
 }
 
 void db_pool_count(struct db_pool *p, uint64_t *counter, uint64_t by)
@@ -89,12 +95,20 @@ bool db_pool_may_complain(struct db_pool *p)
 	return true;
 }
 
-void db_pool_borrowed(struct db_pool *p, uint64_t waited_us)
+const double db_wait_bounds[DB_WAIT_BOUNDS] = {0.0001, 0.0005, 0.001, 0.005,
+                                               0.01,   0.05,   0.1,   0.5,
+                                               1,      5,      10,    30};
+
+void db_pool_waited(struct db_pool *p, uint64_t us, bool borrowed)
 {
+	size_t i = 0;
 	GUARD(&p->lock);
 
-	p->stats.borrows++;
-	p->stats.wait_us += waited_us;
+	while (i < DB_WAIT_BOUNDS && (double)us > db_wait_bounds[i] * 1e6)
+		i++;
+	p->stats.waits[i]++;
+	p->stats.wait_us += us;
+	p->stats.borrows += borrowed;
 }
 
 /* --- borrowing ------------------------------------------------------------ */
@@ -207,6 +221,9 @@ static void untake(struct db_pool *p, bool refused)
 
 	p->open--;
 	p->in_use--;
+	/* Full with connections of ours is busy; full of others is away. */
+	if (refused && p->in_use == 0 && !p->idle)
+		note(p, ERR_DATABASE);
 	if (refused)
 		p->refused_until_ms = mono_ms() + REFUSED_WAIT_MS / 2 +
 		                      db_jitter(REFUSED_WAIT_MS);
@@ -215,22 +232,85 @@ static void untake(struct db_pool *p, bool refused)
 	wake_first(p);
 }
 
-/* False: the connection is not to be used again. */
+static bool needs_ping(struct db_pool *p, const struct db *db)
+{
+	return p->conf.pre_ping && (mono_ms() - db->idle_ms >= PING_AFTER_MS ||
+	                            db->idle_ms <= atomic_load(&p->doubt_ms));
+}
+
+/*
+ * False: the connection is not to be used again.  Of connections that fell
+ * silent together only one is asked in vain, so that they cost a borrower one
+ * ping and not his whole deadline.
+ */
 static bool fit(struct db_pool *p, struct db *db)
 {
-	uint64_t now = mono_ms();
-
-	if (now - db->opened_ms >= (uint64_t)p->conf.recycle_s * 1000) {
+	if (mono_ms() - db->opened_ms >= (uint64_t)p->conf.recycle_s * 1000) {
 		db_pool_count(p, &p->stats.recycled, 1);
 		return false;
 	}
-	if (!p->driver->alive(db))
+	if (db->idle_ms <= atomic_load(&p->lost_ms))
 		return false;
-	if (!p->conf.pre_ping || now - db->idle_ms < PING_AFTER_MS ||
-	    p->driver->ping(db) == OK)
-		return true;
-	db_pool_count(p, &p->stats.failed_pings, 1);
+	if (p->driver->alive(db)) {
+		if (!needs_ping(p, db) || p->driver->ping(db) == OK)
+			return true;
+		db_pool_count(p, &p->stats.failed_pings, 1);
+	}
+	if (db->idle_ms <= atomic_load(&p->doubt_ms))
+		atomic_store(&p->lost_ms, db->idle_ms);
 	return false;
+}
+
+static void lend(struct db *db, const struct ctx *cx, uint64_t deadline_ms)
+{
+	db->cx = cx;
+	db->deadline_ms = deadline_ms;
+}
+
+/* ERR_BUSY: the server has none to spare now. */
+static enum err open_one(struct db_pool *p, uint64_t until_ms, struct db **out)
+{
+	enum err e = p->driver->open(p, p->conf.url, until_ms, out);
+
+	if (!e) {
+		db_pool_count(p, &p->stats.opened, 1);
+		return OK;
+	}
+	untake(p, e == ERR_BUSY);
+	if (e == ERR_BUSY)
+		return e;
+	db_pool_note(p, e);
+	return e == ERR_NOMEM ? e : ERR_DATABASE;
+}
+
+static enum err borrow(struct db_pool *p, const struct ctx *cx,
+                       uint64_t deadline_ms, uint64_t until_ms, struct db **out)
+{
+	bool front = false;
+	enum err e;
+
+	do {
+		struct db *db = NULL;
+
+		e = take(p, until_ms, front, &db);
+		if (e)
+			return e;
+		if (db) {
+			lend(db, cx, deadline_ms);
+			if (!fit(p, db)) {
+				p->driver->close(db);
+				db = NULL;
+			}
+		}
+		if (!db)
+			e = open_one(p, until_ms, &db);
+		if (!e) {
+			lend(db, cx, deadline_ms);
+			*out = db;
+		}
+		front = true;
+	} while (e == ERR_BUSY);
+	return e;
 }
 
 enum err db_pool_borrow(struct db_pool *p, const struct ctx *cx,
@@ -238,42 +318,11 @@ enum err db_pool_borrow(struct db_pool *p, const struct ctx *cx,
 {
 	uint64_t before = mono_us();
 	uint64_t until = before / 1000 + (uint64_t)p->conf.timeout_s * 1000;
-	bool front = false;
+	enum err e = borrow(p, cx, deadline_ms,
+	                    deadline_ms < until ? deadline_ms : until, out);
 
-	if (deadline_ms < until)
-		until = deadline_ms;
-	for (;;) {
-		struct db *db = NULL;
-		enum err e = take(p, until, front, &db);
-
-		if (e)
-			return e;
-		if (db) {
-			db->cx = cx;
-			db->deadline_ms = deadline_ms;
-			if (!fit(p, db)) {
-				p->driver->close(db);
-				db = NULL;
-			}
-		}
-		if (!db) {
-			e = p->driver->open(p, p->conf.url, until, &db);
-			if (e) {
-				untake(p, e == ERR_BUSY);
-				front = true;
-				if (e == ERR_BUSY)
-					continue;
-				db_pool_note(p, e);
-				return e == ERR_NOMEM ? e : ERR_DATABASE;
-			}
-			db_pool_count(p, &p->stats.opened, 1);
-		}
-		db->cx = cx;
-		db->deadline_ms = deadline_ms;
-		db_pool_borrowed(p, mono_us() - before);
-		*out = db;
-		return OK;
-	}
+	db_pool_waited(p, mono_us() - before, e == OK);
+	return e;
 }
 
 /* True when the connection was kept. */

@@ -358,6 +358,6 @@ enum err sqlite_write(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 		db_pool_count(p, &p->stats.timeouts, 1);
 	}
 	(void)pthread_cond_destroy(&j.done);
-	db_pool_borrowed(p, mono_us() - before);
+	db_pool_waited(p, mono_us() - before, true);
 	return j.e;
 }

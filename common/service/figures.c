@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum number { NUM_UNSIGNED, NUM_U64, NUM_US, NUM_MS, NUM_HIT_RATE };
+enum number { NUM_UNSIGNED, NUM_U64, NUM_US, NUM_MS, NUM_HIT_RATE, NUM_WAITS };
 
 /*
  * A line: where the number is and which labels it has besides `service`.
@@ -63,8 +63,34 @@ static double number_of(const struct figure *row,
 		                       (double)asked
 		             : 0;
 	}
+	case NUM_WAITS: /* many numbers: put_waits() */
+		break;
 	}
 	return 0;
+}
+
+/* A histogram's lines: each bucket has all that was no longer than its bound. */
+static void put_waits(struct buf *out, const char *name, const char *labels,
+                      const struct db_pool_stats *st)
+{
+	char line[96], with_le[128];
+	uint64_t sum = 0;
+
+	(void)snprintf(line, sizeof(line), "%s_bucket", name);
+	for (size_t i = 0; i <= DB_WAIT_BOUNDS; i++) {
+		sum += st->waits[i];
+		if (i < DB_WAIT_BOUNDS)
+			(void)snprintf(with_le, sizeof(with_le), "%s,le=\"%g\"",
+			               labels, db_wait_bounds[i]);
+		else
+			(void)snprintf(with_le, sizeof(with_le),
+			               "%s,le=\"+Inf\"", labels);
+		metrics_line(out, line, with_le, (double)sum);
+	}
+	(void)snprintf(line, sizeof(line), "%s_sum", name);
+	metrics_line(out, line, labels, (double)st->wait_us / 1e6);
+	(void)snprintf(line, sizeof(line), "%s_count", name);
+	metrics_line(out, line, labels, (double)sum);
 }
 
 static void collect(void *arg, struct buf *out)
@@ -89,8 +115,11 @@ static void collect(void *arg, struct buf *out)
 			               "service=\"%s\"%s%s",
 			               f->served[s].service,
 			               *row->labels ? "," : "", row->labels);
-			metrics_line(out, row->name, labels,
-			             number_of(row, &now[s]));
+			if (row->number == NUM_WAITS)
+				put_waits(out, row->name, labels, &now[s].pool);
+			else
+				metrics_line(out, row->name, labels,
+				             number_of(row, &now[s]));
 		}
 	}
 }
