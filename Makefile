@@ -48,6 +48,7 @@ programs := $(if $(wildcard gateway/main.c),$(B)/bin/kae-gateway) \
 unit_bin   := $(unit:tests/unit/%.c=$(B)/unit/%)
 store_bin  := $(store:tests/store/%.c=$(B)/store/%)
 sim_bin    := $(sim:tests/sim/%.c=$(B)/sim/%)
+fault_bin  := $(patsubst tests/fault/%.c,$(B)/fault/%,$(wildcard tests/fault/*.c))
 replay_bin := $(fuzz:tests/fuzz/fuzz_%.c=$(B)/replay/%)
 bench_bin  := $(bench:tests/bench/%.c=$(B)/bench/%)
 
@@ -79,7 +80,7 @@ deps-run:
 	@deploy/deps.sh build run
 deps-test:
 	@deploy/deps.sh build run test
-tests: $(unit_bin) $(store_bin) $(sim_bin) $(replay_bin) ## build the test programs
+tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
 .PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean bench-quick fuzz
@@ -130,6 +131,8 @@ $(B)/libsim.a: $(call objs,$(filter-out $(sim),$(wildcard tests/sim/*.c)))
 	ar rcs $@ $^
 $(B)/sim/%: $(B)/tests/sim/%.o $(B)/libsim.a $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc $(wrap)) -lcmocka
+$(B)/fault/%: $(B)/tests/fault/%.o $(B)/libkae.a
+	$(link)
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libkae.a
 	$(link)
 $(B)/replay/%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libkae.a

@@ -150,6 +150,16 @@ class ProxyFaults(unittest.TestCase):
         self.assertEqual(self.proxy.port, port)
         self.assertEqual(self.say(s=self.connect()), b"hello")
 
+    def test_a_fault_may_stay_with_those_who_are_there(self):
+        self.assertEqual(self.say(), b"hello")
+        self.proxy.fault_both(Freeze())
+        self.proxy.mend_new()
+        self.assertEqual(self.say(s=self.connect()), b"hello")
+        self.client.sendall(b"forgotten")
+        self.assertQuiet()
+        self.proxy.mend()
+        self.assertEqual(self.hear(9), b"forgotten")
+
     def test_silence_is_noticed_by_the_kernel_alone(self):
         self.assertEqual(self.say(), b"hello")
         self.client.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, 300)

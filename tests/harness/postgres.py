@@ -50,11 +50,13 @@ def free_port():
 
 
 class Postgres:
-    """Started when made; stop() removes everything."""
+    """Started when made; stop() removes everything. A copy_of= another server
+    follows it as a standby, until promote()."""
 
-    def __init__(self, fsync=False, max_connections=100, settings=()):
+    def __init__(self, fsync=False, max_connections=100, settings=(), copy_of=None,
+                 folder=None):
         self.bin = bin_dir()
-        self.root = pathlib.Path(tempfile.mkdtemp(prefix="kae-pg-"))
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="kae-pg-", dir=folder))
         self.data = self.root / "data"
         self.popen = None
         self.settings = {
@@ -71,19 +73,23 @@ class Postgres:
             **dict(settings),
         }
         try:
-            self._init()
+            self._init(copy_of)
             self.start()
         except BaseException:
             self.stop()
             raise
 
-    def _init(self):
+    def _init(self, copy_of):
         if os.geteuid() == 0:
             owner = pwd.getpwnam("postgres")
             os.chown(self.root, owner.pw_uid, owner.pw_gid)
-        self._call(as_owner([str(self.bin / "initdb"), "-D", str(self.data),
-                             "-U", USER, "-A", "trust", "-E", "UTF8",
-                             "--locale=C", "--no-sync"]))
+        if copy_of:
+            self._call(as_owner([str(self.bin / "pg_basebackup"), "-D", str(self.data),
+                                 "-d", copy_of.url, "-R", "-c", "fast", "--no-sync"]))
+        else:
+            self._call(as_owner([str(self.bin / "initdb"), "-D", str(self.data),
+                                 "-U", USER, "-A", "trust", "-E", "UTF8",
+                                 "--locale=C", "--no-sync"]))
         self._call(as_owner(["touch", str(self.data / MARK)]))
         self.port = free_port()
 
@@ -97,6 +103,25 @@ class Postgres:
     @property
     def url(self):
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def sql(self, text, url=None):
+        """The rows of a script's answers, as lists of texts."""
+        done = subprocess.run([str(self.bin / "psql"), "-XqAt", "-F", "\t", "-v",
+                               "ON_ERROR_STOP=1", url or self.url],
+                              input=text.encode(), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=60)
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode(errors="replace"))
+        return [line.split("\t") for line in done.stdout.decode().splitlines()]
+
+    def set(self, name, value):
+        """Changes a setting of the running server, for every session."""
+        self.sql(f"ALTER SYSTEM SET {name} = {value}")
+        self.sql("SELECT pg_reload_conf()")
+
+    def promote(self):
+        """Ends the standby's following: it takes writes."""
+        self.sql("SELECT pg_promote(true, 30)")
 
     @property
     def log(self):

@@ -50,15 +50,14 @@ def wait_until(claim, timeout=10.0, every=0.02, what="the claim"):
 class Process:
     """A program with its output kept; JSON lines become events."""
 
-    def __init__(self, command, env, cwd=None):
+    def __init__(self, command, env, cwd=None, stdin=subprocess.DEVNULL):
         self.command = [str(c) for c in command]
         base = {k: v for k, v in os.environ.items()
                 if k in ("PATH", "HOME", "LANG") or k.endswith("SAN_OPTIONS")}
         self.lines = collections.deque(maxlen=200_000)
         self.popen = subprocess.Popen(
             self.command, env={**base, **env}, cwd=cwd,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT)
+            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 

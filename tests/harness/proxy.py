@@ -84,8 +84,8 @@ class Edit:
 class Link:
     """One connection of a client, and ours to the server."""
 
-    def __init__(self, client):
-        self.client, self.server = client, None
+    def __init__(self, client, faults):
+        self.client, self.server, self.faults = client, None, faults
         self.passed = {"up": 0, "down": 0}
         self.mark = {"up": 0, "down": 0}  # passed when the fault began
         self.task = None
@@ -156,6 +156,11 @@ class Proxy:
         """As if nothing had been: listens, hears and passes."""
         self._do(self._mend)
 
+    def mend_new(self):
+        """Whoever connects from now on is well; who is here keeps his fault, as
+        behind a NAT that forgot him."""
+        self._do(self._mend_new)
+
     def cut(self):
         """Ends every connection as a server that closes does."""
         self._do(self._end_all, False)
@@ -209,7 +214,7 @@ class Proxy:
     def _set(self, up, down):
         self.faults = {"up": up, "down": down}
         for link in self.links:
-            link.mark = dict(link.passed)
+            link.faults, link.mark = self.faults, dict(link.passed)
         # Who waits for a change waits for this one; the next gets a new event.
         self.changed.set()
         self.changed = asyncio.Event()
@@ -221,6 +226,9 @@ class Proxy:
             for s in (self.listener, *(link.client for link in self.links)):
                 undeafen(s)
         self._set(Pass(), Pass())
+
+    def _mend_new(self):
+        self.faults = {"up": Pass(), "down": Pass()}
 
     def _silence(self):
         self.deaf = True
@@ -257,7 +265,7 @@ class Proxy:
             return  # it went away again
         client.setblocking(False)
         self.accepted += 1
-        link = Link(client)
+        link = Link(client, self.faults)
         self.links.add(link)
         link.task = self.loop.create_task(self._serve(link))
 
@@ -288,7 +296,7 @@ class Proxy:
             data = await self.loop.sock_recv(source, CHUNK)
             if not data:
                 # The end passes as anything else does: not through a freeze.
-                while isinstance(self.faults[way], (Freeze, Swallow)):
+                while isinstance(link.faults[way], (Freeze, Swallow)):
                     await self.changed.wait()
                 return False
             end = await self._carry(link, way, sink, data)
@@ -297,9 +305,9 @@ class Proxy:
 
     async def _carry(self, link, way, sink, data):
         """None, or the Cut that ends the connection."""
-        while isinstance(self.faults[way], Freeze):
+        while isinstance(link.faults[way], Freeze):
             await self.changed.wait()
-        fault = self.faults[way]
+        fault = link.faults[way]
         end = None
         if isinstance(fault, Swallow):
             data = b""
@@ -325,7 +333,7 @@ class Proxy:
     async def _drip(self, link, way, sink, data):
         """Drops of one chunk, until the fault is another."""
         while data:
-            fault = self.faults[way]
+            fault = link.faults[way]
             if not isinstance(fault, Drip):
                 await self._carry(link, way, sink, data)
                 return
