@@ -5,7 +5,9 @@
  * Everything that can be forgotten, a key or a tag, belongs to one of
  * CACHE_SLOTS slots by a hash that is the same in every instance.  The store
  * keeps one number a slot, its generation, and an epoch: a random number made
- * anew whenever the generations begin anew, as after a restart without a dump.
+ * anew whenever the generations may not be what they were.  That is when they
+ * are gone (flushed, evicted) and whenever the server is another process: even
+ * one that has restarted with its dump, or was a replica, may lack the last.
  * To forget is to raise the generation of a slot and to tell the others.  A
  * value is kept with the epoch and the generations of its slots as they were
  * before it was loaded, and is believed only while they are the same:
@@ -20,9 +22,13 @@
  * differs from what this instance had seen last is forgotten here too.  What
  * this instance forgot while the store was away is a set of slots (bounded by
  * CACHE_SLOTS), raised when it is back before any of its values is believed.
- * A generation that has gone down, as after a failover to a replica that lags,
- * is a new epoch.  Two names of one slot are forgotten together: that costs a
- * load and is never wrong.
+ * A generation that has gone down, as after a failover that a proxy hides, is
+ * a new epoch.  Two names of one slot are forgotten together: that costs a load
+ * and is never wrong.
+ *
+ * What was forgotten by an instance that is cut off is unknown to the others
+ * until it is back, and lost if it dies before: nobody can tell what nobody
+ * was told.  Time to live is the bound then.
  *
  * In step: the channel is asked for a sign of life every REMOTE_PROBE_MS.
  * remote_proof_ms() is when the last one that was answered had been sent:
@@ -62,9 +68,10 @@ struct remote;
 uint16_t remote_slot(struct str name);
 
 struct remote_conf {
-	struct str space; /* "gdpr": keys begin with kae:<format>:<space>: */
+	struct str space; /* "gdpr": keys begin with kae:<format>:{<space>}: */
 	const struct wire *wire; /* how commands travel; lives longer */
 	unsigned connect_timeout_ms, timeout_ms; /* hard limits; 5000 each */
+	uint64_t seed; /* of jitter and epochs; 0: from the kernel */
 	/*
 	 * An instance (perhaps this one) has forgotten what is in slot, or
 	 * everything for CACHE_SLOT_ALL.  Called on the remote's thread,
@@ -99,7 +106,9 @@ struct remote_found {
 
 /*
  * OK with out->found or not, and marks; ERR_UNAVAILABLE: not in step, breaker
- * open or queue full, at once; ERR_TIMEOUT: no answer by until_ms.
+ * open, queue full or the slot still to be raised, at once; ERR_TIMEOUT: no
+ * answer by until_ms; ERR_NOMEM.  A value is believed only with the same slots
+ * in the same order as it was set with.
  */
 enum err remote_get(struct remote *r, struct str key, const uint16_t *slots,
                     size_t slots_n, uint64_t until_ms, struct remote_found *out,
@@ -110,7 +119,10 @@ void remote_set(struct remote *r, struct str key,
                 struct str bytes, uint64_t ttl_ms, uint64_t stale_ms);
 /*
  * Never waits, never lost while this process lives.  key may be empty (a tag);
- * slot is remote_slot() of key or tag, or CACHE_SLOT_ALL.
+ * slot is remote_slot() of key or tag, or CACHE_SLOT_ALL.  To be called before
+ * the caller forgets it itself: then whoever misses in memory after that finds
+ * the slot raised, and nobody need be told here what was forgotten here (the
+ * callback is for what others have).
  */
 void remote_forget(struct remote *r, unsigned slot, struct str key);
 
@@ -130,7 +142,7 @@ struct remote_stats {
 	uint64_t keyspace_hits, keyspace_misses, evicted_keys;
 };
 void remote_stats(const struct remote *r, struct remote_stats *out);
-/* To be called by an operator: closes an open breaker, or opens it. */
+/* To be called by an operator: closes an open breaker. */
 void remote_breaker_reset(struct remote *r);
 
 #endif
