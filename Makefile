@@ -122,8 +122,8 @@ $(B)/bin/knowalledge: $(B)/local/main.o $(B)/libkae.a
 	$(link)
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
-$(B)/store/%: $(B)/tests/store/%.o $(B)/tests/store/store.o $(B)/libkae.a
-	$(link) -lcmocka
+$(B)/store/%: $(B)/tests/store/%.o $(B)/tests/store/store.o $(B)/tests/alloc_fault.o $(B)/libkae.a
+	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
 # A simulation is test_<name>.c and what it needs of the other files there; it
 # may put its own functions in the place of ours (wrap: their names).
 $(B)/libsim.a: $(call objs,$(filter-out $(sim),$(wildcard tests/sim/*.c)))

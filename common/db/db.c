@@ -89,7 +89,7 @@ enum err db_get_i64(struct db *db, const struct db_stmt *st,
 
 enum db_kind db_kind(const struct db *db)
 {
-	return db->driver->kind;
+	return db->pool->driver->kind;
 }
 
 enum err db_lock(struct db *db, int64_t number)

@@ -41,6 +41,10 @@
  * write.  An answer past 64 MiB on PostgreSQL is ERR_TOO_LARGE; SQLite hands
  * over row by row.
  *
+ * A read of one statement needs no BEGIN: a statement is a snapshot of its own.
+ * db_ask() and db_read_one() send what several threads ask at the same time as
+ * one pipeline over one connection (ask.c), still read only.
+ *
  * Errors: ERR_DATABASE away or out of connections by the deadline (503),
  * ERR_TIMEOUT, ERR_DB_DUPLICATE a unique constraint, ERR_CONFLICT when the
  * retries of a conflict are used up, ERR_INTERNAL what is our mistake (logged
@@ -155,6 +159,24 @@ enum err db_write(struct db_pool *p, struct ctx *cx, db_fn *fn,
 enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn,
                  void *arg) MUST_CHECK;
 
+/*
+ * A read of one statement, together with what other threads ask right now.
+ * For short reads, by key: a slow one keeps those that share its pipeline
+ * waiting, each at most until its own deadline.  A statement that writes is
+ * ERR_INTERNAL.  The sink is called on this thread, when all rows are there (on
+ * SQLite one by one); no connection is held by then on PostgreSQL.  Blocks: DB
+ * lane threads only.
+ */
+enum err db_ask(struct db_pool *p, struct ctx *cx, const struct db_stmt *st,
+                const struct db_val *v, size_t n,
+                const struct db_sink *sink) MUST_CHECK;
+/*
+ * The same for a function that runs one statement or none; a second one is
+ * ERR_INTERNAL.  fn is called once.
+ */
+enum err db_read_one(struct db_pool *p, struct ctx *cx, db_fn *fn,
+                     void *arg) MUST_CHECK;
+
 /* Upper bounds in seconds; one more bucket has what took longer. */
 #define DB_WAIT_BOUNDS 12
 extern const double db_wait_bounds[DB_WAIT_BOUNDS];
@@ -162,10 +184,12 @@ extern const double db_wait_bounds[DB_WAIT_BOUNDS];
 struct db_pool_stats {
 	enum db_kind kind;
 	unsigned size, in_use, overflow, waiters, ceiling;
+	unsigned asking; /* reads that wait to go out together */
 	uint64_t opened, recycled, failed_pings, timeouts, conflicts;
 	uint64_t borrows;
 	/* Waits for a connection, whether one came or not. */
 	uint64_t waits[DB_WAIT_BOUNDS + 1], wait_us;
+	uint64_t asked, batches;   /* reads sent in pipelines; pipelines */
 	bool usable;               /* the last attempt worked */
 	int64_t unusable_since_ms; /* wall_ms(); 0 while usable */
 };

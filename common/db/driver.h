@@ -18,6 +18,7 @@
 #define DB_PARAMS_MAX 64
 #define DB_VALUE_MAX  ((size_t)64 << 20) /* bytes of one bound value */
 #define DB_RESULT_MAX ((size_t)64 << 20) /* bytes of one answer */
+#define DB_BATCH_MAX  64                 /* reads in one pipeline */
 
 enum db_mode { DB_MODE_READ, DB_MODE_WRITE };
 
@@ -43,6 +44,40 @@ struct db_row {
 	void *result; /* the driver's */
 	int row, cols;
 	const struct str *blobs; /* decoded columns, or NULL */
+};
+
+/* --- reads that share a round trip (ask.c) ---------------------------------- */
+
+struct db_question {
+	const struct db_stmt *st;
+	const struct db_val *v;
+	size_t n;
+	uint64_t deadline_ms;
+	bool alone; /* a neighbour's failure must not be felt again */
+};
+
+enum db_outcome {
+	DB_OPEN,  /* no answer yet */
+	DB_GIVEN, /* e and result */
+	DB_AGAIN, /* it left no trace: ask again */
+	DB_CUT,   /* not looked at, because a neighbour failed: ask alone */
+};
+struct db_answer {
+	enum db_outcome outcome;
+	enum err e;
+	void *result; /* the driver's: rows, or what to tell; or NULL */
+};
+
+/* What the next result of a pipeline is, and whose. */
+struct db_due {
+	unsigned char what, whose;
+};
+struct db_batch {
+	unsigned n, answered; /* answers come in order */
+	struct db_answer answer[DB_BATCH_MAX];
+	/* The driver's: */
+	unsigned due_n, due_at, good;
+	struct db_due due[3 * DB_BATCH_MAX + 1];
 };
 
 struct db_driver {
@@ -71,6 +106,20 @@ struct db_driver {
 	/* How writes run when not on a pooled connection; or NULL. */
 	enum err (*write)(struct db_pool *p, struct ctx *cx, db_fn *fn,
 	                  void *arg);
+	/*
+	 * How reads share a round trip, or NULL: send looks at q[] (those that
+	 * go alone come last) and does not wait; take fills in what has come
+	 * and is true when no more will; wait ends when something has come.  A
+	 * lost connection answers DB_AGAIN to what is open.
+	 */
+	void (*batch_send)(struct db *db, struct db_batch *b,
+	                   const struct db_question *const q[]);
+	bool (*batch_take)(struct db *db, struct db_batch *b);
+	void (*batch_wait)(struct db *db, uint64_t until_ms);
+	/* On the asker's thread: hands over the rows, or tells; frees them. */
+	enum err (*batch_rows)(const struct ctx *cx, const struct db_stmt *st,
+	                       struct db_answer *a, const struct db_sink *sink);
+	void (*batch_drop)(struct db_answer *a);
 	bool (*row_null)(const struct db_row *r, int col);
 	int64_t (*row_i64)(const struct db_row *r, int col);
 	double (*row_f64)(const struct db_row *r, int col);
@@ -80,6 +129,7 @@ struct db_driver {
 extern const struct db_driver db_postgres, db_sqlite;
 
 struct waiter;
+struct db_asks;
 struct db_pool {
 	struct db_conf conf; /* its texts are the pool's own copies */
 	char *texts[3];
@@ -96,6 +146,7 @@ struct db_pool {
 	_Atomic uint64_t doubt_ms, lost_ms;
 
 	struct db_stmt *migrate; /* db_migrate()'s; it runs alone */
+	struct db_asks *asks;    /* ask.c's */
 
 	pthread_mutex_t lock; /* all below; a leaf */
 	pthread_cond_t returned;
@@ -118,6 +169,14 @@ bool db_pool_may_complain(struct db_pool *p);
 /* How long a borrower waited, and whether it came to a connection. */
 void db_pool_waited(struct db_pool *p, uint64_t us, bool borrowed);
 void db_pool_count(struct db_pool *p, uint64_t *counter, uint64_t by);
+
+/* Whether to run a transaction again after its run-th run (from 0); waits a
+ * little first. */
+bool db_pool_rerun(unsigned run, uint64_t deadline_ms);
+/* ask.c: NULL without memory. */
+struct db_asks *db_asks_new(void);
+void db_asks_free(struct db_asks *q);
+unsigned db_asks_queued(const struct db_asks *q);
 
 /* One run of a transaction on a connection, no reruns. */
 enum err db_transact(struct db *db, enum db_mode mode, db_fn *fn,

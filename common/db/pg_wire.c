@@ -103,14 +103,28 @@ static struct pg_prepared **bucket_of(struct pg *g, const struct db_stmt *st)
 	return &g->prepared[((uintptr_t)st >> 4) % PG_BUCKETS];
 }
 
+static bool is_prepared(const struct pg_prepared *p, const struct db_stmt *st,
+                        const char *types)
+{
+	return p->st == st && strcmp(p->types, types) == 0;
+}
+
+/*
+ * Also one that goes out before this statement in the same pipeline: if it
+ * fails, the server does not look at what follows it.
+ */
 static const struct pg_prepared *find_prepared(struct pg *g,
                                                const struct db_stmt *st,
                                                const char *types)
 {
 	const struct pg_prepared *p = *bucket_of(g, st);
 
-	while (p && (p->st != st || strcmp(p->types, types) != 0))
+	while (p && !is_prepared(p, st, types))
 		p = p->next;
+	for (unsigned i = 0; i < g->pending_n && !p; i++) {
+		if (is_prepared(g->pending[i].node, st, types))
+			p = g->pending[i].node;
+	}
 	return p;
 }
 
@@ -156,8 +170,7 @@ static struct pg_prepared *new_prepared(const struct db_stmt *st,
 	return p;
 }
 
-/* Of what the pipeline was to prepare, `results` statements succeeded. */
-static void settle_pending(struct pg *g, unsigned results)
+void pg_settle(struct pg *g, unsigned results)
 {
 	for (unsigned i = 0; i < g->pending_n; i++) {
 		struct pg_prepared *p = g->pending[i].node;
@@ -176,7 +189,7 @@ static void settle_pending(struct pg *g, unsigned results)
 
 void pg_forget_prepared(struct pg *g)
 {
-	settle_pending(g, 0);
+	pg_settle(g, 0);
 	for (size_t i = 0; i < PG_BUCKETS; i++) {
 		while (g->prepared[i]) {
 			struct pg_prepared *p = g->prepared[i];
@@ -189,8 +202,7 @@ void pg_forget_prepared(struct pg *g)
 
 /* --- sending --------------------------------------------------------------- */
 
-/* The connection is gone, and with it the transaction. */
-static enum err lost(struct pg *g)
+enum err pg_lost(struct pg *g)
 {
 	g->db.dead = true;
 	g->db.again = true;
@@ -218,6 +230,25 @@ static bool send_prepared(struct pg *g, const char *name,
 	                           pa->formats, 0) == 1;
 }
 
+static enum err send_text(struct pg *g, const struct db_stmt *st,
+                          const struct params *pa)
+{
+	g->queued_n++;
+	return PQsendQueryParams(g->c, text_of(st), pa->n, pa->oids, pa->values,
+	                         pa->lengths, pa->formats, 0) == 1
+	               ? OK
+	               : pg_lost(g);
+}
+
+enum err pg_queue_text(struct pg *g, const struct db_stmt *st,
+                       const struct db_val *v, size_t n)
+{
+	struct params pa;
+
+	params_fill(&pa, v, n);
+	return send_text(g, st, &pa);
+}
+
 enum err pg_queue(struct pg *g, const struct db_stmt *st,
                   const struct db_val *v, size_t n)
 {
@@ -226,17 +257,11 @@ enum err pg_queue(struct pg *g, const struct db_stmt *st,
 	struct params pa;
 
 	params_fill(&pa, v, n);
-	if (!atomic_load_explicit(&g->db.pool->prepare, memory_order_relaxed)) {
-		g->queued_n++;
-		return PQsendQueryParams(g->c, text_of(st), pa.n, pa.oids,
-		                         pa.values, pa.lengths, pa.formats,
-		                         0) == 1
-		               ? OK
-		               : lost(g);
-	}
+	if (!atomic_load_explicit(&g->db.pool->prepare, memory_order_relaxed))
+		return send_text(g, st, &pa);
 	known = find_prepared(g, st, pa.types);
 	if (known)
-		return send_prepared(g, known->name, &pa) ? OK : lost(g);
+		return send_prepared(g, known->name, &pa) ? OK : pg_lost(g);
 	made = new_prepared(st, pa.types);
 	if (!made)
 		return db_fail(&g->db, ERR_NOMEM);
@@ -244,13 +269,11 @@ enum err pg_queue(struct pg *g, const struct db_stmt *st,
 	g->pending[g->pending_n++] = (struct pg_pending){made, ++g->queued_n};
 	if (PQsendPrepare(g->c, made->name, text_of(st), pa.n, pa.oids) != 1 ||
 	    !send_prepared(g, made->name, &pa))
-		return lost(g);
+		return pg_lost(g);
 	return OK;
 }
 
-/* False when until_ms has passed.  Both directions: a server that is answering
- * may not read before it is read from. */
-static bool wait_for(struct pg *g, short events, uint64_t until_ms)
+bool pg_wait(struct pg *g, short events, uint64_t until_ms)
 {
 	struct pollfd fd = {.fd = PQsocket(g->c), .events = events};
 	uint64_t left = clock_left(until_ms, mono_ms());
@@ -264,17 +287,17 @@ static enum err flush(struct pg *g, uint64_t until_ms)
 	int rc;
 
 	while ((rc = PQflush(g->c)) == 1) {
-		if (!wait_for(g, POLLIN | POLLOUT, until_ms))
+		if (!pg_wait(g, POLLIN | POLLOUT, until_ms))
 			return abandoned(g);
 		if (!PQconsumeInput(g->c))
-			return lost(g);
+			return pg_lost(g);
 	}
-	return rc == 0 ? OK : lost(g);
+	return rc == 0 ? OK : pg_lost(g);
 }
 
 enum err pg_sync(struct pg *g, uint64_t until_ms)
 {
-	return PQpipelineSync(g->c) == 1 ? flush(g, until_ms) : lost(g);
+	return PQpipelineSync(g->c) == 1 ? flush(g, until_ms) : pg_lost(g);
 }
 
 /* --- receiving ------------------------------------------------------------- */
@@ -282,10 +305,10 @@ enum err pg_sync(struct pg *g, uint64_t until_ms)
 static enum err wait_result(struct pg *g, uint64_t until_ms)
 {
 	while (PQisBusy(g->c)) {
-		if (!wait_for(g, POLLIN, until_ms))
+		if (!pg_wait(g, POLLIN, until_ms))
 			return abandoned(g);
 		if (!PQconsumeInput(g->c))
-			return lost(g);
+			return pg_lost(g);
 	}
 	return OK;
 }
@@ -331,13 +354,13 @@ static const char *field(const PGresult *r, int code)
 	return p ? p : "";
 }
 
-static void tell(struct pg *g, const char *name, const PGresult *r)
+void pg_tell(const struct ctx *cx, const char *name, const PGresult *r)
 {
 	const char *state = field(r, PG_DIAG_SQLSTATE);
 	/* Other messages may quote values; these speak of the text only. */
 	bool harmless = strncmp(state, "42", 2) == 0;
 
-	log_error(g->db.cx, "db.failed", LOG_TEXT("statement", name),
+	log_error(cx, "db.failed", LOG_TEXT("statement", name),
 	          LOG_TEXT("sqlstate", state),
 	          LOG_TEXT("constraint", field(r, PG_DIAG_CONSTRAINT_NAME)),
 	          LOG_TEXT("message",
@@ -373,7 +396,7 @@ static bool is_goodbye(const PGresult *r)
 	return strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0;
 }
 
-static enum err judge(struct pg *g, const char *name, const PGresult *r)
+enum err pg_judge(struct pg *g, const PGresult *r, bool *tell)
 {
 	const char *state = field(r, PG_DIAG_SQLSTATE);
 	enum verdict verdict;
@@ -382,10 +405,11 @@ static enum err judge(struct pg *g, const char *name, const PGresult *r)
 
 	while (strncmp(state, states[i].state, strlen(states[i].state)) != 0)
 		i++;
+	*tell = false;
 	verdict = states[i].verdict;
 	e = states[i].err;
 	if (verdict != GONE && is_goodbye(r)) {
-		tell(g, name, r);
+		*tell = true;
 		verdict = GONE;
 		e = ERR_DATABASE;
 	}
@@ -393,7 +417,7 @@ static enum err judge(struct pg *g, const char *name, const PGresult *r)
 	case PLAIN:
 		break;
 	case TELL:
-		tell(g, name, r);
+		*tell = true;
 		break;
 	case AGAIN:
 		g->db.again = true;
@@ -405,8 +429,7 @@ static enum err judge(struct pg *g, const char *name, const PGresult *r)
 		g->silent = true;
 		break;
 	case ELSEWHERE:
-		if (db_pool_may_complain(g->db.pool))
-			tell(g, name, r);
+		*tell = db_pool_may_complain(g->db.pool);
 		if (g->mode == DB_MODE_READ) {
 			e = ERR_INTERNAL; /* a read that writes: ours */
 			break;
@@ -419,6 +442,16 @@ static enum err judge(struct pg *g, const char *name, const PGresult *r)
 		break;
 	}
 	return db_fail(&g->db, e);
+}
+
+static enum err judge(struct pg *g, const char *name, const PGresult *r)
+{
+	bool tell;
+	enum err e = pg_judge(g, r, &tell);
+
+	if (tell)
+		pg_tell(g->db.cx, name, r);
+	return e;
 }
 
 /* One result; true when it was the sync. */
@@ -449,7 +482,7 @@ static bool take_result(struct pg *g, const char *name, PGresult *r,
 		/* A connection that broke has no SQLSTATE. */
 		if (PQstatus(g->c) == CONNECTION_BAD &&
 		    *field(r, PG_DIAG_SQLSTATE) == '\0')
-			*e = lost(g);
+			*e = pg_lost(g);
 		else if (!*e)
 			*e = judge(g, name, r);
 		break;
@@ -473,14 +506,14 @@ enum err pg_collect(struct pg *g, const char *name, uint64_t until_ms,
 		if (!r && (waited || PQstatus(g->c) == CONNECTION_BAD ||
 		           ++nothing > PG_QUEUE_MAX * 4)) {
 			if (!waited)
-				waited = lost(g);
+				waited = pg_lost(g);
 			e = e ? e : waited;
 			break;
 		}
 		if (r)
 			synced = take_result(g, name, r, &kept, &good, &e);
 	}
-	settle_pending(g, good);
+	pg_settle(g, good);
 	if (!e && kept && PQresultMemorySize(kept) > DB_RESULT_MAX)
 		e = db_fail(&g->db, ERR_TOO_LARGE);
 	if (!e && last)
@@ -520,7 +553,7 @@ static enum err script_results(struct pg *g, uint64_t until_ms)
 		    PQresultStatus(r) == PGRES_TUPLES_OK)
 			continue;
 		if (PQstatus(g->c) == CONNECTION_BAD)
-			return lost(g);
+			return pg_lost(g);
 		if (!e)
 			e = judge(g, "script", r);
 	}
@@ -532,11 +565,11 @@ enum err pg_script(struct pg *g, const char *sql, uint64_t until_ms)
 
 	/* Only simple queries take several statements. */
 	if (PQexitPipelineMode(g->c) != 1 || PQsendQuery(g->c, sql) != 1)
-		return lost(g);
+		return pg_lost(g);
 	e = flush(g, until_ms);
 	if (!e)
 		e = script_results(g, until_ms);
 	if (PQenterPipelineMode(g->c) != 1 && !e)
-		e = lost(g);
+		e = pg_lost(g);
 	return e;
 }

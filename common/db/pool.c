@@ -371,13 +371,12 @@ enum err db_transact(struct db *db, enum db_mode mode, db_fn *fn, void *arg)
 	return e;
 }
 
-/* Waits a little before another run; false when there is no time for one. */
-static bool pause_before_rerun(unsigned run, uint64_t deadline_ms)
+bool db_pool_rerun(unsigned run, uint64_t deadline_ms)
 {
 	unsigned ms = db_jitter((unsigned)RERUN_WAIT_MS << run);
 	const struct timespec t = {.tv_nsec = (long)ms * 1000000};
 
-	if (clock_left(deadline_ms, mono_ms()) <= ms)
+	if (run + 1 >= RUNS_MAX || clock_left(deadline_ms, mono_ms()) <= ms)
 		return false;
 	(void)nanosleep(&t, NULL);
 	return true;
@@ -403,8 +402,7 @@ static enum err run_until_done(struct db_pool *p, const struct ctx *cx,
 			return e;
 		if (e == ERR_DB_CONFLICT)
 			db_pool_count(p, &p->stats.conflicts, 1);
-		if (run + 1 == RUNS_MAX ||
-		    !pause_before_rerun(run, cx->deadline_ms))
+		if (!db_pool_rerun(run, cx->deadline_ms))
 			return e;
 	}
 }
@@ -501,7 +499,8 @@ enum err db_pool_new(const struct db_conf *conf, struct db_pool **out)
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return ERR_NOMEM;
-	if (!fill(p, conf) || pthread_mutex_init(&p->lock, NULL)) {
+	p->asks = db_asks_new();
+	if (!p->asks || !fill(p, conf) || pthread_mutex_init(&p->lock, NULL)) {
 		e = ERR_NOMEM;
 		goto no_lock;
 	}
@@ -520,6 +519,7 @@ enum err db_pool_new(const struct db_conf *conf, struct db_pool **out)
 no_cond:
 	(void)pthread_mutex_destroy(&p->lock);
 no_lock:
+	db_asks_free(p->asks);
 	for (size_t i = 0; i < COUNTOF(p->texts); i++)
 		free(p->texts[i]);
 	free(p);
@@ -551,6 +551,7 @@ void db_pool_free(struct db_pool *p)
 	for (size_t i = 0; i < COUNTOF(p->texts); i++)
 		free(p->texts[i]);
 	free(p->migrate);
+	db_asks_free(p->asks);
 	free(p);
 }
 
@@ -565,6 +566,7 @@ static void copy_stats(struct db_pool *p, struct db_pool_stats *out)
 	out->in_use = p->in_use;
 	out->overflow = p->open > p->conf.size ? p->open - p->conf.size : 0;
 	out->waiters = p->queued;
+	out->asking = db_asks_queued(p->asks);
 }
 
 void db_pool_stats(const struct db_pool *p, struct db_pool_stats *out)

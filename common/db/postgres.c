@@ -264,7 +264,7 @@ static enum err hand_over(PGresult *r, struct blobs *bl,
 	return e;
 }
 
-static enum err rows(PGresult *r, const struct db_sink *sink)
+enum err pg_rows(PGresult *r, const struct db_sink *sink)
 {
 	struct blobs bl = {0};
 	int cols = PQnfields(r);
@@ -298,7 +298,7 @@ static enum err run(struct db *db, const struct db_stmt *st,
 		return db_fail(db, e);
 	if (changed && !str_to_i64(str_from(PQcmdTuples(r)), changed))
 		*changed = 0;
-	return sink ? rows(r, sink) : OK;
+	return sink ? pg_rows(r, sink) : OK;
 }
 
 static enum err script(struct db *db, const char *sql)
@@ -399,6 +399,11 @@ const struct db_driver db_postgres = {
 	.script = script,
 	.lock = lock,
 	.write = NULL,
+	.batch_send = pg_batch_send,
+	.batch_take = pg_batch_take,
+	.batch_wait = pg_batch_wait,
+	.batch_rows = pg_batch_rows,
+	.batch_drop = pg_batch_drop,
 	.row_null = row_null,
 	.row_i64 = row_i64,
 	.row_f64 = row_f64,

@@ -4,6 +4,7 @@
  * postgres.c is what the pool calls: transactions and rows.  pg_wire.c sends
  * statements in libpq's pipeline mode and reads the answers, both with a
  * deadline.  pg_connect.c opens connections, pg_names.c finds addresses.
+ * pg_ask.c sends many reads at once.
  *
  * Why pipeline mode: BEGIN, the statement timeout, a PREPARE and the first
  * statement make one round trip, and the COMMIT of a read need not be waited
@@ -18,8 +19,8 @@
 #include <libpq-fe.h>
 
 #define PG_BUCKETS   64
-#define PG_GRACE_MS  500  /* the server's own timeout comes first */
-#define PG_QUEUE_MAX 4    /* statements before one sync */
+#define PG_GRACE_MS  500 /* the server's own timeout comes first */
+#define PG_QUEUE_MAX (DB_BATCH_MAX + 2) /* statements before one sync */
 #define PG_PING_MS   1000 /* a server that lives answers by then */
 #define PG_HOSTS_MAX 16   /* in one URL */
 #define PG_ADDRS_MAX 8    /* of one host */
@@ -84,15 +85,41 @@ void pg_close(struct db *db);
 /* Adds a statement to the pipeline; an error leaves the connection dead. */
 enum err pg_queue(struct pg *g, const struct db_stmt *st,
                   const struct db_val *v, size_t n) MUST_CHECK;
+/* The same without preparing it: for what runs once. */
+enum err pg_queue_text(struct pg *g, const struct db_stmt *st,
+                       const struct db_val *v, size_t n) MUST_CHECK;
 /* Ends the pipeline and sends it. */
 enum err pg_sync(struct pg *g, uint64_t until_ms) MUST_CHECK;
 /* Reads up to the next sync.  *last is the last statement's result. */
 enum err pg_collect(struct pg *g, const char *name, uint64_t until_ms,
                     PGresult **last) MUST_CHECK;
+/* False when until_ms has passed.  Both directions: a server that is answering
+ * may not read before it is read from. */
+bool pg_wait(struct pg *g, short events, uint64_t until_ms);
+/* Of what is queued and to be prepared, `results` statements succeeded. */
+void pg_settle(struct pg *g, unsigned results);
+/* The connection is gone, and with it the transaction. */
+enum err pg_lost(struct pg *g);
+/* Our code for a failed result; marks the connection by it.  *tell: somebody
+ * should put it on the log. */
+enum err pg_judge(struct pg *g, const PGresult *r, bool *tell) MUST_CHECK;
+void pg_tell(const struct ctx *cx, const char *name, const PGresult *r);
 /* Several statements in one text, outside the pipeline. */
 enum err pg_script(struct pg *g, const char *sql, uint64_t until_ms) MUST_CHECK;
 /* Takes in what the server has said unasked. */
 void pg_listen(struct pg *g);
 void pg_forget_prepared(struct pg *g);
+
+/* postgres.c */
+enum err pg_rows(PGresult *r, const struct db_sink *sink) MUST_CHECK;
+
+/* pg_ask.c; see struct db_driver */
+void pg_batch_send(struct db *db, struct db_batch *b,
+                   const struct db_question *const q[]);
+bool pg_batch_take(struct db *db, struct db_batch *b);
+void pg_batch_wait(struct db *db, uint64_t until_ms);
+enum err pg_batch_rows(const struct ctx *cx, const struct db_stmt *st,
+                       struct db_answer *a, const struct db_sink *sink);
+void pg_batch_drop(struct db_answer *a);
 
 #endif

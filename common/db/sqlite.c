@@ -29,6 +29,7 @@ struct prepared {
 struct conn {
 	struct db db;
 	sqlite3 *h;
+	bool writes;
 	struct prepared *prepared[BUCKETS];
 };
 
@@ -71,9 +72,11 @@ static const struct {
 static enum err failure(struct conn *c, const char *name)
 {
 	int code = sqlite3_extended_errcode(c->h);
+	/* query_only has refused a read that writes: our mistake. */
+	bool ours = code == SQLITE_READONLY && !c->writes;
 	enum err e = ERR_INTERNAL;
 
-	for (size_t i = 0; i < COUNTOF(codes); i++) {
+	for (size_t i = 0; i < COUNTOF(codes) && !ours; i++) {
 		if (codes[i].code != code && codes[i].code != (code & 0xff))
 			continue;
 		e = codes[i].err;
@@ -387,7 +390,7 @@ static enum err make_file(struct db_pool *p, const char *path)
 	               : ERR_INVALID;
 }
 
-static enum err configure(struct conn *c, bool writes)
+static enum err configure(struct conn *c)
 {
 	/* FULL: what was acknowledged survives a power cut, in WAL mode too. */
 	static const char common[] = "PRAGMA journal_mode=WAL;"
@@ -398,7 +401,7 @@ static enum err configure(struct conn *c, bool writes)
 				     "PRAGMA journal_size_limit=67108864;";
 
 	if (sqlite3_exec(c->h, common, NULL, NULL, NULL) ||
-	    (!writes &&
+	    (!c->writes &&
 	     sqlite3_exec(c->h, "PRAGMA query_only=ON", NULL, NULL, NULL)))
 		return failure(c, "open");
 	sqlite3_progress_handler(c->h, PROGRESS_OPS, past_deadline, &c->db);
@@ -424,6 +427,7 @@ static enum err open_conn(struct db_pool *p, bool writes, struct db **out)
 	                    .cx = &p->cx,
 	                    .deadline_ms = UINT64_MAX,
 	                    .opened_ms = mono_ms()};
+	c->writes = writes;
 	/* One thread at a time uses a connection: no mutex inside. */
 	if (sqlite3_open_v2(path.p, &c->h,
 	                    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL))
@@ -431,7 +435,7 @@ static enum err open_conn(struct db_pool *p, bool writes, struct db **out)
 	if (!e) {
 		(void)sqlite3_extended_result_codes(c->h, 1);
 		(void)sqlite3_busy_timeout(c->h, BUSY_MS);
-		e = configure(c, writes);
+		e = configure(c);
 	}
 	if (e) {
 		shut(&c->db);
