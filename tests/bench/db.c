@@ -1,0 +1,203 @@
+/*
+ * db - what a read by key costs when several threads read at once: db_read() of
+ * one statement beside db_ask() of the same, in turns, over one pool.
+ *
+ *     KAE_TEST_DATABASE_URL=postgresql://... db [threads...]
+ *
+ * A ratio is the median of the ratios inside each round.
+ */
+#include "common/db/db.h"
+#include "common/base/clock.h"
+#include "common/base/ctx.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ROWS        10000
+#define ROUNDS      7
+#define ROUND_MS    1000
+#define THREADS_MAX 64
+
+static const struct db_stmt CREATE = {
+	"bench.create", "CREATE TABLE bench_t (id INTEGER PRIMARY KEY, s TEXT)",
+	"CREATE TABLE IF NOT EXISTS public.bench_t (id bigint PRIMARY KEY, "
+	"s text)"};
+static const struct db_stmt EMPTY = {"bench.empty", "DELETE FROM bench_t",
+                                     "TRUNCATE public.bench_t"};
+static const struct db_stmt FILL = {
+	"bench.fill",
+	"INSERT INTO bench_t (id, s) WITH RECURSIVE c(i) AS (SELECT 1 UNION "
+	"ALL SELECT i + 1 FROM c WHERE i < $1) SELECT i, 'a row of some "
+	"hundred bytes, as a person or a key is, number ' || i FROM c",
+	"INSERT INTO public.bench_t (id, s) SELECT i, 'a row of some "
+	"hundred bytes, as a person or a key is, number ' || i "
+	"FROM generate_series(1, $1) i"};
+static const struct db_stmt FIND = {
+	"bench.find", "SELECT s FROM bench_t WHERE id = $1",
+	"SELECT s FROM public.bench_t WHERE id = $1"};
+
+struct run {
+	struct db_pool *pool;
+	bool combined;
+	_Atomic bool end;
+	_Atomic uint64_t done, wrong;
+	_Atomic unsigned seed;
+};
+
+static enum err fill(struct db *db, void *arg)
+{
+	const struct db_val v = DB_I64(ROWS);
+	enum err e = db_run(db, &CREATE, NULL, 0, NULL);
+
+	(void)arg;
+	if (!e)
+		e = db_run(db, &EMPTY, NULL, 0, NULL);
+	return e ? e : db_run(db, &FILL, &v, 1, NULL);
+}
+
+struct look {
+	struct db_val id;
+	size_t bytes;
+};
+
+static enum err take(void *arg, const struct db_row *row)
+{
+	struct look *l = arg;
+
+	l->bytes = db_row_str(row, 0).n;
+	return OK;
+}
+
+static enum err find(struct db *db, void *arg)
+{
+	struct look *l = arg;
+	const struct db_sink sink = {take, l};
+
+	return db_run(db, &FIND, &l->id, 1, &sink);
+}
+
+static void *reader(void *arg)
+{
+	struct run *r = arg;
+	uint64_t x = atomic_fetch_add(&r->seed, 1) + 1, done = 0, wrong = 0;
+
+	while (!atomic_load_explicit(&r->end, memory_order_relaxed)) {
+		struct ctx cx = {.service = "bench",
+		                 .rid = STR("bench"),
+		                 .deadline_ms = mono_ms() + 10000};
+		struct look l = {0};
+		enum err e;
+
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		l.id = DB_I64(1 + (int64_t)((x >> 33) % ROWS));
+		e = r->combined ? db_read_one(r->pool, &cx, find, &l)
+		                : db_read(r->pool, &cx, find, &l);
+		wrong += e || l.bytes < 50;
+		done++;
+	}
+	atomic_fetch_add(&r->done, done);
+	atomic_fetch_add(&r->wrong, wrong);
+	return NULL;
+}
+
+/* Reads per second. */
+static double round_of(struct db_pool *pool, unsigned threads, bool combined)
+{
+	struct run r = {.pool = pool, .combined = combined};
+	const struct timespec t = {ROUND_MS / 1000, ROUND_MS % 1000 * 1000000L};
+	pthread_t th[THREADS_MAX];
+	uint64_t before = mono_us();
+
+	for (unsigned i = 0; i < threads; i++) {
+		if (pthread_create(&th[i], NULL, reader, &r))
+			exit(1);
+	}
+	(void)nanosleep(&t, NULL);
+	atomic_store(&r.end, true);
+	for (unsigned i = 0; i < threads; i++)
+		(void)pthread_join(th[i], NULL);
+	if (r.wrong) {
+		(void)fprintf(stderr, "%llu reads failed\n",
+		              (unsigned long long)r.wrong);
+		exit(1);
+	}
+	return (double)r.done * 1e6 / (double)(mono_us() - before);
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void measure(struct db_pool *pool, unsigned threads)
+{
+	double one[ROUNDS], both[ROUNDS], ratio[ROUNDS];
+	struct db_pool_stats before, after;
+
+	db_pool_stats(pool, &before);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		one[i] = round_of(pool, threads, false);
+		both[i] = round_of(pool, threads, true);
+		ratio[i] = both[i] / one[i];
+	}
+	db_pool_stats(pool, &after);
+	qsort(one, ROUNDS, sizeof(one[0]), by_size);
+	qsort(both, ROUNDS, sizeof(both[0]), by_size);
+	qsort(ratio, ROUNDS, sizeof(ratio[0]), by_size);
+	(void)printf("%2u threads: db_read %.1fk/s, db_ask %.1fk/s, ratio %.2f "
+	             "[%.2f to %.2f], %.1f reads a pipeline\n",
+	             threads, one[ROUNDS / 2] / 1e3, both[ROUNDS / 2] / 1e3,
+	             ratio[ROUNDS / 2], ratio[0], ratio[ROUNDS - 1],
+	             after.batches > before.batches
+	                     ? (double)(after.asked - before.asked) /
+	                               (double)(after.batches - before.batches)
+	                     : 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const unsigned counts[] = {1, 4, 8, 32};
+	const char *url = getenv("KAE_TEST_DATABASE_URL");
+	char dir[] = "/tmp/kae-bench-XXXXXX", path[80];
+	struct db_conf conf = {.service = "bench",
+	                       .size = 10,
+	                       .max_overflow = 20,
+	                       .timeout_s = 30,
+	                       .recycle_s = 3600,
+	                       .pre_ping = true,
+	                       .prepare = true};
+	struct ctx cx = {.service = "bench",
+	                 .rid = STR("bench"),
+	                 .deadline_ms = mono_ms() + 60000};
+	AUTO(db_pool) pool = NULL;
+
+	if (!url || !*url) {
+		if (!mkdtemp(dir))
+			return 1;
+		(void)snprintf(path, sizeof(path), "sqlite:///%s/b.db", dir);
+		url = path;
+	}
+	conf.url = str_from(url);
+	if (db_pool_new(&conf, &pool) || db_write(pool, &cx, fill, NULL)) {
+		(void)fprintf(stderr, "db: cannot prepare the table\n");
+		return 1;
+	}
+	(void)printf("%s\n", url == path ? "SQLite" : "PostgreSQL");
+	if (argc > 1) {
+		for (int i = 1; i < argc; i++) {
+			unsigned long n = strtoul(argv[i], NULL, 10);
+
+			measure(pool, n < 1             ? 1
+			              : n > THREADS_MAX ? THREADS_MAX
+			                                : (unsigned)n);
+		}
+		return 0;
+	}
+	for (size_t i = 0; i < COUNTOF(counts); i++)
+		measure(pool, counts[i]);
+	return 0;
+}
