@@ -14,9 +14,8 @@ sanitizers   unit, store, a few seeds of sim and a short integration under addre
              undefined behaviour sanitizers; then `threads` under the thread sanitizer
 threads      the programs in THREADS, of the given flavor
 
-The last line is
-`N passed, N failed, N skipped`. With CI set, a skip that no SKIP_* variable
-asks for is a failure.
+The last line is `N passed, N failed, N skipped`. With CI set, a skip that no
+SKIP_* variable asks for is a failure.
 """
 import argparse
 import concurrent.futures

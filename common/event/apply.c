@@ -5,7 +5,7 @@
 #include "common/codec/mp.h"
 
 #define EVENTS_MAX 256 /* in one call, whatever a later relay sends */
-#define NAME_BYTES 128 /* bytes of sub and type */
+_Static_assert(EVENT_BATCH <= EVENTS_MAX, "what our own relay sends");
 
 /* What we say of one subject. */
 struct ack {
@@ -38,8 +38,8 @@ static bool read_event(struct mp *m, struct str source, struct event *ev)
 	ev->type = mp_find_str(map, "type", STR(""));
 	ev->seq = mp_find_i64(map, "seq", 0);
 	ev->at = mp_find_i64(map, "at", 0);
-	if (!uuid_valid(id) || ev->sub.n == 0 || ev->sub.n > NAME_BYTES ||
-	    ev->type.n == 0 || ev->type.n > NAME_BYTES || ev->seq < 1 ||
+	if (!uuid_valid(id) || ev->sub.n == 0 || ev->sub.n > EVENT_NAME_MAX ||
+	    ev->type.n == 0 || ev->type.n > EVENT_NAME_MAX || ev->seq < 1 ||
 	    !mp_find(map, "b", &ev->body))
 		return false;
 	memcpy(ev->id, id.p, id.n);

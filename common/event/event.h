@@ -19,6 +19,17 @@
  * whose event it could not apply; neither holds up the others.  On SQLite the
  * process that holds the file owns all shards, without leases.
  *
+ * Bounds:    one call at a time per relay, of EVENT_BATCH events or 1 MiB; half
+ *            as many after each call that fails, so that a receiver that needs
+ *            longer for them than a call may last gets ahead all the same, and
+ *            one event that it refuses as a whole is found and waits alone.
+ *            Memory does not grow with the backlog.
+ *
+ * Log:       event.target_away, event.target_back; event.gap (somebody must
+ *            act: events are missing); event.failed (at the receiver: an event
+ *            cannot be applied); event.refused; event.outbox_failing,
+ *            event.outbox_works.
+ *
  * Nothing here depends on Redis.  Tables outbox, outbox_seq, outbox_lease and
  * inbox belong to each service: their statements and migration text are
  * EVENT_MIGRATION_* below, to be put into each service's migrations.
@@ -59,9 +70,10 @@
 	"CREATE TABLE " schema ".inbox (source text NOT NULL, "               \
 	"sub text NOT NULL, seq bigint NOT NULL, PRIMARY KEY (source, sub));"
 
-#define EVENT_SHARDS 16
-
-#define EVENT_BATCH 64 /* events in one call */
+#define EVENT_SHARDS   16
+#define EVENT_BATCH    256                /* events in one call, at most */
+#define EVENT_NAME_MAX 128                /* bytes of a sub or a type */
+#define EVENT_BODY_MAX ((size_t)64 << 10) /* bytes of a body */
 
 /*
  * The statements of one service, made once from its schema name; NULL without
@@ -78,7 +90,8 @@ struct event {
 	int64_t seq, at;                    /* at: wall_ms() of the cause */
 };
 
-/* body: msgpack (ERR_INTERNAL if it is not); sub and type: not empty. */
+/* body: msgpack; sub and type: not empty; all within the bounds above.
+ * ERR_INTERNAL otherwise: the receiver would refuse it for ever. */
 enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
                     struct str sub, struct str type, struct str body,
                     int64_t now_ms) MUST_CHECK;
@@ -93,8 +106,8 @@ enum err event_accept(struct event_store *s, struct db *db,
  * The wire form of "event.apply": body {src, events: [{id, sub, type, seq, at,
  * b}]}, reply {acks: [{sub, ok: seq, want: seq}]}.  A service's handler calls
  * event_apply(), which runs `apply` for each event that is due, all in one
- * transaction, or one each when that fails: then the subject of an event that
- * cannot be applied waits, and the others go on.  It appends the reply's body.
+ * transaction.  The subject of an event that cannot be applied waits; what
+ * comes before and behind it is applied without.  It appends the reply's body.
  * src must be the peer that called (cx->principal), else ERR_DENIED.
  */
 typedef enum err event_apply_fn(void *arg, struct db *db,
@@ -133,6 +146,8 @@ struct event_stats {
 	uint64_t failed;       /* calls without an answer */
 	uint64_t refused;      /* events the receiver could not take yet */
 	uint64_t lost;         /* subjects it wants from before our outbox */
+	uint64_t errors;       /* of our own database */
+	uint64_t waiting;      /* subjects that a receiver cannot take now */
 	uint64_t backlog;      /* rows in the outbox at the last look */
 	int64_t oldest_age_ms; /* of the oldest of them */
 };

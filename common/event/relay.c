@@ -5,10 +5,8 @@
 #include "common/base/log.h"
 #include "common/base/uuid.h"
 
-#include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define LOOK_MS      250 /* without a kick */
 #define LEASE_MS     5000
@@ -20,27 +18,22 @@
 #define DRAIN_MS     2000
 #define ARENA_MAX    ((size_t)32 << 20)
 
-struct event_relay {
+struct relay {
 	struct event_relay_conf conf;
-	struct event_relay
-		*self; /* statistics of a const relay need its lock */
 	char *texts[2];
-	pthread_t thread;
-	pthread_mutex_t lock; /* kicked, ending, stats; a leaf */
-	pthread_cond_t wake;
-	bool kicked, ending;
+	pthread_mutex_t lock; /* stats; a leaf */
 	struct event_stats stats;
 
-	/* The thread's own. */
 	struct arena *arena, *cx_arena;
 	struct relay_target targets[PEER_COUNT];
 	size_t targets_n;
 	uint64_t lease_until_ms, lease_again_ms;
 	uint64_t backlog_ms;
+	bool failing; /* our database, at the last attempt */
 	struct relay_batch batch;
 };
 
-static struct ctx relay_ctx(struct event_relay *r, char id[UUID_MAX],
+static struct ctx relay_ctx(struct relay *r, char id[UUID_MAX],
                             uint64_t deadline_ms)
 {
 	arena_reset(r->cx_arena);
@@ -52,10 +45,29 @@ static struct ctx relay_ctx(struct event_relay *r, char id[UUID_MAX],
 	                    .principal = r->conf.service};
 }
 
+/* What our own database answered; told when it changes. */
+static void note(struct relay *r, const struct ctx *cx, const char *step,
+                 enum err e)
+{
+	if (!e) {
+		if (r->failing)
+			log_info(cx, "event.outbox_works");
+		r->failing = false;
+		return;
+	}
+	if (!r->failing)
+		log_warn(cx, "event.outbox_failing", LOG_TEXT("step", step),
+		         LOG_TEXT("error", err_name(e)));
+	r->failing = true;
+	GUARD(&r->lock);
+
+	r->stats.errors++;
+}
+
 /* --- leases ---------------------------------------------------------------- */
 
 struct lease {
-	const struct event_relay *relay;
+	const struct relay *relay;
 	size_t shards;
 };
 
@@ -85,7 +97,7 @@ static enum err renew(struct db *db, void *arg)
 /* True while shards are ours.  Renewed at half time, and asked for as often
  * by who has none.  Counted from before the request: never longer than the
  * database believes. */
-static bool have_lease(struct event_relay *r)
+static bool have_lease(struct relay *r)
 {
 	uint64_t now = mono_ms();
 	char id[UUID_MAX];
@@ -93,8 +105,11 @@ static bool have_lease(struct event_relay *r)
 	struct lease l = {.relay = r};
 
 	if (now >= r->lease_again_ms) {
+		enum err e = db_write(r->conf.pool, &cx, renew, &l);
+
 		r->lease_again_ms = now + r->conf.lease_ms / 2;
-		if (db_write(r->conf.pool, &cx, renew, &l) == OK && l.shards)
+		note(r, &cx, "lease", e);
+		if (!e && l.shards)
 			r->lease_until_ms = now + r->conf.lease_ms;
 	}
 	return mono_ms() < r->lease_until_ms;
@@ -102,7 +117,7 @@ static bool have_lease(struct event_relay *r)
 
 static enum err release(struct db *db, void *arg)
 {
-	const struct event_relay_conf *c = &((struct event_relay *)arg)->conf;
+	const struct event_relay_conf *c = &((struct relay *)arg)->conf;
 	const struct db_val owner = DB_TEXT(c->owner);
 
 	return db_kind(db) == DB_SQLITE
@@ -112,8 +127,8 @@ static enum err release(struct db *db, void *arg)
 
 /* --- one target ------------------------------------------------------------ */
 
-static void count(struct event_relay *r, const struct relay_tally *t,
-                  size_t repeated, bool failed)
+static void count(struct relay *r, const struct relay_tally *t, size_t repeated,
+                  bool failed)
 {
 	GUARD(&r->lock);
 
@@ -125,23 +140,26 @@ static void count(struct event_relay *r, const struct relay_tally *t,
 	r->stats.failed += failed;
 }
 
-static void back_off(const struct ctx *cx, struct relay_target *t, enum err e)
+static void pause_target(struct relay_target *t)
 {
 	unsigned ms = AWAY_MS << (t->failures < 6 ? t->failures : 6);
 
 	if (ms > AWAY_MAX_MS)
 		ms = AWAY_MAX_MS;
-	if (t->failures++ == 0)
-		log_warn(cx, "event.target_away",
-		         LOG_TEXT("target", bus_peer_name(t->peer)),
-		         LOG_TEXT("error", err_name(e)));
+	t->failures++;
 	t->again_ms = mono_ms() + ms / 2 + randombytes_uniform(ms / 2 + 1);
 }
 
+static void halve(struct relay_target *t)
+{
+	if (t->batch > 1)
+		t->batch /= 2;
+}
+
 /*
- * After a full batch the shards behind it come next, so that a long queue in
+ * After a full batch the subjects behind it come next, so that a long queue of
  * one does not hold up the others.  True: look again at once, which after the
- * last shard makes sense only if this pass got somewhere.
+ * last subject makes sense only if this pass got somewhere.
  */
 static bool move_on(struct relay_target *t, const struct relay_batch *b,
                     bool progress)
@@ -149,18 +167,63 @@ static bool move_on(struct relay_target *t, const struct relay_batch *b,
 	bool again;
 
 	t->progress |= progress;
-	if (b->full && b->last_shard + 1 < EVENT_SHARDS) {
-		t->shard = b->last_shard + 1;
+	if (b->full && b->last.n < sizeof(t->after)) {
+		memcpy(t->after, b->last.p, b->last.n);
+		t->after[b->last.n] = '\0';
 		return true;
 	}
-	again = t->progress && (b->full || t->shard > 0);
-	t->shard = 0;
+	again = t->progress && (b->full || *t->after);
+	*t->after = '\0';
 	t->progress = false;
 	return again;
 }
 
+/* An answer that no retry of the same call will change. */
+static bool is_refusal(enum err e)
+{
+	return !err_may_retry(e) && e != ERR_CONFLICT;
+}
+
+/* The call had no answer, or only an error.  True: look again at once. */
+static bool failed_call(struct relay *r, const struct ctx *cx,
+                        struct relay_target *t, enum err e)
+{
+	struct relay_batch *b = &r->batch;
+
+	t->unanswered = b->n;
+	halve(t);
+	/* Which of them it is, only smaller calls tell. */
+	if (is_refusal(e) && b->n > 1)
+		return true;
+	if (is_refusal(e)) {
+		if (relay_park_first(b))
+			log_error(cx, "event.refused",
+			          LOG_TEXT("target", bus_peer_name(t->peer)),
+			          LOG_TEXT("id", b->ev[0].id),
+			          LOG_TEXT("error", err_name(e)));
+		b->full = true;
+		(void)move_on(t, b, false);
+	} else if (t->failures == 0) {
+		log_warn(cx, "event.target_away",
+		         LOG_TEXT("target", bus_peer_name(t->peer)),
+		         LOG_TEXT("error", err_name(e)));
+	}
+	pause_target(t);
+	return false;
+}
+
+static void answered(const struct ctx *cx, struct relay_target *t)
+{
+	if (t->failures)
+		log_info(cx, "event.target_back",
+		         LOG_TEXT("target", bus_peer_name(t->peer)));
+	t->failures = 0;
+	t->unanswered = 0;
+	t->batch = t->batch < EVENT_BATCH / 2 ? t->batch * 2 : EVENT_BATCH;
+}
+
 /* True: look again at once. */
-static bool serve(struct event_relay *r, struct relay_target *t)
+static bool serve(struct relay *r, struct relay_target *t)
 {
 	char id[UUID_MAX];
 	uint64_t now = mono_ms(), deadline = now + CALL_MS;
@@ -174,30 +237,38 @@ static bool serve(struct event_relay *r, struct relay_target *t)
 		return false;
 	r->batch.target = t;
 	r->batch.arena = r->arena;
-	if (relay_fetch(&job))
+	e = relay_fetch(&job);
+	note(r, &cx, "fetch", e);
+	if (e) {
+		halve(t); /* it may have been too much to bring */
+		pause_target(t);
 		return false;
+	}
 	if (r->batch.n == 0)
 		return move_on(t, &r->batch, false);
 	/* Another may send from the moment the lease ends. */
 	if (deadline > r->lease_until_ms)
 		deadline = r->lease_until_ms;
+	cx.deadline_ms = deadline + STATEMENT_MS;
 	repeated = t->unanswered < r->batch.n ? t->unanswered : r->batch.n;
 	e = relay_deliver(&job, deadline, &tally);
-	count(r, &tally, repeated, e != OK);
+	count(r, &tally, repeated, e && !tally.answered);
+	if (!tally.answered)
+		return failed_call(r, &cx, t, e);
+	answered(&cx, t);
+	note(r, &cx, "settle", e);
 	if (e) {
 		t->unanswered = r->batch.n;
-		back_off(&cx, t, e);
+		pause_target(t);
 		return false;
 	}
-	t->unanswered = 0;
-	t->failures = 0;
 	return move_on(t, &r->batch, tally.acked > 0);
 }
 
 /* --- the outbox as a whole ------------------------------------------------- */
 
 struct backlog {
-	const struct event_relay *relay;
+	const struct relay *relay;
 	int64_t rows, oldest;
 };
 
@@ -219,35 +290,40 @@ static enum err read_backlog(struct db *db, void *arg)
 	              &sink);
 }
 
-static void look_at_backlog(struct event_relay *r)
+/* Counting takes longer the more there is: a twentieth of the time at most. */
+static void look_at_backlog(struct relay *r)
 {
-	uint64_t now = mono_ms();
+	uint64_t now = mono_ms(), took;
 	char id[UUID_MAX];
 	struct ctx cx = relay_ctx(r, id, now + STATEMENT_MS);
 	struct backlog b = {.relay = r};
+	uint64_t waiting = 0;
 	int64_t age;
+	enum err e;
 
 	if (now < r->backlog_ms)
 		return;
-	r->backlog_ms = now + BACKLOG_MS;
-	if (db_read(r->conf.pool, &cx, read_backlog, &b))
+	e = db_read(r->conf.pool, &cx, read_backlog, &b);
+	took = mono_ms() - now;
+	r->backlog_ms =
+		now + took + (20 * took > BACKLOG_MS ? 20 * took : BACKLOG_MS);
+	note(r, &cx, "backlog", e);
+	if (e)
 		return;
 	age = b.rows ? wall_ms() - b.oldest : 0;
+	for (size_t i = 0; i < r->targets_n; i++) {
+		relay_sweep(&r->targets[i], now);
+		waiting += r->targets[i].parked_n;
+	}
 	GUARD(&r->lock);
 	r->stats.backlog = (uint64_t)b.rows;
 	r->stats.oldest_age_ms = age > 0 ? age : 0;
+	r->stats.waiting = waiting;
 }
 
-/* --- the thread ------------------------------------------------------------ */
+/* --- turns ----------------------------------------------------------------- */
 
-static bool is_ending(struct event_relay *r)
-{
-	GUARD(&r->lock);
-
-	return r->ending;
-}
-
-static uint64_t next_look(const struct event_relay *r)
+static uint64_t next_look(const struct relay *r)
 {
 	uint64_t now = mono_ms(), at = now + LOOK_MS;
 
@@ -260,22 +336,8 @@ static uint64_t next_look(const struct event_relay *r)
 	return at;
 }
 
-static void sleep_until_due(struct event_relay *r)
-{
-	uint64_t at = next_look(r);
-	const struct timespec t = {.tv_sec = (time_t)(at / 1000),
-	                           .tv_nsec = (long)(at % 1000) * 1000000};
-	GUARD(&r->lock);
-
-	while (!r->kicked && !r->ending) {
-		if (pthread_cond_timedwait(&r->wake, &r->lock, &t) == ETIMEDOUT)
-			break;
-	}
-	r->kicked = false;
-}
-
 /* Until nothing is left that could go now. */
-static void drain(struct event_relay *r, uint64_t until_ms)
+static void drain(struct relay *r, uint64_t until_ms)
 {
 	bool more = true;
 
@@ -286,17 +348,18 @@ static void drain(struct event_relay *r, uint64_t until_ms)
 	}
 }
 
-static void *relay_main(void *arg)
+uint64_t relay_turn(struct relay *r)
 {
-	struct event_relay *r = arg;
+	drain(r, mono_ms() + LOOK_MS);
+	look_at_backlog(r);
+	return next_look(r);
+}
+
+void relay_end(struct relay *r)
+{
 	char id[UUID_MAX];
 	struct ctx cx;
 
-	while (!is_ending(r)) {
-		drain(r, mono_ms() + LOOK_MS);
-		look_at_backlog(r);
-		sleep_until_due(r);
-	}
 	for (size_t i = 0; i < r->targets_n; i++)
 		r->targets[i].again_ms = 0;
 	drain(r, mono_ms() + DRAIN_MS);
@@ -304,34 +367,19 @@ static void *relay_main(void *arg)
 	/* Who cannot say so leaves the leases to run out. */
 	if (db_write(r->conf.pool, &cx, release, r))
 		log_warn(&cx, "event.leases_kept");
-	return NULL;
 }
 
-void event_kick(struct event_relay *r)
-{
-	GUARD(&r->lock);
-
-	r->kicked = true;
-	(void)pthread_cond_signal(&r->wake);
-}
-
-static void copy_stats(struct event_relay *r, struct event_stats *out)
+void relay_stats(struct relay *r, struct event_stats *out)
 {
 	GUARD(&r->lock);
 
 	*out = r->stats;
 }
 
-void event_relay_stats(const struct event_relay *r, struct event_stats *out)
-{
-	copy_stats(r->self, out);
-}
-
 /* --- life ------------------------------------------------------------------ */
 
-static bool fill(struct event_relay *r, const struct event_relay_conf *conf)
+static bool fill(struct relay *r, const struct event_relay_conf *conf)
 {
-	r->self = r;
 	r->conf = *conf;
 	r->texts[0] = strdup(conf->service);
 	r->texts[1] = strdup(conf->owner);
@@ -348,73 +396,31 @@ static bool fill(struct event_relay *r, const struct event_relay_conf *conf)
 		if (p == PEER_GATEWAY ||
 		    strcmp(bus_peer_name((enum bus_peer)p), conf->service) == 0)
 			continue;
-		r->targets[r->targets_n++].peer = (enum bus_peer)p;
+		r->targets[r->targets_n++] =
+			(struct relay_target){.peer = (enum bus_peer)p,
+		                              .batch = EVENT_BATCH};
 	}
 	return true;
 }
 
-static void discard(struct event_relay *r)
+struct relay *relay_new(const struct event_relay_conf *conf)
 {
+	AUTO(relay) r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	(void)pthread_mutex_init(&r->lock, NULL); /* cannot fail on Linux */
+	return fill(r, conf) ? STEAL(r) : NULL;
+}
+
+void relay_free(struct relay *r)
+{
+	if (!r)
+		return;
+	(void)pthread_mutex_destroy(&r->lock);
 	arena_free(r->arena);
 	arena_free(r->cx_arena);
 	free(r->texts[0]);
 	free(r->texts[1]);
 	free(r);
-}
-
-static bool start_thread(struct event_relay *r)
-{
-	pthread_condattr_t a;
-
-	if (pthread_mutex_init(&r->lock, NULL))
-		return false;
-	if (pthread_condattr_init(&a))
-		goto no_attr;
-	if (pthread_condattr_setclock(&a, CLOCK_MONOTONIC) ||
-	    pthread_cond_init(&r->wake, &a))
-		goto no_cond;
-	(void)pthread_condattr_destroy(&a);
-	if (pthread_create(&r->thread, NULL, relay_main, r) == 0) {
-		(void)pthread_setname_np(r->thread, "event-relay");
-		return true;
-	}
-	(void)pthread_cond_destroy(&r->wake);
-	(void)pthread_mutex_destroy(&r->lock);
-	return false;
-no_cond:
-	(void)pthread_condattr_destroy(&a);
-no_attr:
-	(void)pthread_mutex_destroy(&r->lock);
-	return false;
-}
-
-struct event_relay *event_relay_new(const struct event_relay_conf *conf)
-{
-	struct event_relay *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return NULL;
-	if (fill(r, conf) && start_thread(r))
-		return r;
-	discard(r);
-	return NULL;
-}
-
-static void tell_to_end(struct event_relay *r)
-{
-	GUARD(&r->lock);
-
-	r->ending = true;
-	(void)pthread_cond_signal(&r->wake);
-}
-
-void event_relay_free(struct event_relay *r)
-{
-	if (!r)
-		return;
-	tell_to_end(r);
-	(void)pthread_join(r->thread, NULL);
-	(void)pthread_cond_destroy(&r->wake);
-	(void)pthread_mutex_destroy(&r->lock);
-	discard(r);
 }

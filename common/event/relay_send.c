@@ -5,11 +5,13 @@
 #include "common/bus/entry.h"
 #include "common/codec/mp.h"
 
+#include <assert.h>
 #include <sodium.h>
 
 #define REFUSED_MS     100U /* doubles with each refusal of a subject */
 #define REFUSED_MAX_MS 2000
 #define LOST_MS        30000
+#define FORGET_MS      120000U /* after the end of a pause */
 
 /* --- parked subjects ---------------------------------------------------------- */
 
@@ -72,7 +74,26 @@ static bool park(struct relay_target *t, struct str sub, uint64_t now_ms,
 	return p->times++ == 0;
 }
 
+bool relay_park_first(struct relay_batch *b)
+{
+	assert(b->n > 0);
+	return park(b->target, b->ev[0].sub, mono_ms(), false);
+}
+
+void relay_sweep(struct relay_target *t, uint64_t now_ms)
+{
+	for (size_t i = 0; i < t->parked_n; i++)
+		if (now_ms > t->parked[i].until_ms + FORGET_MS)
+			t->parked[i--] = t->parked[--t->parked_n];
+}
+
 /* --- fetching ------------------------------------------------------------------ */
+
+static bool has_room(const struct relay_batch *b, size_t body_bytes)
+{
+	return b->n == 0 || (b->n < b->target->batch &&
+	                     body_bytes <= RELAY_BATCH_BYTES - b->bytes);
+}
 
 static enum err take_row(void *arg, const struct db_row *r)
 {
@@ -82,19 +103,22 @@ static enum err take_row(void *arg, const struct db_row *r)
 	struct relay_event *ev = &b->ev[b->n];
 
 	b->rows++;
-	if (!b->full)
-		b->last_shard = db_row_i64(r, 6);
-	if (b->full || is_parked(b->target, sub, b->now_ms))
+	if (b->full)
 		return OK;
-	if (b->n == EVENT_BATCH ||
-	    (b->n && body.n > RELAY_BATCH_BYTES - b->bytes)) {
+	if (!is_parked(b->target, sub, b->now_ms) && !has_room(b, body.n)) {
 		b->full = true;
 		return OK;
 	}
-	ev->sub = arena_str(b->arena, sub);
+	if (!str_eq(b->last, sub))
+		b->last = arena_str(b->arena, sub);
+	if (!b->last.p)
+		return ERR_NOMEM;
+	if (is_parked(b->target, sub, b->now_ms))
+		return OK;
+	ev->sub = b->last;
 	ev->type = arena_str(b->arena, db_row_str(r, 3));
 	ev->body = arena_str(b->arena, body);
-	if (!ev->sub.p || !ev->type.p || !ev->body.p || id.n >= sizeof(ev->id))
+	if (!ev->type.p || !ev->body.p || id.n >= sizeof(ev->id))
 		return ERR_NOMEM;
 	memcpy(ev->id, id.p, id.n);
 	ev->id[id.n] = '\0';
@@ -111,25 +135,24 @@ static enum err fetch(struct db *db, void *arg)
 {
 	struct relay_job *j = arg;
 	struct relay_batch *b = j->batch;
+	const struct relay_target *t = b->target;
 	const struct db_sink sink = {take_row, b};
 	/* Each parked subject stands in the way with at most a batch. */
-	const int64_t heads = EVENT_BATCH + (int64_t)b->target->parked_n;
-	const int64_t most = EVENT_BATCH * (2 + (int64_t)b->target->parked_n);
+	const size_t enough = t->batch * (1 + t->parked_n);
 	const struct db_val v[] = {
-		DB_TEXT(bus_peer_name(b->target->peer)),
-		DB_I64(b->target->shard),
-		DB_TEXT(j->conf->owner),
-		DB_I64(heads),
-		DB_I64(most),
+		DB_TEXT(bus_peer_name(t->peer)), DB_TEXT(t->after),
+		DB_TEXT(j->conf->owner),         DB_I64((int64_t)enough),
+		DB_I64((int64_t)t->batch),
 	};
 	enum err e;
 
 	arena_reset(b->arena);
 	b->n = b->bytes = b->rows = 0;
+	b->last = (struct str){0};
 	b->full = false;
 	e = db_run(db, &j->conf->store->st[ES_DUE], v, COUNTOF(v), &sink);
 	/* A look that ended at a limit has not seen everything. */
-	if (b->rows == (size_t)most || b->n == EVENT_BATCH)
+	if (b->rows >= enough || b->n == t->batch)
 		b->full = true;
 	return e;
 }
@@ -312,6 +335,7 @@ static enum err settle(struct relay_job *j, struct str reply,
 	find_spans(&s);
 	if (!read_acks(&s, reply))
 		return ERR_PEER_LOST;
+	tally->answered = true;
 	e = db_write(j->conf->pool, j->cx, delete_acked, &s);
 	if (e)
 		return e;
@@ -335,5 +359,7 @@ enum err relay_deliver(struct relay_job *j, uint64_t deadline_ms,
 		                  buf_view(&body), deadline_ms, &reply);
 	else
 		e = send_over_bus(j, buf_view(&body), deadline_ms, &reply);
+	if (!e && reply.failed)
+		e = ERR_NOMEM;
 	return e ? e : settle(j, buf_view(&reply), tally);
 }

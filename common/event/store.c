@@ -6,23 +6,35 @@
 
 #include <stdlib.h>
 
-/* The oldest row of a subject: what its receiver wants next. */
-#define HEADS                                                                   \
-	"SELECT h.sub AS sub, h.seq AS seq, h.shard AS shard, h.at AS at "      \
-	"FROM @outbox AS h WHERE h.target = $1 AND h.shard >= $2 AND "          \
-	"NOT EXISTS (SELECT 1 FROM @outbox AS p WHERE p.target = h.target AND " \
-	"p.sub = h.sub AND p.seq < h.seq) "
-#define DUE(owned)                                                  \
-	"SELECT o.id, o.sub, o.seq, o.type, o.body, o.at, o.shard " \
-	"FROM @outbox AS o JOIN (" HEADS owned                      \
-	"ORDER BY h.shard, h.at LIMIT $4) AS d ON o.sub = d.sub "   \
-	"WHERE o.target = $1 AND o.seq < d.seq + 64 "               \
-	"ORDER BY d.shard, d.at, o.sub, o.seq LIMIT $5"
+/*
+ * The first rows of the subjects that come after $2, without looking at what is
+ * behind them: a step of `h` leaps from a subject to the next in the index
+ * (target, sub, seq), until the rows of those behind it come to $4.  So a look
+ * costs what it brings back, whether the backlog is of one subject or of a
+ * hundred thousand.  $5 rows of each subject at most.  A subject's rows ($5 and
+ * below) come together and in order.
+ */
+#define BEHIND(sub)                                               \
+	" FROM @outbox AS n WHERE n.target = $1 AND n.sub > " sub \
+	" ORDER BY n.sub, n.seq LIMIT 1)"
+#define FIRST "(SELECT n.sub" BEHIND("$2") ", (SELECT n.seq" BEHIND("$2")
+#define NEXT  "(SELECT n.sub" BEHIND("h.sub") ", (SELECT n.seq" BEHIND("h.sub")
+#define DUE(owned)                                                        \
+	"WITH RECURSIVE h (sub, seq, before) AS ("                        \
+	"SELECT " FIRST ", CAST(0 AS BIGINT) UNION ALL SELECT " NEXT ", " \
+	"h.before + (SELECT count(*) FROM @outbox AS o "                  \
+	"WHERE o.target = $1 AND o.sub = h.sub AND o.seq >= h.seq "       \
+	"AND o.seq < h.seq + $5 " owned                                   \
+	") FROM h WHERE h.sub IS NOT NULL AND h.before < $4) "            \
+	"SELECT o.id, o.sub, o.seq, o.type, o.body, o.at "                \
+	"FROM h JOIN @outbox AS o ON o.target = $1 AND o.sub = h.sub "    \
+	"AND o.seq >= h.seq AND o.seq < h.seq + $5 "                      \
+	"WHERE h.before < $4 " owned "ORDER BY o.sub, o.seq"
 #define ALL_SHARDS                                                   \
 	"(VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), " \
 	"(10), (11), (12), (13), (14), (15))"
 _Static_assert(EVENT_SHARDS == 16, "ALL_SHARDS lists them");
-_Static_assert(EVENT_BATCH == 64, "DUE takes as many of each subject");
+#define NOW "(extract(epoch FROM now()) * 1000)::bigint"
 
 static const struct db_stmt rows[ES_COUNT] = {
 	/* The row lock makes emitters of one subject commit in order of seq. */
@@ -50,20 +62,22 @@ static const struct db_stmt rows[ES_COUNT] = {
                            "SELECT seq FROM @inbox "
                            "WHERE source = $1 AND sub = $2",
                            NULL},
-	/* Times are the server's, so that clocks of replicas need not agree. */
+	/* Times are the server's, so that clocks of replicas need not agree.
+         * A lease that ends later than anybody asks for is from before the
+         * server's clock was set back, and would keep its dead owner's shards
+         * for as long. */
 	[ES_LEASE] = {"event.lease", "SELECT $1, $2",
                       "INSERT INTO @outbox_lease AS l (shard, owner, until) "
-                      "SELECT s.column1, $1, "
-                      "(extract(epoch FROM now()) * 1000)::bigint + $2 "
-                      "FROM " ALL_SHARDS " AS s ON CONFLICT (shard) "
+                      "SELECT s.column1, $1, " NOW " + $2 "
+                      "FROM " ALL_SHARDS " AS s WHERE true ON CONFLICT (shard) "
                       "DO UPDATE SET owner = excluded.owner, "
                       "until = excluded.until WHERE l.owner = excluded.owner "
-                      "OR l.until < (extract(epoch FROM now()) * 1000)::bigint "
+                      "OR l.until NOT BETWEEN " NOW " AND " NOW " + 2 * $2 "
                       "RETURNING shard"},
 	[ES_RELEASE] = {"event.release",
                         "DELETE FROM @outbox_lease WHERE owner = $1", NULL},
 	[ES_DUE] = {"event.due", DUE(""),
-                    DUE("AND h.shard IN (SELECT l.shard FROM @outbox_lease "
+                    DUE("AND o.shard IN (SELECT l.shard FROM @outbox_lease "
                         "AS l WHERE l.owner = $3) ")},
 	[ES_ACKED] = {"event.acked",
                       "DELETE FROM @outbox "
@@ -114,7 +128,10 @@ enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
 	int64_t seq = 0;
 	enum err e;
 
-	if (sub.n == 0 || type.n == 0 || !mp_valid(body))
+	/* What the receiver would refuse would wait for ever. */
+	if (sub.n == 0 || sub.n > EVENT_NAME_MAX || type.n == 0 ||
+	    type.n > EVENT_NAME_MAX || body.n > EVENT_BODY_MAX ||
+	    !mp_valid(body))
 		return ERR_INTERNAL;
 	e = db_get_i64(db, &s->st[ES_NEXT_SEQ], key, COUNTOF(key), &seq);
 	if (!e) {
