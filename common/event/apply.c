@@ -20,8 +20,11 @@ struct job {
 	void *arg;
 	struct event *ev;
 	size_t n, from, to; /* the range of this transaction */
+	size_t at;          /* the event that it is at */
 	struct ack *acks;   /* at most one per event */
 	size_t acks_n;
+	struct ack *kept; /* the same, as of the last commit */
+	size_t kept_n;
 };
 
 /* --- reading ------------------------------------------------------------------ */
@@ -69,7 +72,8 @@ static enum err read_events(struct ctx *cx, struct str body, struct job *j)
 		                "These are another service's events.");
 	j->ev = arena_alloc(cx->arena, (n + 1) * sizeof(*j->ev));
 	j->acks = arena_alloc(cx->arena, (n + 1) * sizeof(*j->acks));
-	if (!j->ev || !j->acks)
+	j->kept = arena_alloc(cx->arena, (n + 1) * sizeof(*j->kept));
+	if (!j->ev || !j->acks || !j->kept)
 		return ERR_NOMEM;
 	for (j->n = 0; j->n < n; j->n++) {
 		if (!read_event(&m, source, &j->ev[j->n]))
@@ -90,29 +94,61 @@ static struct ack *ack_of(struct job *j, struct str sub)
 	return &j->acks[j->acks_n++];
 }
 
-/* May run again: it only ever says what the transaction it is in has found. */
+/* How many from i on are of one subject, one seq after the other. */
+static size_t run_length(const struct job *j, size_t i)
+{
+	size_t n = 1;
+
+	while (i + n < j->to && str_eq(j->ev[i + n].sub, j->ev[i].sub) &&
+	       j->ev[i + n].seq == j->ev[i].seq + (int64_t)n)
+		n++;
+	return n;
+}
+
+static enum err apply_run(struct job *j, struct db *db, size_t first, size_t n)
+{
+	const struct event *ev = &j->ev[first];
+	struct ack *a = ack_of(j, ev->sub);
+	size_t skip = 0;
+	int64_t want = 0;
+	enum err e;
+
+	j->at = first;
+	if (a->waits)
+		return OK;
+	e = inbox_accept(j->store, db, ev, n, &skip, &want);
+	for (size_t i = skip; i < n && !e; i++) {
+		j->at = first + i;
+		e = j->apply(j->arg, db, &ev[i]);
+	}
+	if (e)
+		return e;
+	a->ok = want - 1;
+	a->want = want;
+	return OK;
+}
+
+/* May run again: it says only what the transaction it is in has found. */
 static enum err apply_range(struct db *db, void *arg)
 {
 	struct job *j = arg;
+	enum err e = OK;
 
-	for (size_t i = j->from; i < j->to; i++) {
-		const struct event *ev = &j->ev[i];
-		struct ack *a = ack_of(j, ev->sub);
-		enum event_verdict verdict = EVENT_AHEAD;
-		int64_t want = 0;
-		enum err e;
-
-		if (a->waits)
-			continue;
-		e = event_accept(j->store, db, ev, &verdict, &want);
-		if (!e && verdict == EVENT_APPLY)
-			e = j->apply(j->arg, db, ev);
-		if (e)
-			return e;
-		a->ok = want - 1;
-		a->want = want;
+	memcpy(j->acks, j->kept, j->kept_n * sizeof(*j->kept));
+	j->acks_n = j->kept_n;
+	for (size_t i = j->from, n; i < j->to && !e; i += n) {
+		n = run_length(j, i);
+		e = apply_run(j, db, i, n);
 	}
-	return OK;
+	if (!e)
+		j->at = j->to;
+	return e;
+}
+
+static void keep(struct job *j)
+{
+	memcpy(j->kept, j->acks, j->acks_n * sizeof(*j->acks));
+	j->kept_n = j->acks_n;
 }
 
 /* Errors that say nothing about an event: the relay comes again with all. */
@@ -121,31 +157,58 @@ static bool passes(enum err e)
 	return err_may_retry(e) || e == ERR_CONFLICT;
 }
 
-static enum err apply_one_by_one(struct ctx *cx, struct db_pool *pool,
-                                 struct job *j)
+/* What was acknowledged of its subject stays; nothing more is claimed. */
+static void blame(struct ctx *cx, struct job *j, const struct event *ev,
+                  enum err why)
 {
-	j->acks_n = 0;
-	for (size_t i = 0; i < j->n; i++) {
-		const struct event *ev = &j->ev[i];
-		struct ack before = *ack_of(j, ev->sub);
+	struct ack *a;
+
+	log_error(cx, "event.failed", LOG_STR("source", ev->source),
+	          LOG_STR("type", ev->type), LOG_TEXT("id", ev->id),
+	          LOG_TEXT("error", err_name(why)));
+	memcpy(j->acks, j->kept, j->kept_n * sizeof(*j->kept));
+	j->acks_n = j->kept_n;
+	a = ack_of(j, ev->sub);
+	a->waits = true;
+	a->want = ev->seq;
+	keep(j);
+}
+
+/*
+ * All in one transaction.  When an event fails it is told apart: those before
+ * it in a transaction of their own, then those behind it; a commit that fails
+ * is halved.  So each event that cannot be applied costs two transactions, and
+ * not one for every event it came with.
+ */
+static enum err apply_all(struct ctx *cx, struct db_pool *pool, struct job *j)
+{
+	enum err why = OK;
+
+	j->from = 0;
+	j->to = j->n;
+	while (j->from < j->n) {
 		enum err e;
 
-		if (before.waits)
+		if (j->from == j->to) {
+			if (!ack_of(j, j->ev[j->from].sub)->waits)
+				blame(cx, j, &j->ev[j->from], why);
+			j->from++;
+			j->to = j->n;
 			continue;
-		j->from = i;
-		j->to = i + 1;
+		}
 		e = db_write(pool, cx, apply_range, j);
-		if (!e)
-			continue;
-		if (passes(e))
+		if (!e) {
+			keep(j);
+			j->from = j->to;
+			if (j->from == j->n)
+				break;
+		} else if (passes(e)) {
 			return e;
-		log_error(cx, "event.failed", LOG_STR("source", ev->source),
-		          LOG_STR("type", ev->type), LOG_TEXT("id", ev->id),
-		          LOG_TEXT("error", err_name(e)));
-		/* What was acknowledged stays; nothing more is claimed. */
-		before.waits = true;
-		before.want = ev->seq;
-		*ack_of(j, ev->sub) = before;
+		} else {
+			why = e;
+			j->to = j->at < j->to ? j->at
+			                      : j->from + (j->to - j->from) / 2;
+		}
 	}
 	return OK;
 }
@@ -153,12 +216,12 @@ static enum err apply_one_by_one(struct ctx *cx, struct db_pool *pool,
 static void pack(const struct job *j, struct buf *reply)
 {
 	mp_map(reply, 1);
-	mp_kv_array(reply, "acks", j->acks_n);
-	for (size_t i = 0; i < j->acks_n; i++) {
+	mp_kv_array(reply, "acks", j->kept_n);
+	for (size_t i = 0; i < j->kept_n; i++) {
 		mp_map(reply, 3);
-		mp_kv_str(reply, "sub", j->acks[i].sub);
-		mp_kv_i64(reply, "ok", j->acks[i].ok);
-		mp_kv_i64(reply, "want", j->acks[i].want);
+		mp_kv_str(reply, "sub", j->kept[i].sub);
+		mp_kv_i64(reply, "ok", j->kept[i].ok);
+		mp_kv_i64(reply, "want", j->kept[i].want);
 	}
 }
 
@@ -171,10 +234,7 @@ enum err event_apply(struct event_store *s, struct db_pool *pool,
 
 	if (e)
 		return e;
-	j.to = j.n;
-	e = j.n ? db_write(pool, cx, apply_range, &j) : OK;
-	if (e && !passes(e))
-		e = apply_one_by_one(cx, pool, &j);
+	e = apply_all(cx, pool, &j);
 	if (e)
 		return e;
 	pack(&j, reply);

@@ -56,7 +56,7 @@ static const struct db_stmt rows[ES_COUNT] = {
                             NULL},
 	[ES_INBOX_NEXT] = {"event.inbox_next",
                            "UPDATE @inbox SET seq = $3 WHERE source = $1 "
-                           "AND sub = $2 AND seq = $3 - 1",
+                           "AND sub = $2 AND seq = $4",
                            NULL},
 	[ES_INBOX_LAST] = {"event.inbox_last",
                            "SELECT seq FROM @inbox "
@@ -151,30 +151,73 @@ enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
 	return e;
 }
 
+/* --- the inbox ------------------------------------------------------------- */
+
+static enum err advance(struct event_store *s, struct db *db,
+                        const struct event *ev, int64_t from, int64_t to,
+                        bool *advanced)
+{
+	const struct db_val v[] = {DB_STR(ev->source), DB_STR(ev->sub),
+	                           DB_I64(to), DB_I64(from - 1)};
+	int64_t changed = 0;
+	enum err e;
+
+	if (from == 1)
+		e = db_change(db, &s->st[ES_INBOX_FIRST], v, 3, &changed);
+	else
+		e = db_change(db, &s->st[ES_INBOX_NEXT], v, COUNTOF(v),
+		              &changed);
+	*advanced = changed > 0;
+	return e;
+}
+
+enum err inbox_accept(struct event_store *s, struct db *db,
+                      const struct event *ev, size_t n, size_t *skip,
+                      int64_t *want)
+{
+	const struct db_val v[] = {DB_STR(ev->source), DB_STR(ev->sub)};
+	int64_t first = ev->seq, last = first + (int64_t)n - 1, had = 0;
+	bool advanced = false;
+	enum err e;
+
+	if (first < 1)
+		return ERR_INVALID;
+	e = advance(s, db, ev, first, last, &advanced);
+	if (!e && !advanced) {
+		e = db_get_i64(db, &s->st[ES_INBOX_LAST], v, COUNTOF(v), &had);
+		if (e == ERR_NOT_FOUND)
+			e = OK;
+		if (!e && (had >= last || had + 1 < first)) {
+			*skip = n;
+			*want = had + 1;
+			return OK;
+		}
+		if (!e)
+			e = advance(s, db, ev, had + 1, last, &advanced);
+	}
+	if (e)
+		return e;
+	/* Another replica came between the two looks. */
+	if (!advanced)
+		return ERR_CONFLICT;
+	*skip = had >= first ? (size_t)(had - first + 1) : 0;
+	*want = last + 1;
+	return OK;
+}
+
 enum err event_accept(struct event_store *s, struct db *db,
                       const struct event *ev, enum event_verdict *verdict,
                       int64_t *want)
 {
-	const struct db_val v[] = {DB_STR(ev->source), DB_STR(ev->sub),
-	                           DB_I64(ev->seq)};
-	const struct db_stmt *advance =
-		&s->st[ev->seq == 1 ? ES_INBOX_FIRST : ES_INBOX_NEXT];
-	int64_t changed = 0, last = 0;
-	enum err e;
+	size_t skip = 0;
+	int64_t next = 0;
+	enum err e = inbox_accept(s, db, ev, 1, &skip, &next);
 
-	if (ev->seq < 1)
-		return ERR_INVALID;
-	e = db_change(db, advance, v, COUNTOF(v), &changed);
-	if (!e && changed) {
-		*verdict = EVENT_APPLY;
-		*want = ev->seq + 1;
-		return OK;
-	}
-	if (!e)
-		e = db_get_i64(db, &s->st[ES_INBOX_LAST], v, 2, &last);
-	if (e && e != ERR_NOT_FOUND)
+	if (e)
 		return e;
-	*verdict = ev->seq <= last ? EVENT_REPEAT : EVENT_AHEAD;
-	*want = last + 1;
+	*verdict = skip == 0        ? EVENT_APPLY
+	           : next > ev->seq ? EVENT_REPEAT
+	                            : EVENT_AHEAD;
+	*want = next;
 	return OK;
 }

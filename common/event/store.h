@@ -26,4 +26,13 @@ struct event_store {
 
 uint64_t event_hash(struct str s); /* FNV-1a */
 
+/*
+ * ev is the first of n events of one subject whose seqs follow each other.
+ * Those from *skip on are to be applied now, and the inbox row says so; the
+ * others are repeats, or all of them are ahead.  *want is the seq that is next.
+ */
+enum err inbox_accept(struct event_store *s, struct db *db,
+                      const struct event *ev, size_t n, size_t *skip,
+                      int64_t *want) MUST_CHECK;
+
 #endif
