@@ -97,6 +97,11 @@ enum err db_lock(struct db *db, int64_t number)
 	return db->failed ? db->failed : db->driver->lock(db, number);
 }
 
+enum err db_try_lock(struct db *db, int64_t number, bool *got)
+{
+	return db->failed ? db->failed : db->driver->try_lock(db, number, got);
+}
+
 bool db_row_null(const struct db_row *r, int col)
 {
 	assert(col >= 0 && col < r->cols);

@@ -129,6 +129,8 @@ enum db_kind db_kind(const struct db *db);
  * advisory lock on PostgreSQL, nothing on SQLite (its writer is alone).
  */
 enum err db_lock(struct db *db, int64_t number) MUST_CHECK;
+/* The same without waiting: *got is false while another transaction has it. */
+enum err db_try_lock(struct db *db, int64_t number, bool *got) MUST_CHECK;
 
 /* --- pool ---------------------------------------------------------------- */
 

@@ -103,6 +103,7 @@ struct db_driver {
 	                const struct db_sink *sink, int64_t *changed);
 	enum err (*script)(struct db *db, const char *sql);
 	enum err (*lock)(struct db *db, int64_t number);
+	enum err (*try_lock)(struct db *db, int64_t number, bool *got);
 	/* How writes run when not on a pooled connection; or NULL. */
 	enum err (*write)(struct db_pool *p, struct ctx *cx, db_fn *fn,
 	                  void *arg);

@@ -27,6 +27,9 @@ static const struct db_stmt PING = {"pg.ping", NULL, "SELECT 1"};
 static const struct db_stmt LOCK = {
 	"pg.lock", NULL,
 	"SELECT pg_advisory_xact_lock(hashtextextended($1, $2))"};
+static const struct db_stmt TRY_LOCK = {
+	"pg.try_lock", NULL,
+	"SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2))"};
 /*
  * SET LOCAL with parameters: the first bounds a statement and its waits for
  * locks, the second frees the locks if this process is stopped in the middle.
@@ -322,6 +325,24 @@ static enum err lock(struct db *db, int64_t number)
 	return run(db, &LOCK, v, COUNTOF(v), NULL, NULL);
 }
 
+static enum err take_answer(void *arg, const struct db_row *row)
+{
+	bool *got = arg;
+
+	*got = db_row_i64(row, 0) != 0;
+	return OK;
+}
+
+static enum err try_lock(struct db *db, int64_t number, bool *got)
+{
+	const struct db_val v[] = {DB_TEXT(db->pool->conf.service),
+	                           DB_I64(number)};
+	const struct db_sink sink = {take_answer, got};
+
+	*got = false;
+	return run(db, &TRY_LOCK, v, COUNTOF(v), &sink, NULL);
+}
+
 /* --- rows -------------------------------------------------------------------- */
 
 static bool row_null(const struct db_row *r, int col)
@@ -398,6 +419,7 @@ const struct db_driver db_postgres = {
 	.run = run,
 	.script = script,
 	.lock = lock,
+	.try_lock = try_lock,
 	.write = NULL,
 	.batch_send = pg_batch_send,
 	.batch_take = pg_batch_take,
