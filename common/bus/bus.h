@@ -104,6 +104,9 @@ struct bus_call {
 	uint64_t deadline_ms; /* mono_ms() */
 	size_t max_reply;     /* bytes; 0: 1 MiB */
 	struct str bytes;     /* the entry, copied */
+	/* Set to true when the call goes out again although an earlier attempt
+	 * may be running; or NULL.  Looked at until the end or the cancel. */
+	bool *resent;
 	bus_reply_fn *on_reply;
 	void *arg;
 };

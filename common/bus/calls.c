@@ -279,6 +279,7 @@ enum err calls_start(struct bus_client *c, const struct bus_call *in,
 	k->max_reply = in->max_reply ? in->max_reply : REPLY_DEFAULT;
 	k->on_reply = in->on_reply;
 	k->arg = in->arg;
+	k->resent = in->resent;
 	buf_add(&k->bytes, in->bytes.p, in->bytes.n);
 	e = k->bytes.failed ? ERR_NOMEM : choose(c, k, now_us, false, &r);
 	if (!e)
@@ -372,6 +373,8 @@ static void again(struct bus_client *c, struct call *k, enum err why)
 	enum err e;
 
 	k->attempt++;
+	if (k->resent && k->left_before)
+		*k->resent = true;
 	k->parts = false;
 	k->got = 0;
 	k->owed = 0;

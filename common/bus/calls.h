@@ -53,6 +53,7 @@ struct call {
 	size_t max_reply;
 	bus_reply_fn *on_reply;
 	void *arg;
+	bool *resent; /* the caller's; or NULL */
 
 	struct replica *r; /* NULL: held */
 	uint64_t ordinal;  /* of the frame it is in; see link */
