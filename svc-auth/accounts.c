@@ -53,20 +53,12 @@ struct registration {
 	struct auth *au;
 	struct user user;
 	struct new_key key;
+	enum tier asked;
 };
 
-/* A db_fn. */
-static enum err add_person(struct db *db, void *arg)
+static void registered(struct buf *b, const struct registration *r)
 {
-	struct registration *r = arg;
-	enum err e = user_add(db, r->au->conf.events, &r->user);
-
-	return e ? e : key_add(db, str_from(r->user.sub), &r->key);
-}
-
-static void registered(struct buf *b, const struct registration *r,
-                       enum tier asked)
-{
+	enum tier asked = r->asked;
 	char words[200];
 	size_t n;
 
@@ -86,13 +78,25 @@ static void registered(struct buf *b, const struct registration *r,
 	pack_usage(b, "X-API-Key", "", str_from(r->key.text));
 }
 
+/* An idem_fn. */
+static enum err add_person(struct db *db, void *arg, struct reply *out)
+{
+	struct registration *r = arg;
+	enum err e = user_add(db, r->au->conf.events, &r->user);
+
+	if (!e)
+		e = key_add(db, str_from(r->user.sub), &r->key);
+	out->status = 201;
+	registered(&out->body, r);
+	return e;
+}
+
 enum err method_auth_register(void *state, struct ctx *cx, const void *in,
                               struct reply *out)
 {
 	static const struct revoke_batch none;
 	const struct auth_register_in *want = in;
-	struct registration r = {.au = state};
-	enum tier asked = TIER_FREE;
+	struct registration r = {.au = state, .asked = TIER_FREE};
 	enum err e;
 
 	if (!want->user_id.p && (want->email.p || want->password.p))
@@ -103,7 +107,7 @@ enum err method_auth_register(void *state, struct ctx *cx, const void *in,
 		return ctx_fault(cx, "/user_id", "REQUIRED",
 		                 "user_id is required.");
 	e = check_handle(cx, want->user_id);
-	if (!asked_tier(cx, want->quota_tier, &asked) || e)
+	if (!asked_tier(cx, want->quota_tier, &r.asked) || e)
 		return ERR_INVALID;
 	user_init(&r.user, want->user_id, ROLE_USER, TIER_FREE, wall_ms());
 	new_key_make(&r.key);
@@ -111,14 +115,12 @@ enum err method_auth_register(void *state, struct ctx *cx, const void *in,
 	r.key.scopes = SCOPES_USUAL;
 	r.key.origin = "self";
 	r.key.created_ms = r.user.created_ms;
-	e = db_write(r.au->conf.pool, cx, add_person, &r);
+	e = idem_write(r.au->conf.idem, cx, add_person, &r, out);
 	if (e == ERR_DB_DUPLICATE)
 		e = ctx_fail(cx, ERR_EXISTS,
 		             "This user_id is taken. Choose another one.");
-	if (!e) {
+	if (!e && !out->replayed) {
 		auth_committed(r.au, &none);
-		registered(&out->body, &r, asked);
-		out->status = 201;
 		log_info(cx, "auth.registered", LOG_TEXT("sub", r.user.sub));
 	}
 	new_key_wipe(&r.key);
@@ -175,14 +177,33 @@ static void logged_in(struct buf *b, const struct user *u, int64_t lasts_s,
 	pack_usage(b, "Authorization", "Bearer ", token);
 }
 
+struct entrance {
+	struct auth *au;
+	struct key_search search;
+};
+
+/* An idem_fn. */
+static enum err enter(struct db *db, void *arg, struct reply *out)
+{
+	struct entrance *en = arg;
+	const struct key_owner *o = &en->search.owner;
+	AUTO_BUF token = {0};
+	int64_t lasts_s = 0;
+	enum err e = key_search(db, &en->search);
+
+	if (!e)
+		e = issue(en->au, o, en->search.now_ms, &lasts_s, &token);
+	if (!e)
+		logged_in(&out->body, &o->user, lasts_s, buf_view(&token));
+	return e;
+}
+
 enum err method_auth_login(void *state, struct ctx *cx, const void *in,
                            struct reply *out)
 {
 	const struct auth_login_in *want = in;
-	struct auth *au = state;
-	struct key_search s = {.now_ms = wall_ms()};
-	AUTO_BUF token = {0};
-	int64_t lasts_s = 0;
+	struct entrance en = {.au = state, .search.now_ms = wall_ms()};
+	const struct key_owner *o = &en.search.owner;
 	enum err e;
 
 	if (!want->api_key.p && (want->email.p || want->password.p))
@@ -194,15 +215,12 @@ enum err method_auth_login(void *state, struct ctx *cx, const void *in,
 		                 "api_key is required.");
 	/* No look at its form first: a malformed key and an unknown one take
 	 * the same way and the same time (design D30). */
-	api_key_hash(want->api_key, s.hash);
-	e = db_read(au->conf.pool, cx, key_search, &s);
-	if (!e)
-		e = issue(au, &s.owner, s.now_ms, &lasts_s, &token);
-	if (e)
-		return e;
-	used_note(&au->used, s.owner.id, s.owner.last_used_ms, s.now_ms);
-	logged_in(&out->body, &s.owner.user, lasts_s, buf_view(&token));
-	return OK;
+	api_key_hash(want->api_key, en.search.hash);
+	e = idem_read(en.au->conf.idem, cx, enter, &en, out);
+	if (!e && !out->replayed)
+		used_note(&en.au->used, o->id, o->last_used_ms,
+		          en.search.now_ms);
+	return e;
 }
 
 /* --- validate and log out ------------------------------------------------- */
@@ -249,12 +267,14 @@ struct logout {
 	struct revoke_batch batch;
 };
 
-/* A db_fn. */
-static enum err end_session(struct db *db, void *arg)
+/* An idem_fn. */
+static enum err end_session(struct db *db, void *arg, struct reply *out)
 {
 	struct logout *l = arg;
 
 	l->batch.n = 0;
+	mp_map(&out->body, 1);
+	mp_kv_text(&out->body, "message", "You are logged out.");
 	return auth_revoke(l->au, db, REVOKE_JTI, l->sid, l->now_ms, &l->batch);
 }
 
@@ -269,13 +289,10 @@ enum err method_auth_logout(void *state, struct ctx *cx, const void *in,
 		return ctx_fail(
 			cx, ERR_BAD_REQUEST,
 			"There is no session to end: this request came with an API key. Revoke the key instead.");
-	e = db_write(l.au->conf.pool, cx, end_session, &l);
-	if (e)
-		return e;
-	auth_committed(l.au, &l.batch);
-	mp_map(&out->body, 1);
-	mp_kv_text(&out->body, "message", "You are logged out.");
-	return OK;
+	e = idem_write(l.au->conf.idem, cx, end_session, &l, out);
+	if (!e && !out->replayed)
+		auth_committed(l.au, &l.batch);
+	return e;
 }
 
 /* --- the administrator's way ---------------------------------------------- */
@@ -313,8 +330,20 @@ static enum err change_person(struct db *db, struct grant *g)
 	return e;
 }
 
-/* A db_fn. */
-static enum err grant_key(struct db *db, void *arg)
+static void granted(struct buf *b, const struct grant *g)
+{
+	mp_map(b, 5);
+	mp_kv_text(b, "api_key", g->key.text);
+	mp_kv_text(b, "user_id", g->user.handle);
+	mp_kv_text(b, "role", role_name(g->user.role));
+	mp_kv_text(b, "quota_tier", tier_name(g->user.tier));
+	mp_kv_text(
+		b, "message",
+		"Hand this API key over safely: it is shown only this once.");
+}
+
+/* An idem_fn. */
+static enum err grant_key(struct db *db, void *arg, struct reply *out)
 {
 	struct grant *g = arg;
 	enum err e;
@@ -332,7 +361,11 @@ static enum err grant_key(struct db *db, void *arg)
 	if (!e)
 		e = key_room(db, str_from(g->user.sub), g->now_ms);
 	g->key.scopes = role_scopes(g->user.role);
-	return e ? e : key_add(db, str_from(g->user.sub), &g->key);
+	if (!e)
+		e = key_add(db, str_from(g->user.sub), &g->key);
+	out->status = 201;
+	granted(&out->body, g);
+	return e;
 }
 
 static enum err check_grant(struct ctx *cx,
@@ -394,18 +427,10 @@ enum err method_auth_admin_generate_key(void *state, struct ctx *cx,
 	g.key.name = STR("made by an administrator");
 	g.key.origin = "admin";
 	g.key.created_ms = g.now_ms;
-	e = grant_refused(cx, db_write(g.au->conf.pool, cx, grant_key, &g));
-	if (!e) {
+	e = grant_refused(cx,
+	                  idem_write(g.au->conf.idem, cx, grant_key, &g, out));
+	if (!e && !out->replayed) {
 		auth_committed(g.au, &g.batch);
-		mp_map(&out->body, 5);
-		mp_kv_text(&out->body, "api_key", g.key.text);
-		mp_kv_text(&out->body, "user_id", g.user.handle);
-		mp_kv_text(&out->body, "role", role_name(g.user.role));
-		mp_kv_text(&out->body, "quota_tier", tier_name(g.user.tier));
-		mp_kv_text(
-			&out->body, "message",
-			"Hand this API key over safely: it is shown only this once.");
-		out->status = 201;
 		log_info(cx, "audit.key_generated", LOG_STR("by", cx->sub),
 		         LOG_TEXT("sub", g.user.sub),
 		         LOG_TEXT("key_id", g.key.id),

@@ -73,6 +73,35 @@ enum err auth_seal_key(const struct settings *s, struct seal_key *out)
 
 /* --- state ---------------------------------------------------------------- */
 
+static bool seal_answer(const void *arg, struct str plain, struct str label,
+                        struct buf *out)
+{
+	return seal_buf(arg, plain, label, out);
+}
+
+static bool unseal_answer(const void *arg, struct str sealed, struct str label,
+                          struct buf *out)
+{
+	return unseal_buf(arg, sealed, label, out);
+}
+
+/* Two uses, two keys. */
+static void seal_answers(struct auth *au, const struct seal_key *kek)
+{
+	struct idem_seal s = {.seal = seal_answer,
+	                      .unseal = unseal_answer,
+	                      .arg = &au->answers};
+	struct seal_key hashes;
+
+	seal_key_for(kek, "kae-idem-answer", &au->answers);
+	seal_key_for(kek, "kae-idem-hash", &hashes);
+	_Static_assert(sizeof(s.key) == sizeof(hashes.k), "one size of key");
+	memcpy(s.key, hashes.k, sizeof(s.key));
+	idem_seal(au->conf.idem, &s);
+	explicit_bzero(&s, sizeof(s));
+	explicit_bzero(&hashes, sizeof(hashes));
+}
+
 static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 {
 	struct signing_conf conf = {
@@ -83,6 +112,8 @@ static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 	};
 	enum err e = auth_seal_key(au->conf.settings, &conf.seal);
 
+	if (!e)
+		seal_answers(au, &conf.seal);
 	if (!e)
 		e = signing_open(&conf, cx, now_ms, &au->signing);
 	explicit_bzero(&conf.seal, sizeof(conf.seal));
@@ -124,6 +155,7 @@ void auth_free(struct auth *au)
 		return;
 	signing_free(au->signing);
 	used_fini(&au->used);
+	explicit_bzero(&au->answers, sizeof(au->answers));
 	free(au);
 }
 

@@ -5,7 +5,8 @@
  * it, but not the service itself, so that tests run the methods over either
  * database without a bus.
  *
- * Owns:    signing keys and the notes of used; the rest is borrowed.
+ * Owns:    signing keys and the notes of used; the rest is borrowed.  conf.idem
+ *          seals with a key of ours: no request after auth_free().
  * Threads: methods from any lane; auth_new() and auth_free() the owner.
  *          auth_upkeep() one thread.
  */
@@ -17,11 +18,13 @@
 #include "svc-auth/used.h"
 
 #include "common/base/conf.h"
+#include "common/service/idempotency.h"
 
 struct auth_conf {
 	const struct settings *settings;
 	struct db_pool *pool;
 	struct event_store *events;
+	struct idem *idem;       /* auth_new() gives it a seal */
 	void (*kick)(void *arg); /* the outbox has something */
 	void (*push)(void *arg, struct str bytes); /* to every gateway */
 	void *arg;
@@ -30,6 +33,7 @@ struct auth_conf {
 struct auth {
 	struct auth_conf conf;
 	int64_t token_ttl_s;
+	struct seal_key answers; /* seals those that show a key or a token */
 	struct signing *signing;
 	struct used used;
 };

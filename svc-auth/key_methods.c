@@ -47,22 +47,6 @@ enum err method_auth_keys_list(void *state, struct ctx *cx, const void *in,
 
 /* --- add ------------------------------------------------------------------ */
 
-struct addition {
-	struct str sub;
-	struct new_key key;
-};
-
-/* A db_fn. */
-static enum err add(struct db *db, void *arg)
-{
-	struct addition *a = arg;
-	enum err e = user_lock(db, a->sub);
-
-	if (!e)
-		e = key_room(db, a->sub, a->key.created_ms);
-	return e ? e : key_add(db, a->sub, &a->key);
-}
-
 static bool wanted_scopes(struct ctx *cx, struct strs names, uint32_t *out)
 {
 	uint32_t all = 0, one = 0;
@@ -96,6 +80,11 @@ static bool wanted_expiry(struct ctx *cx, struct str text, int64_t now_ms,
 	return false;
 }
 
+struct addition {
+	struct str sub;
+	struct new_key key;
+};
+
 static void added(struct buf *b, const struct new_key *k)
 {
 	mp_map(b, 7);
@@ -107,6 +96,21 @@ static void added(struct buf *b, const struct new_key *k)
 	mp_kv_time(b, "expires_at", k->expires_ms);
 	mp_kv_text(b, "message",
 	           "Keep this API key safe: it is shown only this once.");
+}
+
+/* An idem_fn. */
+static enum err add(struct db *db, void *arg, struct reply *out)
+{
+	struct addition *a = arg;
+	enum err e = user_lock(db, a->sub);
+
+	if (!e)
+		e = key_room(db, a->sub, a->key.created_ms);
+	if (!e)
+		e = key_add(db, a->sub, &a->key);
+	out->status = 201;
+	added(&out->body, &a->key);
+	return e;
 }
 
 enum err method_auth_keys_add(void *state, struct ctx *cx, const void *in,
@@ -131,19 +135,16 @@ enum err method_auth_keys_add(void *state, struct ctx *cx, const void *in,
 	new_key_make(&a.key);
 	a.key.name = want->name;
 	a.key.origin = "self";
-	e = db_write(au->conf.pool, cx, add, &a);
+	e = idem_write(au->conf.idem, cx, add, &a, out);
 	if (e == ERR_NOT_FOUND)
 		e = ERR_BAD_TOKEN; /* the person is gone */
 	if (e == ERR_CONFLICT)
 		e = ctx_fail(cx, e,
 		             "You have %d live keys already. Revoke one first.",
 		             KEYS_LIVE_MAX);
-	if (!e) {
-		added(&out->body, &a.key);
-		out->status = 201;
+	if (!e && !out->replayed)
 		log_info(cx, "audit.key_added", LOG_STR("sub", cx->sub),
 		         LOG_TEXT("key_id", a.key.id));
-	}
 	new_key_wipe(&a.key);
 	return e;
 }
@@ -157,8 +158,8 @@ struct removal {
 	struct revoke_batch batch;
 };
 
-/* A db_fn. */
-static enum err revoke(struct db *db, void *arg)
+/* An idem_fn. */
+static enum err revoke(struct db *db, void *arg, struct reply *out)
 {
 	struct removal *r = arg;
 	enum err e = key_revoke(db, r->sub, r->id, r->now_ms);
@@ -167,6 +168,11 @@ static enum err revoke(struct db *db, void *arg)
 	if (!e)
 		e = auth_revoke(r->au, db, REVOKE_KEY, r->id, r->now_ms,
 		                &r->batch);
+	mp_map(&out->body, 2);
+	mp_kv_bool(&out->body, "success", true);
+	mp_kv_text(
+		&out->body, "message",
+		"The key is revoked, and every session opened with it ended.");
 	return e;
 }
 
@@ -181,18 +187,13 @@ enum err method_auth_keys_revoke(void *state, struct ctx *cx, const void *in,
 	enum err e = ERR_NOT_FOUND;
 
 	if (uuid_valid(want->key_id))
-		e = db_write(r.au->conf.pool, cx, revoke, &r);
+		e = idem_write(r.au->conf.idem, cx, revoke, &r, out);
 	if (e == ERR_NOT_FOUND)
 		return ctx_fail(cx, e, "You have no live key with this id.");
-	if (e)
+	if (e || out->replayed)
 		return e;
 	auth_committed(r.au, &r.batch);
 	log_info(cx, "audit.key_revoked", LOG_STR("sub", cx->sub),
 	         LOG_STR("key_id", want->key_id));
-	mp_map(&out->body, 2);
-	mp_kv_bool(&out->body, "success", true);
-	mp_kv_text(
-		&out->body, "message",
-		"The key is revoked, and every session opened with it ended.");
 	return OK;
 }

@@ -137,6 +137,7 @@ static enum err start_auth(struct life *l)
 		.settings = service_conf(l->sv),
 		.pool = service_pool(l->sv),
 		.events = service_events(l->sv),
+		.idem = service_idem(l->sv),
 		.kick = kick,
 		.push = push,
 		.arg = l,

@@ -1,6 +1,7 @@
 #include "svc-auth/migrations.h"
 
 #include "common/event/event.h"
+#include "common/service/idempotency.h"
 
 /*
  * One text for both drivers: S is the schema prefix, INT and BYTES the types.
@@ -49,4 +50,6 @@ const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
 	{1, "accounts, keys, revocations",
          TABLES("", "INTEGER", "BLOB") EVENT_TABLES_SQLITE,
          TABLES("auth.", "BIGINT", "BYTEA") EVENT_TABLES_POSTGRES("auth")},
+	{2, "answers kept for an Idempotency-Key", IDEM_TABLE_SQLITE,
+         IDEM_TABLE_POSTGRES("auth")},
 };

@@ -12,10 +12,12 @@
 #include "common/cache/cache.h"
 #include "common/db/db.h"
 #include "common/event/event.h"
+#include "common/service/idempotency.h"
 
 struct content {
 	struct db_pool *pool;
 	struct event_store *events;
+	struct idem *idem;
 	struct cache *cache;
 	struct wordnet *wn; /* NULL: no dictionary, study plans only */
 	uint64_t outline_ttl_ms, quiz_ttl_ms;
@@ -23,5 +25,11 @@ struct content {
 	void (*kick)(void *arg);
 	void *arg;
 };
+
+static inline void content_kick(const struct content *ct)
+{
+	if (ct->kick)
+		ct->kick(ct->arg);
+}
 
 #endif

@@ -139,19 +139,45 @@ static void pack_lesson(struct buf *b, struct str subtopic,
 	mp_kv_text(b, "source", "offline");
 }
 
-static enum err note_presentation(struct content *ct, struct ctx *cx,
-                                  const struct create_presentation_in *r)
-{
-	struct str keys[FOCUS_MAX];
-	struct presentation p = {.sub = cx->sub,
-	                         .topic.text = str_trim(r->topic),
-	                         .subtopic_keys = keys,
-	                         .now_ms = wall_ms()};
-	enum err e = text_key(cx->arena, r->topic, &p.topic.key);
+struct showing {
+	struct ctx *cx;
+	const struct create_presentation_in *in;
+	const struct lesson *lessons;
+	struct presentation p;
+};
 
-	for (size_t i = 0; i < r->focus.n && p.n < FOCUS_MAX && !e; i++)
-		e = text_key(cx->arena, r->focus.v[i], &keys[p.n++]);
-	return e ? e : records_present(ct, cx, &p);
+/* An idem_fn. */
+static enum err show(struct db *db, void *arg, struct reply *out)
+{
+	const struct showing *sh = arg;
+	const struct strs *focus = &sh->in->focus;
+	struct buf *b = &out->body;
+
+	mp_map(b, 4);
+	mp_kv_array(b, "explanations", focus->n);
+	for (size_t i = 0; i < focus->n; i++)
+		pack_lesson(b, focus->v[i], &sh->lessons[i]);
+	mp_kv_i64(b, "success_count", (int64_t)focus->n);
+	mp_kv_i64(b, "failed_count", 0);
+	mp_kv_text(b, "source", "offline");
+	return records_present(db, sh->cx, &sh->p);
+}
+
+static enum err note_presentation(struct content *ct, struct showing *sh,
+                                  struct reply *out)
+{
+	const struct create_presentation_in *r = sh->in;
+	struct str keys[FOCUS_MAX];
+	struct presentation *p = &sh->p;
+	enum err e = text_key(sh->cx->arena, r->topic, &p->topic.key);
+
+	p->sub = sh->cx->sub;
+	p->topic.text = str_trim(r->topic);
+	p->subtopic_keys = keys;
+	p->now_ms = wall_ms();
+	for (size_t i = 0; i < r->focus.n && p->n < FOCUS_MAX && !e; i++)
+		e = text_key(sh->cx->arena, r->focus.v[i], &keys[p->n++]);
+	return e ? e : idem_write(ct->idem, sh->cx, show, sh, out);
 }
 
 enum err method_create_presentation(void *state, struct ctx *cx, const void *in,
@@ -168,25 +194,14 @@ enum err method_create_presentation(void *state, struct ctx *cx, const void *in,
 	};
 	struct lesson *lessons =
 		arena_alloc(cx->arena, r->focus.n * sizeof(*lessons));
-	struct buf *b = &out->body;
+	struct showing sh = {.cx = cx, .in = r, .lessons = lessons};
 	enum err e;
 
 	if (!lessons)
 		return ERR_NOMEM;
 	e = offline_lessons(ct->wn, cx->arena, &ask, r->focus.v, r->focus.n,
 	                    lessons);
-	if (!e)
-		e = note_presentation(ct, cx, r);
-	if (e)
-		return e;
-	mp_map(b, 4);
-	mp_kv_array(b, "explanations", r->focus.n);
-	for (size_t i = 0; i < r->focus.n; i++)
-		pack_lesson(b, r->focus.v[i], &lessons[i]);
-	mp_kv_i64(b, "success_count", (int64_t)r->focus.n);
-	mp_kv_i64(b, "failed_count", 0);
-	mp_kv_text(b, "source", "offline");
-	return b->failed ? ERR_NOMEM : OK;
+	return e ? e : note_presentation(ct, &sh, out);
 }
 
 /* --- quizzes ------------------------------------------------------------------------ */
@@ -256,19 +271,26 @@ static void pack_question(struct buf *b, const struct question *q,
 	mp_kv_text(b, "source", source);
 }
 
-/* Every time a new attempt, though the questions may come from the cache. */
-static enum err hand_out(struct content *ct, struct ctx *cx, struct str quiz,
-                         const char *source, struct attempt *at,
-                         struct reply *out)
+struct handing_out {
+	struct str quiz; /* as quiz_load() wrote it */
+	const char *source;
+	struct attempt *at;
+};
+
+/* An idem_fn.  Every time a new attempt, though the questions may come from the
+ * cache. */
+static enum err hand_out(struct db *db, void *arg, struct reply *out)
 {
-	struct mp m = mp_open(quiz);
+	const struct handing_out *h = arg;
+	struct attempt *at = h->at;
+	struct mp m = mp_open(h->quiz);
 	uint32_t n;
 
 	if (!mp_get_array(&m, &n) || n > QUIZ_MAX)
 		return ERR_INTERNAL;
 	uuid7(at->id);
 	mp_array(&out->body, n);
-	for (; at->n < n; at->n++) {
+	for (at->n = 0; at->n < n; at->n++) {
 		struct question q;
 		struct attempt_question *kept = &at->questions[at->n];
 
@@ -277,9 +299,9 @@ static enum err hand_out(struct content *ct, struct ctx *cx, struct str quiz,
 		uuid7(kept->id);
 		kept->correct = q.options[q.correct];
 		kept->correct_index = q.correct;
-		pack_question(&out->body, &q, at, at->n, source);
+		pack_question(&out->body, &q, at, at->n, h->source);
 	}
-	return out->body.failed ? ERR_NOMEM : records_attempt(ct, cx, at);
+	return records_attempt(db, at);
 }
 
 enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
@@ -324,7 +346,10 @@ enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
 		e = text_key(cx->arena, r->subtopic, &at->subtopic.key);
 	if (!e)
 		e = cache_load(j.ct->cache, &want, &v, &from);
-	return e ? e
-	         : hand_out(state, cx, cache_bytes(v), source_of(from), at,
-	                    out);
+	if (!e) {
+		struct handing_out h = {cache_bytes(v), source_of(from), at};
+
+		e = idem_write(j.ct->idem, cx, hand_out, &h, out);
+	}
+	return e;
 }

@@ -1,6 +1,7 @@
 #include "svc-content/migrations.h"
 
 #include "common/event/event.h"
+#include "common/service/idempotency.h"
 
 /* t: the schema's prefix; tree: rows stored in their key. */
 #define TABLES(t, tree)                                                           \
@@ -52,4 +53,6 @@
 const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
 	{1, "tables", TABLES("", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
          TABLES("content.", "") EVENT_TABLES_POSTGRES("content")},
+	{2, "answers kept for an Idempotency-Key", IDEM_TABLE_SQLITE,
+         IDEM_TABLE_POSTGRES("content")},
 };

@@ -11,12 +11,6 @@
 
 #define DONE_MAX 1000 /* as MASTERY_DONE says */
 
-static void kick(const struct content *ct)
-{
-	if (ct->kick)
-		ct->kick(ct->arg);
-}
-
 /* --- presentations -------------------------------------------------------------- */
 
 static int by_bytes(const void *a, const void *b)
@@ -41,25 +35,22 @@ static enum err digest_of(struct ctx *cx, const struct presentation *p,
 	return OK;
 }
 
-struct present_job {
-	const struct presentation *p;
-	char digest[TEXT_DIGEST_MAX];
-};
-
-static enum err present(struct db *db, void *arg)
+enum err records_present(struct db *db, struct ctx *cx,
+                         const struct presentation *p)
 {
-	const struct present_job *j = arg;
-	const struct presentation *p = j->p;
-	struct str digest = str_from(j->digest);
+	char text[TEXT_DIGEST_MAX];
+	enum err e = digest_of(cx, p, text);
+	struct str digest = str_from(text);
 	const struct db_val again[] = {DB_STR(p->sub), DB_STR(p->topic.key),
 	                               DB_STR(digest), DB_I64(p->now_ms)};
 	const struct db_val put[] = {DB_STR(p->sub), DB_STR(p->topic.key),
 	                             DB_STR(p->topic.text), DB_STR(digest),
 	                             DB_I64(p->now_ms)};
 	int64_t changed = 0;
-	enum err e = db_change(db, STMT(PRESENTED_AGAIN), again, COUNTOF(again),
-	                       &changed);
 
+	if (!e)
+		e = db_change(db, STMT(PRESENTED_AGAIN), again, COUNTOF(again),
+		              &changed);
 	if (e || changed > 0)
 		return e;
 	/* The row is locked from here, so two lists cannot mix. */
@@ -76,25 +67,10 @@ static enum err present(struct db *db, void *arg)
 	return e;
 }
 
-enum err records_present(struct content *ct, struct ctx *cx,
-                         const struct presentation *p)
-{
-	struct present_job j = {.p = p};
-	enum err e = digest_of(cx, p, j.digest);
-
-	return e ? e : db_write(ct->pool, cx, present, &j);
-}
-
 /* --- attempts --------------------------------------------------------------------- */
 
-struct attempt_job {
-	const struct attempt *at;
-};
-
-static enum err add_attempt(struct db *db, void *arg)
+enum err records_attempt(struct db *db, const struct attempt *at)
 {
-	const struct attempt_job *j = arg;
-	const struct attempt *at = j->at;
 	struct str id = str_from(at->id);
 	const struct db_val prune[] = {DB_STR(at->sub),
 	                               DB_I64(at->now_ms - RECORDS_ATTEMPT_MS)};
@@ -122,14 +98,6 @@ static enum err add_attempt(struct db *db, void *arg)
 		e = db_run(db, STMT(QUESTION_ADD), w, COUNTOF(w), NULL);
 	}
 	return e;
-}
-
-enum err records_attempt(struct content *ct, struct ctx *cx,
-                         const struct attempt *at)
-{
-	struct attempt_job j = {at};
-
-	return db_write(ct->pool, cx, add_attempt, &j);
 }
 
 /* --- submitting --------------------------------------------------------------------- */
@@ -399,28 +367,17 @@ static enum err score(struct submit_job *j, struct db *db)
 	return record(j, db);
 }
 
-static enum err submit(struct db *db, void *arg)
-{
-	struct submit_job *j = arg;
-
-	/* It may run again: nothing of an earlier run counts. */
-	*j = (struct submit_job){.ct = j->ct, .cx = j->cx, .s = j->s};
-	return j->s->attempt_id.n ? grade(j, db) : score(j, db);
-}
-
-enum err records_submit(struct content *ct, struct ctx *cx,
+enum err records_submit(struct db *db, struct content *ct, struct ctx *cx,
                         const struct submission *s, struct submitted *out)
 {
 	struct submit_job j = {.ct = ct, .cx = cx, .s = s};
-	enum err e = db_write(ct->pool, cx, submit, &j);
+	enum err e = s->attempt_id.n ? grade(&j, db) : score(&j, db);
 
 	if (e && e != ERR_INVALID)
 		return e;
 	if (!e)
 		j.out.mastery = records_mastery(j.out.score, j.out.total);
 	*out = j.out;
-	if (!e && !j.out.repeat)
-		kick(ct);
 	return e;
 }
 

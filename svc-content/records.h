@@ -6,6 +6,10 @@
  * for it and, when the last subtopic of a presentation is mastered, the event
  * that says so (design D40, D41).
  *
+ * Presenting, handing out and submitting happen inside a transaction of the
+ * caller's, so that its answer can be kept with them (idempotency.h); they may
+ * run again.
+ *
  * Threads: any that may block on the pool.
  */
 #ifndef SVC_CONTENT_RECORDS_H
@@ -30,7 +34,7 @@ struct presentation {
 	int64_t now_ms;
 };
 /* A repeat of the same topic and subtopics only renews its time. */
-enum err records_present(struct content *ct, struct ctx *cx,
+enum err records_present(struct db *db, struct ctx *cx,
                          const struct presentation *p) MUST_CHECK;
 
 struct attempt_question {
@@ -46,8 +50,7 @@ struct attempt {
 	struct attempt_question questions[QUIZ_MAX];
 	int64_t now_ms;
 };
-enum err records_attempt(struct content *ct, struct ctx *cx,
-                         const struct attempt *at) MUST_CHECK;
+enum err records_attempt(struct db *db, const struct attempt *at) MUST_CHECK;
 
 struct answer {
 	struct str question_id;
@@ -74,9 +77,10 @@ struct submitted {
 };
 /*
  * ERR_NOT_FOUND: no such attempt of this person.  ERR_INVALID: see bad_answer.
- * A repeat gives the first result and changes nothing.
+ * A repeat gives the first result and changes nothing.  What is no repeat has
+ * put something into the outbox: content_kick() after the commit.
  */
-enum err records_submit(struct content *ct, struct ctx *cx,
+enum err records_submit(struct db *db, struct content *ct, struct ctx *cx,
                         const struct submission *s,
                         struct submitted *out) MUST_CHECK;
 

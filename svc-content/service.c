@@ -66,6 +66,7 @@ static enum err start(struct service *sv, void **state)
 		return ERR_NOMEM;
 	ct->pool = service_pool(sv);
 	ct->events = service_events(sv);
+	ct->idem = service_idem(sv);
 	ct->outline_ttl_ms = conf->subtopics_ttl_s * 1000;
 	ct->quiz_ttl_ms = conf->quiz_ttl_s * 1000;
 	ct->kick = kick;

@@ -142,33 +142,55 @@ static enum err refuse(struct ctx *cx, const struct submission *s, enum err e,
 	return e;
 }
 
+struct handing_in {
+	struct content *ct;
+	struct ctx *cx;
+	struct submission s;
+	struct submitted done;
+};
+
+/* An idem_fn. */
+static enum err hand_in(struct db *db, void *arg, struct reply *out)
+{
+	struct handing_in *h = arg;
+	struct submitted *done = &h->done;
+	struct buf *b = &out->body;
+	int64_t hundredths;
+	enum err e = records_submit(db, h->ct, h->cx, &h->s, done);
+
+	if (e)
+		return e;
+	/* Two decimals: 66.66 reads better than 66.666666666666671. */
+	hundredths = done->score * 10000 / done->total;
+	mp_map(b, 6);
+	mp_kv_text(b, "status", "success");
+	mp_kv_i64(b, "mastery_level", done->mastery);
+	mp_kv_i64(b, "score", done->score);
+	mp_kv_i64(b, "total", done->total);
+	mp_kv_f64(b, "percent", (double)hundredths / 100);
+	mp_kv_bool(b, "earns_xp", done->earns);
+	return OK;
+}
+
 enum err method_quiz_submit(void *state, struct ctx *cx, const void *in,
                             struct reply *out)
 {
 	const struct quiz_submit_in *r = in;
-	struct submission s = {.sub = cx->sub,
-	                       .difficulty = r->difficulty,
-	                       .now_ms = wall_ms()};
-	struct submitted done = {.score = 0};
+	struct handing_in h = {.ct = state,
+	                       .cx = cx,
+	                       .s = {.sub = cx->sub,
+	                             .difficulty = r->difficulty,
+	                             .now_ms = wall_ms()}};
 	char digest[TEXT_DIGEST_MAX];
-	struct buf *b = &out->body;
-	int64_t hundredths;
-	enum err e = r->attempt_id.p ? read_attempt(cx, r, &s)
-	                             : read_score(cx, r, digest, &s);
+	enum err e = r->attempt_id.p ? read_attempt(cx, r, &h.s)
+	                             : read_score(cx, r, digest, &h.s);
 
 	if (e)
 		return e;
-	e = records_submit(state, cx, &s, &done);
+	e = idem_write(h.ct->idem, cx, hand_in, &h, out);
 	if (e)
-		return refuse(cx, &s, e, &done);
-	/* Two decimals: 66.66 reads better than 66.666666666666671. */
-	hundredths = done.score * 10000 / done.total;
-	mp_map(b, 6);
-	mp_kv_text(b, "status", "success");
-	mp_kv_i64(b, "mastery_level", done.mastery);
-	mp_kv_i64(b, "score", done.score);
-	mp_kv_i64(b, "total", done.total);
-	mp_kv_f64(b, "percent", (double)hundredths / 100);
-	mp_kv_bool(b, "earns_xp", done.earns);
-	return b->failed ? ERR_NOMEM : OK;
+		return refuse(cx, &h.s, e, &h.done);
+	if (!out->replayed && !h.done.repeat)
+		content_kick(h.ct);
+	return OK;
 }

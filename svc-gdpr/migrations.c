@@ -1,6 +1,7 @@
 #include "svc-gdpr/migrations.h"
 
 #include "common/event/event.h"
+#include "common/service/idempotency.h"
 
 /*
  * t: the schema's prefix; bytes: the collation that compares bytes, so that
@@ -42,4 +43,6 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{1, "gamification",
          TABLES("", "COLLATE BINARY", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
          TABLES("gdpr.", "COLLATE \"C\"", "") EVENT_TABLES_POSTGRES("gdpr")},
+	{2, "answers kept for an Idempotency-Key", IDEM_TABLE_SQLITE,
+         IDEM_TABLE_POSTGRES("gdpr")},
 };

@@ -14,7 +14,7 @@
 
 #include "common/db/db.h"
 
-#define GDPR_MIGRATIONS 1
+#define GDPR_MIGRATIONS 2
 extern const struct db_migration gdpr_migrations[GDPR_MIGRATIONS];
 
 #endif

@@ -37,6 +37,8 @@ struct problem {
 	struct fault *faults; /* CTX_FAULTS_MAX in the arena, or NULL */
 };
 
+struct effect; /* common/service/idempotency.h */
+
 struct ctx {
 	const char *service; /* whose log lines these are: static text */
 	struct arena *arena;
@@ -54,6 +56,7 @@ struct ctx {
 
 	struct str ip, ua, lang; /* lang: one of the supported codes */
 	struct str idk;          /* Idempotency-Key or empty */
+	struct effect *effect;   /* of a method that has one; or NULL */
 	struct problem problem;  /* for the client; see ctx_fail() */
 };
 

@@ -54,6 +54,9 @@ enum err entry_read(struct str bytes, struct ctx *cx,
 struct reply {
 	unsigned status; /* HTTP; 0 means 200 */
 	struct buf body; /* msgpack of the body; empty: no body */
+	/* A stored answer: nothing was done now.  Not sent; see
+	 * common/service/idempotency.h. */
+	bool replayed;
 	size_t headers_n;
 	struct {
 		struct str name, value; /* borrowed until packed */

@@ -34,6 +34,7 @@ struct request {
 	struct row *row;
 	void *in; /* the checked fields, or NULL before */
 	struct reply reply;
+	struct effect effect; /* while cx.effect points to it */
 	struct buf packed;
 	uint64_t started_us; /* the handler; 0: it has not run */
 	struct request *next_spare;
@@ -57,11 +58,11 @@ static const struct method builtins[] = {
 	[BUILTIN_EVENTS] = {.name = "event.apply",
                             .lane = LANE_DB,
                             .caller = CALL_SERVICE,
-                            .retry = true},
+                            .again = AGAIN_RETRY},
 	[BUILTIN_HEALTH] = {.name = "service.health",
                             .lane = LANE_INLINE,
                             .caller = CALL_SERVICE,
-                            .retry = true},
+                            .again = AGAIN_READ},
 };
 
 /* --- the table of methods ------------------------------------------------- */
@@ -91,6 +92,14 @@ static struct row *find(struct dispatch *d, struct str name)
 	              : NULL;
 }
 
+/* Whether an Idempotency-Key says something to it.  Services repeat to each
+ * other what their inboxes know again. */
+static bool takes_key(const struct dispatch *d, const struct method *m)
+{
+	return d->conf.idem && m->again != AGAIN_READ &&
+	       m->caller != CALL_SERVICE;
+}
+
 static void fill_rows(struct dispatch *d)
 {
 	for (size_t i = 0; i < d->conf.methods_n; i++)
@@ -107,6 +116,7 @@ static void fill_rows(struct dispatch *d)
 
 		assert(i == 0 || by_name(&d->rows[i - 1], &d->rows[i]) != 0);
 		assert(m->lane == LANE_INLINE || d->conf.lanes[m->lane]);
+		assert(m->lane != LANE_INLINE || !takes_key(d, m));
 	}
 }
 
@@ -203,6 +213,7 @@ static struct request *request_get(struct dispatch *d,
 	rq->started_us = 0;
 	rq->reply.status = 0;
 	rq->reply.headers_n = 0;
+	rq->reply.replayed = false;
 	buf_clear(&rq->reply.body);
 	buf_clear(&rq->packed);
 	return rq;
@@ -321,23 +332,55 @@ static enum err read_fields(struct request *rq)
 	                   en->path, in);
 }
 
-static void run(struct request *rq)
+/* The handler of a method that has an effect, or the answer of the first time
+ * that the request was made. */
+static enum err run_effect(struct request *rq)
 {
 	struct dispatch *d = rq->d;
 	const struct method *m = rq->row->m;
-	enum err e = OK;
+	struct effect *ef = &rq->effect;
+	enum err e;
+
+	ef->method = m->name;
+	ef->session = m->again == AGAIN_SESSION;
+	ef->query = rq->entry.query;
+	ef->path = rq->entry.path;
+	ef->body = rq->entry.body;
+	ef->written = ef->held = false;
+	rq->cx.effect = ef;
+	e = idem_begin(d->conf.idem, &rq->cx, &rq->reply);
+	if (!e && !rq->reply.replayed)
+		e = m->run(d->state, &rq->cx, rq->in, &rq->reply);
+	idem_end(d->conf.idem, &rq->cx);
+	if (!e && !ef->written) {
+		/* A handler with an effect of its own would double it. */
+		log_error(&rq->cx, "method.forgets_key",
+		          LOG_TEXT("method", m->name));
+		e = ERR_INTERNAL;
+	}
+	return e;
+}
+
+static enum err run_method(struct request *rq)
+{
+	const struct method *m = rq->row->m;
+	enum err e = rq->in ? OK : read_fields(rq);
+
+	if (e)
+		return e;
+	if (takes_key(rq->d, m))
+		return run_effect(rq);
+	return m->run(rq->d->state, &rq->cx, rq->in, &rq->reply);
+}
+
+static void run(struct request *rq)
+{
+	builtin_fn *builtin = rq->row->builtin;
 
 	rq->started_us = mono_us();
-	if (rq->row->builtin) {
-		e = rq->row->builtin(d->conf.builtin_arg, &rq->cx,
-		                     rq->entry.body, &rq->reply.body);
-	} else {
-		if (!rq->in)
-			e = read_fields(rq);
-		if (!e)
-			e = m->run(d->state, &rq->cx, rq->in, &rq->reply);
-	}
-	answer(rq, e);
+	answer(rq, builtin ? builtin(rq->d->conf.builtin_arg, &rq->cx,
+	                             rq->entry.body, &rq->reply.body)
+	                   : run_method(rq));
 }
 
 /* True when the request has been answered from memory. */

@@ -47,6 +47,7 @@ struct dispatch_conf {
 	size_t methods_n;
 	struct lane_pool *lanes[LANE_COUNT]; /* INLINE is NULL */
 	struct figures *figures;             /* or NULL */
+	struct idem *idem;                   /* NULL: no keys, as in tests */
 	builtin_fn *builtin[BUILTIN_COUNT];  /* NULL: there is none */
 	void *builtin_arg;
 	/* The transport's; item is what dispatch_item() was given. */

@@ -17,6 +17,7 @@
 #include "common/db/db.h"
 #include "common/event/event.h"
 #include "common/obs/metrics.h"
+#include "common/service/idempotency.h"
 #include "common/service/lane.h"
 
 #define FIGURES_SERVICES_MAX 8
@@ -27,6 +28,7 @@ struct service_figures {
 	struct lane_stats db_lane, slow_lane;
 	struct bus_server_stats bus;
 	struct event_stats events;
+	struct idem_stats idem;
 	struct cache_stats cache;
 };
 typedef void figures_fn(void *arg, struct service_figures *out);

@@ -37,8 +37,6 @@
 #ifdef METHODS_TABLE
 #define METHOD_REQUIRED true
 #define METHOD_OPTIONAL false
-#define METHOD_RETRY    true
-#define METHOD_ONCE     false
 
 #define METHOD(id, name, lane, caller, again, peek) \
 	static const struct field id##_fields[] = {
@@ -62,7 +60,7 @@ static const struct method methods[] = {
 	{name,                                      \
 	 LANE_##lane,                               \
 	 CALL_##caller,                             \
-	 METHOD_##again,                            \
+	 AGAIN_##again,                             \
 	 id##_fields,                               \
 	 COUNTOF(id##_fields) - 1,                  \
 	 sizeof(struct id##_in),                    \

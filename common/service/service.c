@@ -31,6 +31,7 @@ struct service {
 
 	struct db_pool *pool;
 	struct event_store *events;
+	struct idem *idem;
 	struct bus_caller *caller;
 	struct bus_server *server;
 	struct lane_pool *lanes[LANE_COUNT];
@@ -71,6 +72,11 @@ struct bus_caller *service_caller(struct service *sv)
 struct event_store *service_events(struct service *sv)
 {
 	return sv->events;
+}
+
+struct idem *service_idem(struct service *sv)
+{
+	return sv->idem;
 }
 
 struct metrics *service_metrics(struct service *sv)
@@ -223,6 +229,7 @@ static void give_figures(void *arg, struct service_figures *out)
 	lane_stats(sv->lanes[LANE_SLOW], &out->slow_lane);
 	bus_server_stats(sv->server, &out->bus);
 	relay_stats(sv, &out->events);
+	idem_stats(sv->idem, &out->idem);
 	if (cache)
 		cache_stats(cache, &out->cache);
 }
@@ -299,6 +306,10 @@ static enum err bring_up(struct service *sv, const char **step)
 	*step = "relay";
 	if (!sv->relay)
 		e = start_relay(sv);
+	if (e)
+		return e;
+	*step = "purge";
+	e = idem_purge_start(sv->idem);
 	if (e)
 		return e;
 	*step = "start";
@@ -454,6 +465,7 @@ static enum err make_dispatch(struct service *sv)
 		.lanes = {[LANE_DB] = sv->lanes[LANE_DB],
 	                  [LANE_SLOW] = sv->lanes[LANE_SLOW]},
 		.figures = sv->env.figures,
+		.idem = sv->idem,
 		.builtin = {[BUILTIN_EVENTS] =
 	                            sv->def->apply ? apply_events : NULL,
 	                    [BUILTIN_HEALTH] =
@@ -482,6 +494,15 @@ static enum err make_events(struct service *sv)
 {
 	sv->events = event_store_new(sv->def->name);
 	return sv->events ? OK : ERR_NOMEM;
+}
+
+static enum err make_idem(struct service *sv)
+{
+	sv->idem = idem_new(&(struct idem_conf){
+		.service = sv->def->name,
+		.pool = sv->pool,
+		.retention_ms = sv->env.conf->idempotency_retention_s * 1000});
+	return sv->idem ? OK : ERR_NOMEM;
 }
 
 static enum err make_starter(struct service *sv)
@@ -519,8 +540,8 @@ enum err service_start(const struct service_def *def,
                        const struct service_env *env, struct service **out)
 {
 	static enum err (*const steps[])(struct service *) = {
-		make_pool,     make_events, make_caller, make_lanes,
-		make_dispatch, make_server, show,        make_starter,
+		make_pool,     make_events, make_idem, make_caller,  make_lanes,
+		make_dispatch, make_server, show,      make_starter,
 	};
 	struct service *sv = service_new(def, env);
 	enum err e = sv ? OK : ERR_NOMEM;
@@ -601,6 +622,7 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 	dispatch_free(sv->dispatch);
 	for (size_t i = 0; i < LANE_COUNT; i++)
 		lane_free(sv->lanes[i]);
+	idem_free(sv->idem);
 	event_store_free(sv->events);
 	db_pool_free(sv->pool);
 	pthread_cond_destroy(&sv->stop_asked);

@@ -28,11 +28,21 @@
 #include "common/event/event.h"
 #include "common/obs/health.h"
 #include "common/obs/metrics.h"
+#include "common/service/idempotency.h"
 
 struct service;
 struct figures;
 
 enum lane { LANE_INLINE, LANE_DB, LANE_SLOW, LANE_COUNT };
+/* What sending a call again does (design D8, D20). */
+enum again {
+	AGAIN_READ,  /* nothing: it has no effect */
+	AGAIN_RETRY, /* an effect, which a repeat does not double */
+	AGAIN_ONCE,  /* an effect; the bus sends it again with a key only */
+	/* As RETRY, of the session rather than of the person: a key that was
+	 * used in one session says nothing in another. */
+	AGAIN_SESSION,
+};
 enum caller {
 	CALL_GATEWAY, /* only the gateway, on behalf of anyone */
 	CALL_USER,    /* only the gateway, with a person */
@@ -50,7 +60,7 @@ struct method {
 	const char *name; /* "quiz.submit" */
 	enum lane lane;
 	enum caller caller;
-	bool retry; /* idempotent: the bus may send it again */
+	enum again again;
 	const struct field *fields;
 	size_t fields_n, in_size;
 	method_fn *run;
@@ -64,7 +74,9 @@ struct method {
  *   FIELD(quiz_submit, BODY, LINE, topic, REQUIRED, 1, 200, NULL, 0)
  *   END(quiz_submit)
  *
- * METHOD(id, name, lane, caller, RETRY|ONCE, peek): run is method_<id>.
+ * METHOD(id, name, lane, caller, READ|RETRY|ONCE|SESSION, peek): run is
+ * method_<id>.  What is not READ answers out of idem_write() or idem_read(), so
+ * that an Idempotency-Key holds; one that succeeds without fails instead.
  * FIELD(id, from, type, name, REQUIRED|OPTIONAL, min, max, text, number).
  * See service/methods.h for how a service includes it.
  */
@@ -93,6 +105,7 @@ const struct settings *service_conf(const struct service *sv);
 struct db_pool *service_pool(struct service *sv);
 struct bus_caller *service_caller(struct service *sv);
 struct event_store *service_events(struct service *sv);
+struct idem *service_idem(struct service *sv);
 struct metrics *service_metrics(struct service *sv);
 struct health *service_health(struct service *sv);
 const char *service_instance(const struct service *sv); /* unique per process */

@@ -29,6 +29,7 @@ static struct {
 	struct store store;
 	struct db_pool *pool;
 	struct event_store *events;
+	struct idem *idem;
 	char folder[64], file[SECRET_PATH_MAX];
 	struct settings settings;
 	struct auth *auth;
@@ -68,6 +69,7 @@ static inline enum err start_with(const struct settings *s, struct auth **out)
 	const struct auth_conf conf = {.settings = s,
 	                               .pool = fx.pool,
 	                               .events = fx.events,
+	                               .idem = fx.idem,
 	                               .kick = kick,
 	                               .push = push};
 	AUTO(arena) arena = arena_new((size_t)1 << 20);
@@ -142,8 +144,10 @@ static inline int up(void **state)
 	store_open(&fx.store, "auth");
 	fx.pool = store_pool(&fx.store);
 	fx.events = event_store_new("auth");
+	fx.idem = idem_new(&(struct idem_conf){
+		.service = "auth", .pool = fx.pool, .retention_ms = DAY_MS});
 	(void)snprintf(fx.folder, sizeof(fx.folder), "/tmp/kae-auth-XXXXXX");
-	if (!mkdtemp(fx.folder) || !fx.events ||
+	if (!mkdtemp(fx.folder) || !fx.events || !fx.idem ||
 	    !secret_path(str_from(fx.folder), BOOTSTRAP_FILE, fx.file))
 		return -1;
 	return db_migrate(fx.pool, auth_migrations, AUTH_MIGRATIONS) ? -1 : 0;
@@ -153,6 +157,7 @@ static inline int down(void **state)
 {
 	(void)state;
 	(void)unlink(fx.file);
+	idem_free(fx.idem);
 	event_store_free(fx.events);
 	buf_fini(&fx.pushed);
 	db_pool_free(fx.pool);

@@ -185,9 +185,13 @@ static void sealed_keys_do_not_show_in_the_database(void **state)
 
 static void *start_replica(void *arg)
 {
+	AUTO(idem)
+	idem = idem_new(&(struct idem_conf){
+		.service = "auth", .pool = fx.pool, .retention_ms = DAY_MS});
 	const struct auth_conf conf = {.settings = &fx.settings,
 	                               .pool = fx.pool,
 	                               .events = fx.events,
+	                               .idem = idem,
 	                               .kick = no_kick,
 	                               .push = no_push};
 	AUTO(arena) arena = arena_new((size_t)1 << 20);
@@ -195,6 +199,7 @@ static void *start_replica(void *arg)
 	AUTO(auth) au = NULL;
 	atomic_int *good = arg;
 
+	MUST(idem != NULL);
 	cx.arena = arena;
 	if (!auth_new(&conf, &cx, &au))
 		atomic_fetch_add(good, 1);

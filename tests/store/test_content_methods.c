@@ -17,7 +17,14 @@ static struct {
 	struct content ct;
 	struct arena *a;
 	struct ctx cx;
+	unsigned kicks;
 } fixture;
+
+static void count_kick(void *arg)
+{
+	(void)arg;
+	fixture.kicks++;
+}
 
 static const struct method *method(const char *name)
 {
@@ -83,9 +90,13 @@ static int up(void **state)
 	store_open(&fixture.store, "content");
 	fixture.ct.pool = store_pool(&fixture.store);
 	fixture.ct.events = event_store_new("content");
+	fixture.ct.idem = idem_new(&(struct idem_conf){.service = "content",
+	                                               .pool = fixture.ct.pool,
+	                                               .retention_ms = 60000});
+	fixture.ct.kick = count_kick;
 	fixture.ct.cache = cache_new((size_t)8 << 20);
 	fixture.ct.outline_ttl_ms = fixture.ct.quiz_ttl_ms = 60000;
-	if (!fixture.ct.events || !fixture.ct.cache ||
+	if (!fixture.ct.events || !fixture.ct.idem || !fixture.ct.cache ||
 	    wordnet_open(dir && *dir ? dir : "/usr/share/wordnet",
 	                 &fixture.ct.wn))
 		return -1;
@@ -98,6 +109,7 @@ static int up(void **state)
 static int down(void **state)
 {
 	(void)state;
+	idem_free(fixture.ct.idem);
 	db_pool_free(fixture.ct.pool);
 	event_store_free(fixture.ct.events);
 	cache_free(fixture.ct.cache);
@@ -110,6 +122,7 @@ static int each(void **state)
 {
 	(void)state;
 	fixture.a = arena_new((size_t)32 << 20);
+	fixture.kicks = 0;
 	return fixture.a ? 0 : -1;
 }
 
@@ -269,6 +282,7 @@ static void a_generated_quiz_is_graded_by_us(void **state)
 		assert_true(json_is_true(json_object_get(o, "earns_xp")));
 		json_decref(o);
 	}
+	assert_int_equal(fixture.kicks, 1); /* the repeat emits nothing */
 	o = call_ok("content.progress", "{\"topic\":\"MUSIC\"}");
 	assert_int_equal(json_array_size(o), 1);
 	assert_string_equal(text(json_array_get(o, 0), "user_id"), "ada");

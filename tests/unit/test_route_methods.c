@@ -10,15 +10,23 @@
 #include <cmocka.h>
 
 enum caller { CALL_GATEWAY, CALL_USER, CALL_ADMIN, CALL_SERVICE };
+enum again { AGAIN_READ, AGAIN_RETRY, AGAIN_ONCE, AGAIN_SESSION };
+
+/* Methods behind a POST that have no effect all the same, so that an
+ * Idempotency-Key says nothing to them, and why. */
+static const struct {
+	const char *name, *why;
+} harmless[] = {
+	{"content.create_subtopics", "makes text, keeps nothing of anybody"},
+	{"content.recommendations", "reads what is mastered"},
+};
 
 static const struct {
 	enum bus_peer service;
 	const char *name;
 	enum caller caller;
-	bool retry;
+	enum again again;
 } methods[] = {
-#define AGAIN_RETRY true
-#define AGAIN_ONCE  false
 #define FIELD(id, from, type, name, need, min, max, text, num)
 #define END(id)
 #define METHOD(id, name, lane, caller, again, peek) \
@@ -34,6 +42,26 @@ static const struct {
 #include "svc-gdpr/methods.def"
 #undef METHOD
 };
+
+static bool is_harmless(const char *name)
+{
+	for (size_t i = 0; i < COUNTOF(harmless); i++)
+		if (strcmp(harmless[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* READ in methods.def is what GET routes call, and nothing else unasked. */
+static const char *repeat_fault(const struct route *r, enum again again)
+{
+	if (r->retry != (again != AGAIN_ONCE))
+		return "repeats otherwise than the method";
+	if (r->verb == VERB_GET)
+		return again == AGAIN_READ ? NULL : "is a GET with an effect";
+	return (again == AGAIN_READ) == is_harmless(r->call)
+	               ? NULL
+	               : "has READ in methods.def and no reason above";
+}
 
 static const char *fault_of(const struct route *r)
 {
@@ -52,9 +80,7 @@ static const char *fault_of(const struct route *r)
 			return "is built and not marked so";
 		if (!may[r->access][methods[i].caller])
 			return "is for other callers than the method";
-		return r->retry == methods[i].retry
-		               ? NULL
-		               : "repeats otherwise than the method";
+		return repeat_fault(r, methods[i].again);
 	}
 	return r->built ? "has no method" : NULL;
 }

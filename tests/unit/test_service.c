@@ -25,7 +25,8 @@
 
 static const struct db_migration migrations[] = {
 	{1, "notes",
-         "CREATE TABLE note (sub TEXT NOT NULL, text TEXT NOT NULL);" EVENT_TABLES_SQLITE,
+         "CREATE TABLE note (sub TEXT NOT NULL, text TEXT NOT NULL);" EVENT_TABLES_SQLITE
+                 IDEM_TABLE_SQLITE,
          ""},
 };
 static const struct db_stmt note_add = {
@@ -113,12 +114,13 @@ struct add {
 	struct str text;
 };
 
-static enum err add(struct db *db, void *arg)
+static enum err add(struct db *db, void *arg, struct reply *out)
 {
 	const struct add *a = arg;
 	const struct db_val v[] = {DB_STR(a->cx->sub), DB_STR(a->text)};
 	enum err e = db_run(db, &note_add, v, COUNTOF(v), NULL);
 
+	out->status = 201;
 	return e ? e
 	         : event_emit(a->events, db, PEER_GDPR, a->cx->sub,
 	                      STR("note.added"), STR("\x80"), wall_ms());
@@ -130,11 +132,10 @@ enum err method_note_add(void *state, struct ctx *cx, const void *in,
 	struct service *sv = ((struct state *)state)->sv;
 	struct add a = {service_events(sv), cx,
 	                ((const struct note_add_in *)in)->text};
-	enum err e = db_write(service_pool(sv), cx, add, &a);
+	enum err e = idem_write(service_idem(sv), cx, add, &a, out);
 
 	if (!e)
 		service_kick(sv);
-	out->status = 201;
 	return e;
 }
 
