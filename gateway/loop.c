@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/base/log.h"
+#include "gateway/again.h"
 #include "gateway/query.h"
 #include "gateway/req.h"
 
@@ -254,6 +255,8 @@ static void end_http(struct loop *lo)
 			continue;
 		if (rq->wait == WAIT_BUS)
 			bus_client_cancel(lo->bus, rq->call);
+		else if (rq->wait == WAIT_AGAIN)
+			again_forget(rq);
 		else
 			identity_forget(lo->identity, rq);
 		rq->wait = WAIT_NONE;
@@ -343,6 +346,7 @@ static int timeout_ms(struct loop *lo)
 		ms = least(ms, http);
 	ms = least(ms, bus_client_timeout_ms(lo->bus, now));
 	ms = least(ms, identity_timeout_ms(lo->identity, now));
+	ms = least(ms, again_timeout_ms(lo, now));
 	if (lo->monitor)
 		ms = least(ms, monitor_timeout_ms(lo->monitor, now));
 	return (int)ms;
@@ -395,6 +399,7 @@ static void *turn_until_stopped(void *arg)
 		(void)MHD_run(lo->mhd);
 		if (lo->monitor)
 			monitor_turn(lo->monitor, lo->now_ms);
+		again_turn(lo);
 		bus_client_turn(lo->bus, lo->now_ms);
 		identity_turn(lo->identity, lo->now_ms);
 		tick(lo);

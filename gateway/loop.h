@@ -74,6 +74,7 @@ struct loop {
 	struct monitor *monitor; /* NULL: another loop turns it */
 	struct buf entry;        /* the call being packed */
 	struct conn *conns, *spare_conns;
+	struct req *again; /* those that wait to ask once more; see again.h */
 	struct req *spare_reqs;
 	unsigned spare_reqs_n;
 	size_t bodies; /* bytes of bodies being read */

@@ -4,6 +4,8 @@
 #include "common/base/log.h"
 #include "common/base/utf8.h"
 #include "common/codec/json.h"
+#include "gateway/again.h"
+#include "gateway/idemkey.h"
 #include "gateway/language.h"
 #include "gateway/query.h"
 
@@ -13,7 +15,6 @@
 #define SPARES_MAX  256
 #define KEPT_BUFFER ((size_t)64 << 10) /* larger ones are given back */
 #define UA_MAX      256
-#define IDK_MAX     255
 
 /* --- a request and its memory ---------------------------------------------- */
 
@@ -78,6 +79,8 @@ void req_free(struct req *rq)
 		bus_client_cancel(lo->bus, rq->call);
 	if (rq->wait == WAIT_IDENTITY)
 		identity_forget(lo->identity, rq);
+	if (rq->wait == WAIT_AGAIN)
+		again_forget(rq);
 	if (rq->headed) {
 		uint64_t took_us = mono_us() - rq->began_us;
 
@@ -181,22 +184,6 @@ static struct str cut_text(struct str s, size_t max)
 	return s;
 }
 
-static enum err take_idempotency_key(struct req *rq)
-{
-	struct str key = rq->head.idempotency_key;
-
-	for (size_t i = 0; i < key.n; i++)
-		if (key.p[i] < 0x21 || key.p[i] > 0x7e)
-			key.n = IDK_MAX + 1;
-	if (key.n > IDK_MAX)
-		return ctx_fail(
-			&rq->cx, ERR_BAD_REQUEST,
-			"An Idempotency-Key is 1 to 255 printable ASCII "
-			"characters.");
-	rq->cx.idk = key;
-	return OK;
-}
-
 /* Which row answers; the first thing that is wrong, if anything. */
 static enum err match(struct req *rq)
 {
@@ -260,7 +247,8 @@ void req_head(struct req *rq, struct str method, struct str version)
 		rq->err = match(rq);
 	}
 	if (!rq->err)
-		rq->err = take_idempotency_key(rq);
+		rq->err = idemkey_read(&rq->cx, rq->head.idempotency_key,
+		                       &rq->cx.idk);
 	rq->step = rq->err ? STEP_REPLY : STEP_IDENTIFY;
 	reqlog_started(rq);
 	meter_begin(rq->loop->site->meter, rq->route, rq->verb);
@@ -280,7 +268,7 @@ static enum next fail(struct req *rq, enum err e)
 	return go(rq, STEP_REPLY);
 }
 
-static void resume(struct req *rq)
+void req_resume(struct req *rq)
 {
 	rq->wait = WAIT_NONE;
 	rq->loop->resumed = true;
@@ -295,7 +283,7 @@ static void identified(void *arg, enum err e, const struct who *who)
 	if (!e)
 		rq->who = *who;
 	rq->step = e ? STEP_REPLY : STEP_AUTHORIZE;
-	resume(rq);
+	req_resume(rq);
 }
 
 static enum next step_identify(struct req *rq)
@@ -414,7 +402,6 @@ static enum err decode_body(struct req *rq)
 /* Query, path parameters and body stand one behind the other in rq->input. */
 static enum next step_decode(struct req *rq)
 {
-	size_t query_n, path_n;
 	enum err e;
 
 	if (rq->route->service == PEER_GATEWAY) {
@@ -422,27 +409,13 @@ static enum next step_decode(struct req *rq)
 		return fail(rq, e);
 	}
 	e = query_pack(&rq->cx, rq->head.query, &rq->input);
-	query_n = rq->input.n;
+	rq->query_n = rq->input.n;
 	if (!e)
 		e = query_pack_params(&rq->cx, rq->match.params,
 		                      rq->match.params_n, &rq->input);
-	path_n = rq->input.n - query_n;
+	rq->path_n = rq->input.n - rq->query_n;
 	if (!e)
 		e = decode_body(rq);
-	if (!e) {
-		const struct entry en = {
-			.op = str_from(rq->route->call),
-			.query = {rq->input.p, query_n},
-			.path = {rq->input.p + query_n, path_n},
-			.body = {rq->input.p + query_n + path_n,
-		                 rq->input.n - query_n - path_n},
-		};
-
-		buf_clear(&rq->loop->entry);
-		entry_pack(&rq->loop->entry, &rq->cx, &en);
-		if (rq->loop->entry.failed)
-			e = ERR_NOMEM;
-	}
 	return e ? fail(rq, e) : go(rq, STEP_FORWARD);
 }
 
@@ -495,25 +468,51 @@ static void replied(void *arg, enum err e, struct str bytes, bool more)
 
 	(void)more; /* never with stream = false */
 	rq->err = e ? e : take_reply(rq, bytes);
+	/* What holds the key is our own first attempt: its answer is ours. */
+	if (rq->err == ERR_KEY_BUSY && rq->resent) {
+		again_wait(rq);
+		return;
+	}
 	note_failure(rq);
 	rq->step = STEP_REPLY;
-	resume(rq);
+	req_resume(rq);
 }
 
-static enum next step_forward(struct req *rq)
+static void pack_entry(struct req *rq)
 {
-	const struct bus_call call = {
+	const char *query = rq->input.p, *path = query + rq->query_n;
+	const char *body = path + rq->path_n;
+	const struct entry en = {
+		.op = str_from(rq->route->call),
+		.query = {query, rq->query_n},
+		.path = {path, rq->path_n},
+		.body = {body, rq->input.n - rq->query_n - rq->path_n},
+	};
+
+	buf_clear(&rq->loop->entry);
+	entry_pack(&rq->loop->entry, &rq->cx, &en);
+}
+
+enum next req_forward(struct req *rq)
+{
+	struct bus_call call = {
 		.to = rq->route->service,
 		.route_class = rq->route->rate,
-		.retry = rq->route->retry,
+		/* With a key a repeat is known (design D8). */
+		.retry = rq->route->retry || rq->cx.idk.n > 0,
 		.deadline_ms = rq->cx.deadline_ms,
 		.max_reply = (size_t)8 << 20,
-		.bytes = buf_view(&rq->loop->entry),
+		.resent = &rq->resent,
 		.on_reply = replied,
 		.arg = rq,
 	};
-	enum err e = bus_client_call(rq->loop->bus, &call, &rq->call);
+	enum err e;
 
+	pack_entry(rq);
+	call.bytes = buf_view(&rq->loop->entry);
+	e = rq->loop->entry.failed
+	            ? ERR_NOMEM
+	            : bus_client_call(rq->loop->bus, &call, &rq->call);
 	if (e)
 		return fail(rq, e);
 	rq->wait = WAIT_BUS;
@@ -528,7 +527,7 @@ static enum next step_reply(struct req *rq)
 
 static enum next (*const steps[STEP_COUNT])(struct req *) = {
 	[STEP_IDENTIFY] = step_identify, [STEP_AUTHORIZE] = step_authorize,
-	[STEP_DECODE] = step_decode,     [STEP_FORWARD] = step_forward,
+	[STEP_DECODE] = step_decode,     [STEP_FORWARD] = req_forward,
 	[STEP_REPLY] = step_reply,
 };
 

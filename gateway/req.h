@@ -28,7 +28,7 @@ enum step {
 	STEP_COUNT
 };
 enum next { NEXT, WAIT, DONE };
-enum wait { WAIT_NONE, WAIT_IDENTITY, WAIT_BUS };
+enum wait { WAIT_NONE, WAIT_IDENTITY, WAIT_BUS, WAIT_AGAIN };
 
 struct req {
 	struct req *spare; /* next in the list of spares */
@@ -45,16 +45,22 @@ struct req {
 	enum step step;
 	enum wait wait;
 	uint64_t call; /* bus call while WAIT_BUS */
+	bool resent;   /* the bus has sent it again: an earlier one may run */
+	/* While WAIT_AGAIN: its place among those, and when to ask. */
+	struct req *again_next, *again_prev;
+	uint64_t again_ms;
+	unsigned again_n; /* how often it has waited */
 	uint64_t began_ms, began_us;
 	struct who who;
 
 	/* What is to be said. */
 	enum err err; /* a problem, or OK: out holds the body */
 	unsigned status;
-	struct buf body;  /* as read, JSON */
-	struct buf input; /* msgpack of query, path parameters and body */
-	struct buf out;   /* the answer's bytes; sent from here */
-	size_t out_sent;  /* for the log */
+	struct buf body;        /* as read, JSON */
+	struct buf input;       /* msgpack of query, path parameters and body */
+	size_t query_n, path_n; /* of which these are the first bytes */
+	struct buf out;         /* the answer's bytes; sent from here */
+	size_t out_sent;        /* for the log */
 	const char *cache_control;
 	size_t extra_n; /* headers that the service asked for */
 	struct {
@@ -87,6 +93,11 @@ void req_name(struct req *rq);
 size_t req_body_max(const struct req *rq);
 /* Runs steps until the answer stands (DONE) or a callback must come (WAIT). */
 enum next req_run(struct req *rq);
+
+/* Asks the service; WAIT, or NEXT with the error. */
+enum next req_forward(struct req *rq);
+/* The suspended connection has its answer. */
+void req_resume(struct req *rq);
 
 /* answer.c: hands the answer to libmicrohttpd. */
 enum MHD_Result answer_queue(struct req *rq);
