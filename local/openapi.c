@@ -8,6 +8,7 @@
 /* The rows of all methods.def, flat: a method, then its fields. */
 struct row {
 	const char *method; /* NULL: a field of the method before it */
+	bool keyed;         /* the method takes an Idempotency-Key */
 	const char *name;
 	enum field_from from;
 	enum field_type type;
@@ -17,12 +18,17 @@ struct row {
 	double number;
 };
 
-#define NEED_REQUIRED                               true
-#define NEED_OPTIONAL                               false
-#define METHOD(id, name, lane, caller, again, peek) {.method = (name)},
+#define NEED_REQUIRED true
+#define NEED_OPTIONAL false
+#define KEYED_READ    false
+#define KEYED_RETRY   true
+#define KEYED_ONCE    true
+#define KEYED_SESSION true
+#define METHOD(id, name, lane, caller, again, peek) \
+	{.method = (name), .keyed = KEYED_##again},
 #define FIELD(id, from, type, name, need, min, max, text, num) \
-	{NULL, #name, FROM_##from, FIELD_##type, NEED_##need,  \
-	 min,  max,   text,        num},
+	{NULL,        false, #name, FROM_##from, FIELD_##type, \
+	 NEED_##need, min,   max,   text,        num},
 #define END(id)
 static const struct row rows[] = {
 #include "svc-auth/methods.def"
@@ -31,14 +37,16 @@ static const struct row rows[] = {
 };
 
 /* The fields of a call; *n is 0 when no service has it. */
-static const struct row *fields_of(const char *call, size_t *n)
+static const struct row *fields_of(const char *call, size_t *n, bool *keyed)
 {
 	*n = 0;
+	*keyed = false;
 	for (size_t i = 0; i < COUNTOF(rows); i++) {
 		if (!rows[i].method || strcmp(rows[i].method, call) != 0)
 			continue;
 		while (i + 1 + *n < COUNTOF(rows) && !rows[i + 1 + *n].method)
 			(*n)++;
+		*keyed = rows[i].keyed;
 		return &rows[i + 1];
 	}
 	return NULL;
@@ -146,10 +154,16 @@ static const struct row *field_named(const struct row *fields, size_t n,
 }
 
 static void parameters(FILE *f, const struct route *r, const struct row *fields,
-                       size_t n)
+                       size_t n, bool keyed)
 {
 	struct str rest = str_from(r->path);
-	bool head = false;
+	bool head = keyed;
+
+	if (keyed) {
+		line(f, 6, "parameters:");
+		line(f, 8,
+		     "- $ref: \"#/components/parameters/IdempotencyKey\"");
+	}
 
 	while (rest.n) {
 		struct str segment = str_cut(&rest, '/');
@@ -219,12 +233,16 @@ static void problem(FILE *f, const char *status)
 	              status);
 }
 
-static void responses(FILE *f, const struct route *r)
+static void responses(FILE *f, const struct route *r, bool keyed)
 {
 	line(f, 6, "responses:");
 	if (r->built) {
 		line(f, 8, "\"2XX\":");
 		line(f, 10, "description: done");
+		if (keyed)
+			line(f, 10,
+			     "headers: {Idempotent-Replayed: {$ref: "
+			     "\"#/components/headers/IdempotentReplayed\"}}");
 		line(f, 10, "content: {application/json: {schema: {}}}");
 	}
 	problem(f, "400");
@@ -232,10 +250,14 @@ static void responses(FILE *f, const struct route *r)
 		problem(f, "401");
 		problem(f, "403");
 	}
+	if (keyed)
+		problem(f, "409");
 	if (r->body_max) {
 		problem(f, "413");
 		problem(f, "415");
 	}
+	if (keyed)
+		problem(f, "422");
 	if (!r->built)
 		problem(f, "501");
 	if (r->service != PEER_GATEWAY) {
@@ -274,7 +296,8 @@ static void operation(FILE *f, const struct route *r)
 	};
 	const char *why = route_reason(r);
 	size_t n;
-	const struct row *fields = fields_of(r->call, &n);
+	bool keyed;
+	const struct row *fields = fields_of(r->call, &n, &keyed);
 
 	(void)fprintf(f, "    %s:\n", verbs[r->verb]);
 	operation_id(f, r, verbs[r->verb]);
@@ -287,9 +310,9 @@ static void operation(FILE *f, const struct route *r)
 		line(f, 6, "x-role: admin");
 	(void)fprintf(f, "      x-deadline-ms: %u\n      x-body-max: %u\n",
 	              r->deadline_ms, r->body_max);
-	parameters(f, r, fields, n);
+	parameters(f, r, fields, n, keyed);
 	body(f, r, fields, n);
-	responses(f, r);
+	responses(f, r, keyed);
 }
 
 /* --- the document ---------------------------------------------------------------------- */
@@ -311,6 +334,23 @@ static const char front[] =
 	"  securitySchemes:\n"
 	"    bearer: {type: http, scheme: bearer, bearerFormat: JWT}\n"
 	"    apiKey: {type: apiKey, in: header, name: X-API-Key}\n"
+	"  parameters:\n"
+	"    IdempotencyKey:\n"
+	"      name: Idempotency-Key\n"
+	"      in: header\n"
+	"      required: false\n"
+	"      description: >-\n"
+	"        Any text that is new for each intent, best a random UUID. The same\n"
+	"        request with the same key has no second effect and gets the first\n"
+	"        answer, for IDEMPOTENCY_RETENTION_S seconds. Another request with it\n"
+	"        is 422; a request while the first one runs is 409. Answers that\n"
+	"        refuse are not kept. Without a login it has 16 characters or more.\n"
+	"      schema: {type: string, minLength: 1, maxLength: 255}\n"
+	"  headers:\n"
+	"    IdempotentReplayed:\n"
+	"      description: this is the answer of the first time; nothing was done "
+	"now\n"
+	"      schema: {type: boolean, const: true}\n"
 	"  responses:\n"
 	"    Problem:\n"
 	"      description: what went wrong (RFC 9457)\n"
