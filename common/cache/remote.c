@@ -275,12 +275,16 @@ static enum err await(struct remote *r, struct cmd *c, uint64_t until_ms)
 	return c->done ? c->err : ERR_TIMEOUT;
 }
 
-/* The command is the caller's again; the answer goes to out. */
+/*
+ * The command is the caller's again; the answer goes to out.  The store has
+ * counted down since it was sent at the latest, and perhaps not before.
+ */
 static enum err take_answer(const struct cmd *c, struct remote_found *out,
                             struct remote_marks *marks)
 {
 	const struct stored *v = &c->value;
-	bool found = c->left_ms > 0;
+	uint64_t left = clock_left(c->left_ms, mono_ms() - c->sent_ms);
+	bool found = left > 0;
 
 	if (found && !v->negative) {
 		buf_str(&out->bytes, v->bytes);
@@ -290,8 +294,8 @@ static enum err take_answer(const struct cmd *c, struct remote_found *out,
 	*marks = c->marks;
 	out->found = found;
 	out->negative = found && v->negative;
-	out->ttl_ms = c->left_ms > v->stale_ms ? c->left_ms - v->stale_ms : 0;
-	out->stale_ms = c->left_ms - out->ttl_ms;
+	out->ttl_ms = left > v->stale_ms ? left - v->stale_ms : 0;
+	out->stale_ms = left - out->ttl_ms;
 	return OK;
 }
 

@@ -57,6 +57,7 @@ enum cmd_kind {
 	CMD_WHO, /* INFO, for the run of the server */
 	CMD_BEGIN,
 	CMD_PROBE, /* may one write? */
+	CMD_TIME,
 	CMD_INFO,
 	CMD_SIZE,
 };
@@ -132,7 +133,11 @@ struct remote {
 	unsigned tries, begins;
 	uint64_t try_ms, step_until_ms, in_step_ms;
 	uint64_t probe_ms, stats_ms;
-	bool probing;           /* a CMD_PROBE is under way */
+	/* What to add to mono_ms(), modulo 2^64, for the store's clock: at
+	 * most REMOTE_PROBE_MS too much.  Not known: nothing is set. */
+	uint64_t clock_ms;
+	bool clock_known;
+	bool probing;           /* a CMD_PROBE and a CMD_TIME are under way */
 	uint64_t ping, ping_ms; /* ping_ms 0: none under way */
 	bool in_doubt;
 	uint64_t begin_ms, raise_ms;   /* not again before */

@@ -364,8 +364,25 @@ static enum err has_probed(struct remote *r, struct cmd *c)
 {
 	enum refusal how = REFUSED_ONCE;
 
-	r->probing = false;
 	(void)is_refused(r, c->reply[0], &how);
+	return OK;
+}
+
+/* One that took long says too little; then the former estimate stays. */
+static enum err has_time(struct remote *r, struct cmd *c)
+{
+	uint64_t theirs, now = mono_ms();
+	enum refusal how = REFUSED_ONCE;
+
+	r->probing = false;
+	if (is_refused(r, c->reply[0], &how))
+		return OK;
+	if (!reply_time(c->reply[0], &theirs)) {
+		lose(r, nonsense);
+	} else if (now - c->sent_ms <= REMOTE_PROBE_MS) {
+		r->clock_ms = theirs - c->sent_ms;
+		r->clock_known = true;
+	}
 	return OK;
 }
 
@@ -410,6 +427,7 @@ static enum err (*const ends[])(struct remote *r, struct cmd *c) = {
 	[CMD_WHO] = was_told_who,
 	[CMD_BEGIN] = has_begun,
 	[CMD_PROBE] = has_probed,
+	[CMD_TIME] = has_time,
 	[CMD_INFO] = has_info,
 	[CMD_SIZE] = has_size,
 };

@@ -77,16 +77,25 @@ static const struct str scripts[SCRIPTS] = {
                     "  ARGV[2]..' '..ARGV[5]..' 0')\n"
                     "end\n"
                     "return redis.call('HGETALL',KEYS[1])\n"),
-	/* KEYS hash, value's; ARGV value, ms, then field and what it must be
-	 * for each of epoch and generations.  Answers 1 if it was kept. */
-	[SCRIPT_SET] = STR("local f={}\n"
-                           "for i=3,#ARGV,2 do f[#f+1]=ARGV[i] end\n"
-                           "local h=redis.call('HMGET',KEYS[1],unpack(f))\n"
-                           "for i,v in ipairs(h) do\n"
-                           " if (v or '0')~=ARGV[2+2*i] then return 0 end\n"
-                           "end\n"
-                           "redis.call('SET',KEYS[2],ARGV[1],'PX',ARGV[2])\n"
-                           "return 1\n"),
+	/*
+	 * KEYS hash, value's; ARGV value, ms, what the server's clock is now,
+	 * then field and what it must be for each of epoch and generations.
+	 * Answers 1 if it was kept.  What lay on the way, as before a server
+	 * that was stopped, has that much less time to live.
+	 */
+	[SCRIPT_SET] =
+		STR("local f={}\n"
+                    "for i=4,#ARGV,2 do f[#f+1]=ARGV[i] end\n"
+                    "local h=redis.call('HMGET',KEYS[1],unpack(f))\n"
+                    "for i,v in ipairs(h) do\n"
+                    " if (v or '0')~=ARGV[3+2*i] then return 0 end\n"
+                    "end\n"
+                    "local t=redis.call('TIME')\n"
+                    "local late=t[1]*1000+math.floor(t[2]/1000)-ARGV[3]\n"
+                    "local ms=ARGV[2]-math.max(late,0)\n"
+                    "if ms<1 then return 0 end\n"
+                    "redis.call('SET',KEYS[2],ARGV[1],'PX',ms)\n"
+                    "return 1\n"),
 	/* KEYS hash, value's or nothing; ARGV channel, slots.  Answers the
 	 * epoch and the new generation of each slot. */
 	[SCRIPT_FORGET] =
@@ -362,4 +371,16 @@ enum refusal reply_refusal(const struct redisReply *r, const char **why)
 	}
 	*why = "answers with an error";
 	return REFUSED_ONCE;
+}
+
+bool reply_time(const struct redisReply *r, uint64_t *out_ms)
+{
+	uint64_t seconds, us;
+
+	if (r->type != REDIS_REPLY_ARRAY || r->elements != 2 ||
+	    !reply_u64(r->element[0], &seconds) ||
+	    !reply_u64(r->element[1], &us) || seconds > UINT32_MAX)
+		return false;
+	*out_ms = seconds * 1000 + us / 1000;
+	return true;
 }

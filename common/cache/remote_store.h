@@ -98,6 +98,7 @@ bool reply_epoch(const struct redisReply *r, uint64_t *out) MUST_CHECK;
 struct str reply_text(const struct redisReply *r); /* empty if it has none */
 /* In HMGET's answer an absent generation is 0. */
 bool reply_gen(const struct redisReply *r, uint64_t *out) MUST_CHECK;
+bool reply_time(const struct redisReply *r, uint64_t *out_ms) MUST_CHECK;
 /* The value of a line "name:value" in INFO's answer; empty: not there. */
 struct str info_field(struct str info, struct str name);
 

@@ -115,7 +115,7 @@ void now_in_step(struct remote *r)
 		breaker_reset(&r->breaker);
 	r->stats.connects += r->fresh;
 	pthread_mutex_unlock(&r->lock);
-	r->probe_ms = now + REMOTE_PROBE_MS;
+	r->probe_ms = now; /* for the store's clock: without it no sets */
 	r->raise_ms = now;
 	if (!r->fresh)
 		return;
@@ -204,6 +204,7 @@ static void say_set(struct remote *r, struct cmd *c)
 	words_of_script(r, SCRIPT_SET, key_of(r, c), &w);
 	words_add(&w, (struct str){c->data + c->key_n, c->bytes_n});
 	words_add_u64(&w, c->px_ms);
+	words_add_u64(&w, c->sent_ms + r->clock_ms);
 	epoch_text(c->marks.epoch, epoch);
 	words_add(&w, STR("e"));
 	words_add(&w, str_from(epoch));
@@ -324,8 +325,10 @@ static void say_queued(struct remote *r)
 	for (c = fifo_take(&queue); c; c = fifo_take(&queue)) {
 		if (c->kind == CMD_GET)
 			say_get(r, c);
-		else if (c->kind == CMD_SET)
+		else if (c->kind == CMD_SET && r->clock_known)
 			say_set(r, c);
+		else if (c->kind == CMD_SET)
+			cmd_end(r, c, ERR_UNAVAILABLE);
 		else
 			say_forget(r, c);
 	}
@@ -350,13 +353,15 @@ static void ping(struct remote *r, uint64_t now)
 static void probe(struct remote *r, uint64_t now)
 {
 	const struct str may_write[] = {STR("UNLINK"), r->names.nothing};
+	static const struct str clock[] = {STR("TIME")};
 	static const struct str info[] = {STR("INFO")};
 	static const struct str size[] = {STR("DBSIZE")};
 
 	r->probe_ms = now + REMOTE_PROBE_MS;
 	ping(r, now);
 	if (!r->probing)
-		r->probing = say(r, CMD_PROBE, COUNTOF(may_write), may_write);
+		r->probing = say(r, CMD_PROBE, COUNTOF(may_write), may_write) &&
+		             say(r, CMD_TIME, COUNTOF(clock), clock);
 	if (now >= r->stats_ms && say(r, CMD_INFO, COUNTOF(info), info) &&
 	    say(r, CMD_SIZE, COUNTOF(size), size))
 		r->stats_ms = now + REMOTE_STATS_MS;
@@ -377,7 +382,7 @@ static void open_both(struct remote *r, uint64_t now)
 	const struct wire *w = r->conf.wire;
 
 	r->fresh = true;
-	r->subscribed = r->probing = r->in_doubt = false;
+	r->subscribed = r->probing = r->in_doubt = r->clock_known = false;
 	r->ping_ms = 0;
 	r->begins = 0;
 	memset(r->known, 0, sizeof(r->known));
