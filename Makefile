@@ -121,7 +121,9 @@ $(B)/bin/kae-%: $(B)/svc-%/main.o $(B)/libkae.a
 $(B)/bin/knowalledge: $(B)/local/main.o $(B)/libkae.a
 	$(link)
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/tests/alloc_fault.o $(B)/libkae.a
-	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
+	$(link) $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc $(wrap)) -lcmocka
+# These hold the clock in their hand (tests/unit/cache_clock.h).
+$(B)/unit/test_cache_limits $(B)/unit/test_cache_remote: wrap := mono_ms pthread_cond_timedwait
 $(B)/store/%: $(B)/tests/store/%.o $(B)/tests/store/store.o $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
 # A simulation is test_<name>.c and what it needs of the other files there; it

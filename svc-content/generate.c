@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/uuid.h"
+#include "common/service/cached.h"
 
 /* Keys carry the form of the value, so that a new form is never read as old. */
 #define OUTLINE_FORM STR("outline 1")
@@ -29,9 +30,9 @@ static struct str language(const struct ctx *cx, struct str given)
 	return given.n ? given : cx->lang;
 }
 
-static const char *source_of(enum cache_from from)
+static const char *source_of(const struct cache_info *info)
 {
-	return from == CACHE_FROM_LOADER ? "offline" : "cache";
+	return info->from == CACHE_FROM_LOADER ? "offline" : "cache";
 }
 
 /* --- outlines ------------------------------------------------------------------ */
@@ -71,12 +72,14 @@ static enum err outline_load(void *arg, struct buf *out)
 	return out->failed ? ERR_NOMEM : OK;
 }
 
-static enum err outline_reply(struct reply *out, const struct cache_value *v,
-                              enum cache_from from)
+static enum err outline_reply(struct reply *out, struct ctx *cx,
+                              const struct cache_value *v,
+                              const struct cache_info *info)
 {
+	cached_tell(out, cx, info);
 	mp_map(&out->body, 6);
 	mp_raw(&out->body, cache_bytes(v));
-	mp_kv_text(&out->body, "source", source_of(from));
+	mp_kv_text(&out->body, "source", source_of(info));
 	return out->body.failed ? ERR_NOMEM : OK;
 }
 
@@ -94,14 +97,11 @@ bool content_outline_peek(void *state, struct ctx *cx, const void *in,
 {
 	struct outline_job j = outline_job(state, cx, in);
 	AUTO(cache_value) v = NULL;
+	struct cache_info info;
 
-	if (cache_peek(j.ct->cache, outline_key(&j), mono_ms(), &v) !=
-	    CACHE_HIT)
-		return false;
-	if (!outline_reply(out, v, CACHE_FROM_MEMORY))
-		return true;
-	buf_clear(&out->body);
-	return false;
+	return cache_peek(j.ct->cache, outline_key(&j), mono_ms(), &v, &info) ==
+	               CACHE_HIT &&
+	       !outline_reply(out, cx, v, &info);
 }
 
 enum err method_create_subtopics(void *state, struct ctx *cx, const void *in,
@@ -117,10 +117,10 @@ enum err method_create_subtopics(void *state, struct ctx *cx, const void *in,
 		.arg = &j,
 	};
 	AUTO(cache_value) v = NULL;
-	enum cache_from from;
-	enum err e = cache_load(j.ct->cache, &want, &v, &from);
+	struct cache_info info;
+	enum err e = cache_load(j.ct->cache, &want, &v, &info);
 
-	return e ? e : outline_reply(out, v, from);
+	return e ? e : outline_reply(out, cx, v, &info);
 }
 
 /* --- presentations ---------------------------------------------------------------- */
@@ -332,7 +332,7 @@ enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
 	};
 	struct attempt *at = arena_alloc(cx->arena, sizeof(*at));
 	AUTO(cache_value) v = NULL;
-	enum cache_from from;
+	struct cache_info info;
 	enum err e;
 
 	if (!at)
@@ -345,11 +345,13 @@ enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
 	if (!e)
 		e = text_key(cx->arena, r->subtopic, &at->subtopic.key);
 	if (!e)
-		e = cache_load(j.ct->cache, &want, &v, &from);
+		e = cache_load(j.ct->cache, &want, &v, &info);
 	if (!e) {
-		struct handing_out h = {cache_bytes(v), source_of(from), at};
+		struct handing_out h = {cache_bytes(v), source_of(&info), at};
 
 		e = idem_write(j.ct->idem, cx, hand_out, &h, out);
 	}
+	if (!e && !out->replayed)
+		cached_tell(out, cx, &info);
 	return e;
 }

@@ -32,7 +32,6 @@ static void content_free(struct content *ct)
 	if (!ct)
 		return;
 	wordnet_close(ct->wn);
-	cache_free(ct->cache);
 	free(ct);
 }
 AUTO_TYPE(content, struct content *, content_free)
@@ -71,7 +70,7 @@ static enum err start(struct service *sv, void **state)
 	ct->quiz_ttl_ms = conf->quiz_ttl_s * 1000;
 	ct->kick = kick;
 	ct->arg = sv;
-	ct->cache = cache_new((size_t)conf->cache_memory_mb << 20);
+	ct->cache = service_cache(sv);
 	if (!ct->cache)
 		return ERR_NOMEM; /* NOLINT: AUTO frees ct, unseen */
 	e = open_dictionary(ct, conf);
@@ -81,7 +80,6 @@ static enum err start(struct service *sv, void **state)
 		e = ERR_NOMEM;
 	if (e)
 		return e;
-	service_collect_cache(sv, ct->cache);
 	*state = STEAL(ct);
 	return OK;
 }

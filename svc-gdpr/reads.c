@@ -2,6 +2,7 @@
  * reads - the methods that answer people.  None of them writes.
  */
 #include "common/base/clock.h"
+#include "common/service/cached.h"
 #include "svc-gdpr/methods.h"
 #include "svc-gdpr/state.h"
 #include "svc-gdpr/view.h"
@@ -150,12 +151,15 @@ enum err method_gdpr_achievements(void *state, struct ctx *cx, const void *in,
 
 /* --- from the cache ------------------------------------------------------- */
 
-static bool peek(struct gdpr_state *st, struct str key, struct reply *out)
+static bool peek(struct gdpr_state *st, struct ctx *cx, struct str key,
+                 struct reply *out)
 {
 	AUTO(cache_value) v = NULL;
+	struct cache_info info;
 
-	if (cache_peek(st->cache, key, mono_ms(), &v) != CACHE_HIT)
+	if (cache_peek(st->cache, key, mono_ms(), &v, &info) != CACHE_HIT)
 		return false;
+	cached_tell(out, cx, &info);
 	buf_str(&out->body, cache_bytes(v));
 	return !out->body.failed;
 }
@@ -165,15 +169,16 @@ static enum err answer(struct gdpr_state *st, struct cache_want *want,
                        struct ctx *cx, struct reply *out)
 {
 	AUTO(cache_value) v = NULL;
-	enum cache_from from;
+	struct cache_info info;
 	enum err e;
 
 	want->ttl_ms = st->ttl_ms;
 	want->now_ms = mono_ms();
 	want->deadline_ms = cx->deadline_ms;
-	e = cache_load(st->cache, want, &v, &from);
+	e = cache_load(st->cache, want, &v, &info);
 	if (e)
 		return e;
+	cached_tell(out, cx, &info);
 	buf_str(&out->body, cache_bytes(v));
 	return packed(out);
 }
@@ -204,7 +209,7 @@ bool gdpr_stats_peek(void *state, struct ctx *cx, const void *in,
                      struct reply *out)
 {
 	(void)in;
-	return peek(state, cx->sub, out);
+	return peek(state, cx, cx->sub, out);
 }
 
 enum err method_gdpr_stats(void *state, struct ctx *cx, const void *in,
@@ -285,8 +290,7 @@ bool gdpr_leaderboard_peek(void *state, struct ctx *cx, const void *in,
 {
 	char key[BOARD_KEY_MAX];
 
-	(void)cx;
-	return peek(state, board_key_text(in, key), out);
+	return peek(state, cx, board_key_text(in, key), out);
 }
 
 enum err method_gdpr_leaderboard(void *state, struct ctx *cx, const void *in,

@@ -16,22 +16,18 @@ enum err gdpr_start(struct service *sv, void **state)
 	st->ttl_ms = STATS_TTL_MS;
 	st->pool = service_pool(sv);
 	st->events = service_events(sv);
-	st->cache = cache_new(service_conf(sv)->cache_memory_mb << 20);
+	st->cache = service_cache(sv);
 	if (!st->cache) {
 		free(st);
 		return ERR_NOMEM;
 	}
-	service_collect_cache(sv, st->cache);
 	*state = st;
 	return OK;
 }
 
 void gdpr_stop(void *state)
 {
-	struct gdpr_state *st = state;
-
-	cache_free(st->cache);
-	free(st);
+	free(state);
 }
 
 /*

@@ -37,7 +37,7 @@ void cache_put_back(struct cache_value *v)
 }
 
 struct entry *entry_new(uint64_t hash, struct str key,
-                        struct cache_value *value)
+                        struct cache_value *value, const struct marks *marks)
 {
 	struct entry *e = malloc(sizeof(*e) + key.n);
 
@@ -45,7 +45,10 @@ struct entry *entry_new(uint64_t hash, struct str key,
 		cache_put_back(value);
 		return NULL;
 	}
-	*e = (struct entry){.hash = hash, .value = value, .key_n = key.n};
+	*e = (struct entry){.hash = hash,
+	                    .value = value,
+	                    .marks = *marks,
+	                    .key_n = (uint16_t)key.n};
 	if (key.n)
 		memcpy(e->key, key.p, key.n);
 	return e;

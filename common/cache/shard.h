@@ -33,11 +33,12 @@ struct cache_value {
 struct cache_value *value_new(struct str bytes) MUST_CHECK;
 struct cache_value *value_share(struct cache_value *v); /* NULL is fine */
 
-/* Which counters stood where when a value began to be made. */
-struct tag_marks {
-	uint64_t count[CACHE_TAGS_MAX];
-	uint16_t slot[CACHE_TAGS_MAX];
-	size_t n;
+/* How the counters of a value's names stood when it began to be made. */
+#define MARKS_MAX (CACHE_TAGS_MAX + 1) /* and the key, with a remote tier */
+struct marks {
+	uint64_t count[MARKS_MAX];
+	uint16_t slot[MARKS_MAX];
+	uint16_t n;
 };
 
 struct entry {
@@ -47,10 +48,13 @@ struct entry {
 	struct cache_value *value; /* NULL: the loader said ERR_NOT_FOUND */
 	/* Fresh before expires_ms, to fall back on before gone_ms. */
 	uint64_t expires_ms, gone_ms;
+	uint64_t eager_ms; /* from then on a use starts a refresh */
 	uint64_t retry_ms; /* a loader failed: stale until then */
-	struct tag_marks tags;
+	/* It holds all that was forgotten before born_ms; age_ms old then. */
+	uint64_t born_ms, age_ms;
+	struct marks marks;
 	bool visited;
-	size_t key_n;
+	uint16_t key_n;
 	char key[];
 };
 
@@ -71,9 +75,13 @@ bool shard_init(struct shard *s, uint64_t max_bytes, size_t buckets,
                 uint64_t seed) MUST_CHECK;
 void shard_fini(struct shard *s);
 
-/* Takes the reference to value, also when it fails.  NULL without memory. */
+/*
+ * Takes the reference to value (NULL: negative), also when it fails.  key is
+ * at most CACHE_KEY_MAX long.  NULL without memory.
+ */
 struct entry *entry_new(uint64_t hash, struct str key,
-                        struct cache_value *value) MUST_CHECK;
+                        struct cache_value *value,
+                        const struct marks *marks) MUST_CHECK;
 void entries_free(struct entry *list); /* by chain; NULL is fine */
 
 struct entry *shard_find(const struct shard *s, uint64_t hash, struct str key);

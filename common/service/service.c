@@ -107,9 +107,18 @@ void service_push(struct service *sv, struct str bytes)
 	bus_server_push(sv->server, bytes);
 }
 
-void service_collect_cache(struct service *sv, struct cache *c)
+struct cache *service_cache(struct service *sv)
 {
-	atomic_store(&sv->cache, c);
+	struct cache *c = atomic_load(&sv->cache);
+
+	if (!c) {
+		c = cache_new(&(struct cache_conf){
+			.max_bytes = (size_t)sv->env.conf->cache_memory_mb
+		                     << 20,
+			.space = str_from(sv->def->name)});
+		atomic_store(&sv->cache, c);
+	}
+	return c;
 }
 
 bool service_ready(const struct service *sv)
@@ -614,6 +623,7 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 		health_forget(sv->env.health, sv->def->name);
 	if (sv->env.figures)
 		figures_remove(sv->env.figures, sv);
+	cache_free(atomic_load(&sv->cache));
 	/* Its threads may still push and call. */
 	if (sv->state && sv->def->stop)
 		sv->def->stop(sv->state);

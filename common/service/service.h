@@ -112,8 +112,11 @@ const char *service_instance(const struct service *sv); /* unique per process */
 void service_kick(struct service *sv); /* outbox has something: after commit */
 /* To every gateway that is connected (revocations). */
 void service_push(struct service *sv, struct str bytes);
-/* From start(): its figures are shown by /metrics until stop(). */
-void service_collect_cache(struct service *sv, struct cache *c);
+/*
+ * The cache of the service (design D22), made by the first call, from start();
+ * NULL without memory.  It is freed before stop(): its loads use the state.
+ */
+struct cache *service_cache(struct service *sv) MUST_CHECK;
 
 struct service_env {
 	const struct settings *conf;

@@ -57,7 +57,7 @@ static void *hit_often(void *arg)
 			/* Squared: a few keys are asked for often. */
 			at = (unsigned)(x >> 33) % KEYS;
 			at = (unsigned)((uint64_t)at * at / KEYS);
-			if (cache_peek(r->c, str_from(keys[at]), 0, &v) !=
+			if (cache_peek(r->c, str_from(keys[at]), 0, &v, NULL) !=
 			    CACHE_HIT)
 				r->misses++;
 			cache_put_back(v);
@@ -71,7 +71,8 @@ static void *hit_often(void *arg)
 int main(void)
 {
 	static struct run runs[THREADS];
-	AUTO(cache) c = cache_new((size_t)64 << 20);
+	AUTO(cache)
+	c = cache_new(&(struct cache_conf){.max_bytes = (size_t)64 << 20});
 
 	if (!c)
 		return 1;

@@ -94,7 +94,8 @@ static int up(void **state)
 	                                               .pool = fixture.ct.pool,
 	                                               .retention_ms = 60000});
 	fixture.ct.kick = count_kick;
-	fixture.ct.cache = cache_new((size_t)8 << 20);
+	fixture.ct.cache =
+		cache_new(&(struct cache_conf){.max_bytes = 8 << 20});
 	fixture.ct.outline_ttl_ms = fixture.ct.quiz_ttl_ms = 60000;
 	if (!fixture.ct.events || !fixture.ct.idem || !fixture.ct.cache ||
 	    wordnet_open(dir && *dir ? dir : "/usr/share/wordnet",

@@ -21,7 +21,7 @@ static int methods_up(void **unused)
 	state.ttl_ms = 600000;
 	state.pool = fixture.pool;
 	state.events = event_store_new("gdpr");
-	state.cache = cache_new((size_t)1 << 20);
+	state.cache = cache_new(&(struct cache_conf){.max_bytes = 1 << 20});
 	arena = arena_new((size_t)1 << 20);
 	return state.events && state.cache && arena ? 0 : -1;
 }
