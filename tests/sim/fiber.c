@@ -1,0 +1,833 @@
+#include "tests/sim/fiber.h"
+
+#include "common/base/clock.h"
+#include "tests/sim/sim.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <ucontext.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+#if defined(WITH_ASAN)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#define NAP_MAX_US 30000
+#define LINE_MAX   512
+
+enum fiber_state { FIBER_NONE, FIBER_READY, FIBER_WAITING, FIBER_OVER };
+
+struct fiber {
+	enum fiber_state state;
+	unsigned owner;
+	uint64_t id; /* never again in this run: a join may come late */
+	char name[24];
+	ucontext_t at;
+	char *stack;
+	void *fake_stack; /* of the address sanitizer */
+	void (*fn)(void *arg);
+	void *(*thread)(void *arg); /* of pthread_create() */
+	void *arg;
+	void *result;
+	bool joinable;
+	const void *on; /* what a waiting one waits for */
+	uint64_t until_us;
+	uint64_t not_before_us;
+	bool woken;
+};
+
+struct timer {
+	uint64_t at_us, serial;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+struct owner {
+	uint64_t base_us;
+	int64_t off_ppm;
+	uint64_t frozen_us;
+};
+
+static struct fibers {
+	struct fiber_conf conf;
+	struct sim_rng random;
+	uint64_t now_us, serial, ids, switches;
+	struct fiber fibers[FIBER_MAX];
+	size_t top; /* those beyond were never used */
+	unsigned alive[FIBER_OWNERS];
+	struct fiber *current; /* NULL: the scheduler, or no simulation */
+	ucontext_t scheduler;
+	void *scheduler_fake;
+	const void *scheduler_stack;
+	size_t scheduler_stack_n;
+	struct owner owners[FIBER_OWNERS];
+	struct timer *timers; /* a heap, the next one first */
+	size_t timers_n, timers_cap;
+	unsigned yield_per_mille, nap_per_mille;
+	bool running, failed;
+	char failure[LINE_MAX];
+} S;
+
+/* --- numbers, time, story ---------------------------------------------------- */
+
+uint64_t fiber_random(uint64_t n)
+{
+	assert(n > 0);
+	return sim_below(&S.random, n);
+}
+
+bool fiber_chance(unsigned per_mille)
+{
+	return fiber_random(1000) < per_mille;
+}
+
+uint64_t fiber_now_us(void)
+{
+	return S.now_us;
+}
+
+uint64_t fiber_serial(void)
+{
+	return ++S.serial;
+}
+
+unsigned fiber_owner(void)
+{
+	return S.current ? S.current->owner : 0;
+}
+
+uint64_t fiber_switches(void)
+{
+	return S.switches;
+}
+
+void fiber_clock(unsigned owner, uint64_t base_us, int64_t off_ppm)
+{
+	S.owners[owner].base_us = base_us;
+	S.owners[owner].off_ppm = off_ppm;
+}
+
+uint64_t fiber_local_us(unsigned owner)
+{
+	const struct owner *o = &S.owners[owner];
+	int64_t off = (int64_t)S.now_us / 1000 * o->off_ppm / 1000;
+
+	return o->base_us + S.now_us + (uint64_t)off;
+}
+
+/* When the owner's clock says so: never early, at most two us late. */
+static uint64_t when_local(unsigned owner, uint64_t local_us)
+{
+	const struct owner *o = &S.owners[owner];
+	uint64_t now = fiber_local_us(owner);
+	uint64_t left = local_us > now ? local_us - now : 0;
+
+	if (left > FIBER_NEVER / 4)
+		return FIBER_NEVER;
+	return S.now_us + left * 1000000 / (uint64_t)(1000000 + o->off_ppm) + 2;
+}
+
+bool fiber_telling(void)
+{
+	return S.conf.tell != NULL;
+}
+
+static void tell_args(const char *fmt, va_list args)
+{
+	struct fiber *teller = S.current;
+	char line[LINE_MAX];
+	int n = snprintf(line, sizeof(line), "%10.6f %-14s ",
+	                 (double)S.now_us / 1e6,
+	                 S.current ? S.current->name : "-");
+	int more;
+
+	assert(n > 0 && (size_t)n < sizeof(line));
+	more = vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, args);
+	n += more;
+	S.current = NULL; /* what the listener does is not its doing */
+	S.conf.tell(S.conf.arg, line,
+	            (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+	S.current = teller;
+}
+
+void fiber_tell(const char *fmt, ...)
+{
+	va_list args;
+
+	if (!S.conf.tell)
+		return;
+	va_start(args, fmt);
+	tell_args(fmt, args);
+	va_end(args);
+}
+
+const char *fiber_failure(void)
+{
+	return S.failure;
+}
+
+/* --- stacks ------------------------------------------------------------------ */
+
+/* Kept for the whole program: a run takes and leaves some fifty. */
+static struct {
+	char *free[FIBER_MAX];
+	size_t n;
+} stacks;
+
+static char *stack_take(void)
+{
+	char *p;
+
+	if (stacks.n > 0)
+		return stacks.free[--stacks.n];
+	p = mmap(NULL, FIBER_STACK, PROT_READ | PROT_WRITE,
+	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert(p != MAP_FAILED);
+	/* The lowest page stops one that grows too deep. */
+	assert(mprotect(p, 4096, PROT_NONE) == 0);
+	return p;
+}
+
+static void stack_leave(struct fiber *f)
+{
+#if defined(WITH_ASAN)
+	/* Its frames never returned. */
+	__asan_unpoison_memory_region(f->stack + 4096, FIBER_STACK - 4096);
+#endif
+	stacks.free[stacks.n++] = f->stack;
+	f->stack = NULL;
+}
+
+/* --- switching --------------------------------------------------------------- */
+
+static void switch_to(struct fiber *f)
+{
+#if defined(WITH_ASAN)
+	__sanitizer_start_switch_fiber(&S.scheduler_fake, f->stack,
+	                               FIBER_STACK);
+#endif
+	S.current = f;
+	S.switches++;
+	assert(swapcontext(&S.scheduler, &f->at) == 0);
+	S.current = NULL;
+#if defined(WITH_ASAN)
+	__sanitizer_finish_switch_fiber(S.scheduler_fake, NULL, NULL);
+#endif
+}
+
+static void switch_back(void)
+{
+	struct fiber *f = S.current;
+
+#if defined(WITH_ASAN)
+	__sanitizer_start_switch_fiber(f->state == FIBER_OVER ? NULL
+	                                                      : &f->fake_stack,
+	                               S.scheduler_stack, S.scheduler_stack_n);
+#endif
+	assert(swapcontext(&f->at, &S.scheduler) == 0);
+#if defined(WITH_ASAN)
+	__sanitizer_finish_switch_fiber(f->fake_stack, &S.scheduler_stack,
+	                                &S.scheduler_stack_n);
+#endif
+}
+
+static void first_steps(void)
+{
+	struct fiber *f = S.current;
+
+#if defined(WITH_ASAN)
+	__sanitizer_finish_switch_fiber(NULL, &S.scheduler_stack,
+	                                &S.scheduler_stack_n);
+#endif
+	if (f->thread)
+		f->result = f->thread(f->arg);
+	else
+		f->fn(f->arg);
+	f->state = FIBER_OVER;
+	S.alive[f->owner]--;
+	fiber_wake(f);
+	switch_back();
+}
+
+/* --- fibers ------------------------------------------------------------------ */
+
+static struct fiber *unused_fiber(void)
+{
+	struct fiber *f = S.fibers;
+
+	while (f < S.fibers + FIBER_MAX && f->state != FIBER_NONE)
+		f++;
+	assert(f < S.fibers + FIBER_MAX);
+	if (f == S.fibers + S.top)
+		S.top++;
+	return f;
+}
+
+/* Alone, as getcontext() returns twice for what the compiler knows. */
+static void first_context(struct fiber *f)
+{
+	assert(getcontext(&f->at) == 0);
+	f->at.uc_stack.ss_sp = f->stack;
+	f->at.uc_stack.ss_size = FIBER_STACK;
+	f->at.uc_link = NULL;
+	makecontext(&f->at, first_steps, 0);
+}
+
+static struct fiber *fiber_new(unsigned owner, const char *name)
+{
+	struct fiber *f = unused_fiber();
+
+	*f = (struct fiber){.state = FIBER_READY,
+	                    .owner = owner,
+	                    .id = ++S.ids,
+	                    .stack = stack_take()};
+	S.alive[owner]++;
+	(void)snprintf(f->name, sizeof(f->name), "%s", name);
+	first_context(f);
+	return f;
+}
+
+static void fiber_free(struct fiber *f)
+{
+	S.alive[f->owner] -= f->state != FIBER_OVER;
+	stack_leave(f);
+	f->state = FIBER_NONE;
+}
+
+void fiber_spawn(unsigned owner, const char *name, void (*fn)(void *arg),
+                 void *arg)
+{
+	struct fiber *f = fiber_new(owner, name);
+
+	f->fn = fn;
+	f->arg = arg;
+}
+
+bool fiber_wait(const void *on, uint64_t until_us)
+{
+	struct fiber *f = S.current;
+
+	assert(f);
+	f->on = on;
+	f->until_us = until_us;
+	f->woken = false;
+	f->state = FIBER_WAITING;
+	switch_back();
+	return f->woken;
+}
+
+bool fiber_wait_local(const void *on, uint64_t until_us)
+{
+	return fiber_wait(on, when_local(S.current->owner, until_us));
+}
+
+static void make_ready(struct fiber *f, bool woken)
+{
+	f->woken = woken;
+	f->on = NULL;
+	f->state = FIBER_READY;
+}
+
+void fiber_wake(const void *on)
+{
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
+		if (f->state == FIBER_WAITING && f->on == on)
+			make_ready(f, true);
+}
+
+/* One of them, whichever the seed says. */
+static void wake_one(const void *on)
+{
+	struct fiber *found[FIBER_MAX];
+	size_t n = 0;
+
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
+		if (f->state == FIBER_WAITING && f->on == on)
+			found[n++] = f;
+	if (n > 0)
+		make_ready(found[fiber_random(n)], true);
+}
+
+void fiber_sleep_us(uint64_t us)
+{
+	(void)fiber_wait(NULL, S.now_us + us);
+}
+
+void fiber_yield(void)
+{
+	if (!S.current || !fiber_chance(S.yield_per_mille))
+		return;
+	if (fiber_chance(S.nap_per_mille))
+		S.current->not_before_us = S.now_us + fiber_random(NAP_MAX_US);
+	switch_back();
+}
+
+unsigned fiber_count(unsigned owner)
+{
+	return S.alive[owner];
+}
+
+void fiber_freeze(unsigned owner, uint64_t until_us)
+{
+	S.owners[owner].frozen_us = until_us;
+}
+
+void fiber_kill(unsigned owner)
+{
+	bool self = S.current && S.current->owner == owner;
+
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++) {
+		if (f->state == FIBER_NONE || f->owner != owner)
+			continue;
+		f->joinable = false;
+		if (f != S.current) {
+			fiber_free(f);
+			continue;
+		}
+		f->state = FIBER_OVER; /* its stack is in use */
+		S.alive[owner]--;
+	}
+	if (self)
+		switch_back();
+}
+
+void fiber_fail(const char *fmt, ...)
+{
+	va_list args;
+
+	if (!S.failed) {
+		va_start(args, fmt);
+		(void)vsnprintf(S.failure, sizeof(S.failure), fmt, args);
+		va_end(args);
+		fiber_tell("FAILED: %s", S.failure);
+	}
+	S.failed = true;
+	if (S.current)
+		switch_back();
+}
+
+/* --- timers: a binary heap ------------------------------------------------------ */
+
+static bool sooner(const struct timer *a, const struct timer *b)
+{
+	return a->at_us != b->at_us ? a->at_us < b->at_us
+	                            : a->serial < b->serial;
+}
+
+static void swap_timers(size_t a, size_t b)
+{
+	struct timer t = S.timers[a];
+
+	S.timers[a] = S.timers[b];
+	S.timers[b] = t;
+}
+
+void fiber_at(uint64_t at_us, void (*fn)(void *arg), void *arg)
+{
+	size_t i = S.timers_n;
+
+	if (i == S.timers_cap) {
+		S.timers_cap = S.timers_cap ? S.timers_cap * 2 : 64;
+		S.timers =
+			reallocarray(S.timers, S.timers_cap, sizeof(*S.timers));
+		assert(S.timers);
+	}
+	S.timers[S.timers_n++] = (struct timer){at_us, fiber_serial(), fn, arg};
+	for (; i > 0 && sooner(&S.timers[i], &S.timers[(i - 1) / 2]);
+	     i = (i - 1) / 2)
+		swap_timers(i, (i - 1) / 2);
+}
+
+static struct timer pop_timer(void)
+{
+	struct timer first = S.timers[0];
+	size_t i = 0, child;
+
+	S.timers[0] = S.timers[--S.timers_n];
+	for (;;) {
+		child = 2 * i + 1;
+		if (child >= S.timers_n)
+			return first;
+		if (child + 1 < S.timers_n &&
+		    sooner(&S.timers[child + 1], &S.timers[child]))
+			child++;
+		if (!sooner(&S.timers[child], &S.timers[i]))
+			return first;
+		swap_timers(i, child);
+		i = child;
+	}
+}
+
+/* --- the run ------------------------------------------------------------------- */
+
+void fiber_begin(const struct fiber_conf *conf)
+{
+	struct timer *timers = S.timers;
+	size_t cap = S.timers_cap;
+
+	memset(&S, 0, sizeof(S));
+	S.timers = timers;
+	S.timers_cap = cap;
+	S.conf = *conf;
+	S.random = sim_rng(conf->seed);
+	S.running = true;
+}
+
+void fiber_pace(unsigned yield_per_mille, unsigned nap_per_mille)
+{
+	S.yield_per_mille = yield_per_mille;
+	S.nap_per_mille = nap_per_mille;
+}
+
+void fiber_end(void)
+{
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
+		if (f->state != FIBER_NONE)
+			fiber_free(f);
+	free(S.timers);
+	S.timers = NULL;
+	S.timers_n = S.timers_cap = 0;
+	S.running = false;
+}
+
+/* When f can run, now at the earliest. */
+static uint64_t ready_us(const struct fiber *f)
+{
+	uint64_t at = f->state == FIBER_READY     ? f->not_before_us
+	              : f->state == FIBER_WAITING ? f->until_us
+	                                          : FIBER_NEVER;
+	uint64_t frozen_us = S.owners[f->owner].frozen_us;
+
+	return at > frozen_us ? at : frozen_us;
+}
+
+/* Drops what is over; the next to run, or NULL and when there is one. */
+static struct fiber *choose(uint64_t *next_us)
+{
+	struct fiber *can[FIBER_MAX];
+	size_t n = 0;
+	uint64_t at;
+
+	*next_us = FIBER_NEVER;
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++) {
+		if (f->state == FIBER_OVER && !f->joinable)
+			fiber_free(f);
+		if (f->state != FIBER_READY && f->state != FIBER_WAITING)
+			continue;
+		at = ready_us(f);
+		if (at <= S.now_us)
+			can[n++] = f;
+		else if (at < *next_us)
+			*next_us = at;
+	}
+	return n > 0 ? can[fiber_random(n)] : NULL;
+}
+
+bool fiber_run(void)
+{
+	struct fiber *f;
+	uint64_t next_us;
+
+	while (!S.failed && fiber_count(0) > 0) {
+		while (!S.failed && S.timers_n > 0 &&
+		       S.timers[0].at_us <= S.now_us) {
+			struct timer t = pop_timer();
+
+			t.fn(t.arg);
+		}
+		f = choose(&next_us);
+		if (f) {
+			if (f->state == FIBER_WAITING)
+				make_ready(f, false);
+			f->not_before_us = 0;
+			/* To run takes time, or a loop would hold it still. */
+			S.now_us += 1;
+			switch_to(f);
+			continue;
+		}
+		if (S.timers_n > 0 && S.timers[0].at_us < next_us)
+			next_us = S.timers[0].at_us;
+		if (next_us == FIBER_NEVER)
+			fiber_fail("nothing will ever happen again");
+		else
+			S.now_us = next_us;
+	}
+	return !S.failed;
+}
+
+/* --- what stands in for the real functions ---------------------------------------- */
+
+/* Where the simulation keeps a mutex or condition variable: in the storage of
+ * the real one.  Static initialisers are zeros, and so is a free mutex here. */
+struct fiber_mutex {
+	struct fiber *holder;
+	unsigned waiting;
+};
+struct fiber_cond {
+	clockid_t clock;
+};
+_Static_assert(sizeof(struct fiber_mutex) <= sizeof(pthread_mutex_t), "fits");
+_Static_assert(sizeof(struct fiber_cond) <= sizeof(pthread_cond_t), "fits");
+
+#define REAL(result, name, ...)            \
+	result __real_##name(__VA_ARGS__); \
+	result __wrap_##name(__VA_ARGS__); \
+	result __wrap_##name(__VA_ARGS__)
+
+REAL(uint64_t, mono_us, void)
+{
+	if (!S.current)
+		return __real_mono_us();
+	fiber_yield();
+	return fiber_local_us(S.current->owner);
+}
+
+REAL(uint64_t, mono_ms, void)
+{
+	if (!S.current)
+		return __real_mono_ms();
+	fiber_yield();
+	return fiber_local_us(S.current->owner) / 1000;
+}
+
+REAL(int64_t, wall_ms, void)
+{
+	if (!S.current)
+		return __real_wall_ms();
+	return (int64_t)(fiber_local_us(S.current->owner) / 1000);
+}
+
+REAL(ssize_t, getrandom, void *p, size_t n, unsigned flags)
+{
+	if (!S.current)
+		return __real_getrandom(p, n, flags);
+	for (size_t i = 0; i < n; i++)
+		((unsigned char *)p)[i] = (unsigned char)sim_u64(&S.random);
+	return (ssize_t)n;
+}
+
+REAL(int, pthread_mutex_init, pthread_mutex_t *m,
+     const pthread_mutexattr_t *attr)
+{
+	if (!S.current)
+		return __real_pthread_mutex_init(m, attr);
+	memset(m, 0, sizeof(*m));
+	return 0;
+}
+
+REAL(int, pthread_mutex_destroy, pthread_mutex_t *m)
+{
+	if (!S.current)
+		return __real_pthread_mutex_destroy(m);
+	if (((struct fiber_mutex *)(void *)m)->holder)
+		fiber_fail("a mutex that is held was destroyed");
+	return 0;
+}
+
+static void take_mutex(struct fiber_mutex *m)
+{
+	while (m->holder) {
+		if (m->holder == S.current)
+			fiber_fail("a mutex was locked twice");
+		m->waiting++;
+		(void)fiber_wait(m, FIBER_NEVER);
+		m->waiting--;
+	}
+	m->holder = S.current;
+}
+
+REAL(int, pthread_mutex_lock, pthread_mutex_t *m)
+{
+	if (!S.current)
+		return __real_pthread_mutex_lock(m);
+	fiber_yield();
+	take_mutex((struct fiber_mutex *)(void *)m);
+	return 0;
+}
+
+REAL(int, pthread_mutex_trylock, pthread_mutex_t *m)
+{
+	struct fiber_mutex *s = (struct fiber_mutex *)(void *)m;
+
+	if (!S.current)
+		return __real_pthread_mutex_trylock(m);
+	fiber_yield();
+	if (s->holder)
+		return EBUSY;
+	s->holder = S.current;
+	return 0;
+}
+
+static void leave_mutex(struct fiber_mutex *m)
+{
+	if (m->holder != S.current)
+		fiber_fail("a mutex was unlocked by who does not hold it");
+	m->holder = NULL;
+	if (m->waiting > 0)
+		fiber_wake(m);
+}
+
+REAL(int, pthread_mutex_unlock, pthread_mutex_t *m)
+{
+	if (!S.current)
+		return __real_pthread_mutex_unlock(m);
+	leave_mutex((struct fiber_mutex *)(void *)m);
+	fiber_yield();
+	return 0;
+}
+
+REAL(int, pthread_cond_init, pthread_cond_t *c, const pthread_condattr_t *attr)
+{
+	struct fiber_cond *s = (struct fiber_cond *)(void *)c;
+
+	if (!S.current)
+		return __real_pthread_cond_init(c, attr);
+	memset(c, 0, sizeof(*c));
+	if (attr)
+		(void)pthread_condattr_getclock(attr, &s->clock);
+	return 0;
+}
+
+REAL(int, pthread_cond_destroy, pthread_cond_t *c)
+{
+	if (!S.current)
+		return __real_pthread_cond_destroy(c);
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
+		if (f->state == FIBER_WAITING && f->on == c)
+			fiber_fail("%s waits for what is destroyed", f->name);
+	return 0;
+}
+
+/* Unlocks, waits, locks.  Wakes for nothing now and then, as POSIX allows. */
+static int wait_cond(pthread_cond_t *c, pthread_mutex_t *m, uint64_t until_us)
+{
+	bool early = fiber_chance(5);
+	uint64_t soon_us = S.now_us + fiber_random(2000);
+	bool woken;
+
+	leave_mutex((struct fiber_mutex *)(void *)m);
+	woken = fiber_wait(c, early && soon_us < until_us ? soon_us : until_us);
+	take_mutex((struct fiber_mutex *)(void *)m);
+	return woken || S.now_us < until_us ? 0 : ETIMEDOUT;
+}
+
+REAL(int, pthread_cond_wait, pthread_cond_t *c, pthread_mutex_t *m)
+{
+	if (!S.current)
+		return __real_pthread_cond_wait(c, m);
+	return wait_cond(c, m, FIBER_NEVER);
+}
+
+REAL(int, pthread_cond_timedwait, pthread_cond_t *c, pthread_mutex_t *m,
+     const struct timespec *until)
+{
+	const struct fiber_cond *s = (const struct fiber_cond *)(const void *)c;
+	uint64_t local_us;
+
+	if (!S.current)
+		return __real_pthread_cond_timedwait(c, m, until);
+	if (s->clock != CLOCK_MONOTONIC)
+		fiber_fail("a wait by the clock that people may set");
+	local_us = (uint64_t)until->tv_sec * 1000000 +
+	           (uint64_t)until->tv_nsec / 1000;
+	return wait_cond(c, m, when_local(S.current->owner, local_us));
+}
+
+REAL(int, pthread_cond_signal, pthread_cond_t *c)
+{
+	if (!S.current)
+		return __real_pthread_cond_signal(c);
+	wake_one(c);
+	return 0;
+}
+
+REAL(int, pthread_cond_broadcast, pthread_cond_t *c)
+{
+	if (!S.current)
+		return __real_pthread_cond_broadcast(c);
+	fiber_wake(c);
+	return 0;
+}
+
+REAL(int, pthread_create, pthread_t *t, const pthread_attr_t *attr,
+     void *(*fn)(void *arg), void *arg)
+{
+	struct fiber *f;
+	char name[24];
+
+	if (!S.current)
+		return __real_pthread_create(t, attr, fn, arg);
+	(void)snprintf(name, sizeof(name), "i%u.thread%u", S.current->owner,
+	               fiber_count(S.current->owner));
+	f = fiber_new(S.current->owner, name);
+	f->thread = fn;
+	f->arg = arg;
+	f->joinable = true;
+	*t = (pthread_t)f->id;
+	fiber_yield();
+	return 0;
+}
+
+static struct fiber *find_fiber(pthread_t t)
+{
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
+		if (f->state != FIBER_NONE && f->joinable &&
+		    f->id == (uint64_t)t)
+			return f;
+	fiber_fail("no such thread");
+	return NULL;
+}
+
+REAL(int, pthread_join, pthread_t t, void **result)
+{
+	struct fiber *f;
+
+	if (!S.current)
+		return __real_pthread_join(t, result);
+	f = find_fiber(t);
+	while (f->state != FIBER_OVER)
+		(void)fiber_wait(f, FIBER_NEVER);
+	if (result)
+		*result = f->result;
+	f->joinable = false;
+	return 0;
+}
+
+REAL(int, pthread_detach, pthread_t t)
+{
+	if (!S.current)
+		return __real_pthread_detach(t);
+	find_fiber(t)->joinable = false;
+	return 0;
+}
+
+REAL(pthread_t, pthread_self, void)
+{
+	return S.current ? (pthread_t)S.current->id : __real_pthread_self();
+}
+
+REAL(int, pthread_setname_np, pthread_t t, const char *name)
+{
+	struct fiber *f;
+
+	if (!S.current)
+		return __real_pthread_setname_np(t, name);
+	f = find_fiber(t);
+	(void)snprintf(f->name, sizeof(f->name), "i%u.%s", f->owner, name);
+	return 0;
+}
