@@ -39,6 +39,7 @@ lib_c    := $(filter-out $(mains),$(wildcard common/*/*.c gateway/*.c svc-*/*.c 
 unit     := $(wildcard tests/unit/test_*.c)
 store    := $(wildcard tests/store/test_*.c)
 sim      := $(wildcard tests/sim/test_*.c)
+cachesim := $(wildcard tests/sim/cache_*.c) $(addprefix tests/sim/,fiber.c heap.c redis_model.c)
 fuzz     := $(wildcard tests/fuzz/fuzz_*.c)
 bench    := $(wildcard tests/bench/*.c)
 programs := $(if $(wildcard gateway/main.c),$(B)/bin/kae-gateway) \
@@ -128,7 +129,7 @@ $(B)/store/%: $(B)/tests/store/%.o $(B)/tests/store/store.o $(B)/tests/alloc_fau
 	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
 # A simulation is test_<name>.c and what it needs of the other files there; it
 # may put its own functions in the place of ours (wrap: their names).
-$(B)/libsim.a: $(call objs,$(filter-out $(sim),$(wildcard tests/sim/*.c)))
+$(B)/libsim.a: $(call objs,$(filter-out $(sim) $(cachesim),$(wildcard tests/sim/*.c)))
 	@rm -f $@
 	ar rcs $@ $^
 $(B)/sim/%: $(B)/tests/sim/%.o $(B)/libsim.a $(B)/tests/alloc_fault.o $(B)/libkae.a
@@ -137,6 +138,13 @@ $(B)/sim/test_relay: wrap := mono_ms wall_ms randombytes_buf randombytes_uniform
 	db_read db_write db_run db_change db_get_i64 db_kind db_row_i64 db_row_str
 $(B)/fault/%: $(B)/tests/fault/%.o $(B)/libkae.a
 	$(link)
+# The cache's runs its threads as fibers and knows whose memory is whose.
+cachesim_wrap := malloc calloc realloc aligned_alloc free getrandom mono_ms mono_us wall_ms \
+	$(addprefix pthread_,create join detach self setname_np mutex_init mutex_destroy mutex_lock \
+	mutex_trylock mutex_unlock cond_init cond_destroy cond_wait cond_timedwait cond_signal \
+	cond_broadcast) log_emit freeReplyObject
+$(B)/sim/test_cache: $(call objs,tests/sim/test_cache.c tests/sim/sim.c $(cachesim)) $(B)/libkae.a
+	$(link) $(addprefix -Wl$(comma)--wrap=,$(cachesim_wrap)) -lcmocka
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libkae.a
 	$(link)
 $(B)/replay/%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libkae.a
