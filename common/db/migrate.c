@@ -8,6 +8,7 @@
 #define CONNECT_MS   10000
 #define MIGRATION_MS 300000 /* for each, and for waiting until others end */
 #define LOCK_NUMBER  0x6d696772
+#define RUNS_MAX     4
 #define CHECKSUM_MAX (2 * crypto_hash_sha256_BYTES + 1)
 
 enum { S_HAS_SCHEMA, S_CREATE_TABLE, S_NEWEST, S_FIND, S_INSERT, S_COUNT };
@@ -186,6 +187,28 @@ static enum err apply_all(struct run *r)
 	return e;
 }
 
+/*
+ * On PostgreSQL over a connection of its own.  One that was lost before it left
+ * a trace costs another, as behind a pooler that lacks prepared statements.
+ */
+static enum err run_on(struct run *r, struct str url)
+{
+	const struct db_driver *d = r->pool->driver;
+	bool again = true;
+	enum err e = OK;
+
+	for (unsigned i = 0; i < RUNS_MAX && again; i++) {
+		e = d->open(r->pool, url, mono_ms() + CONNECT_MS, &r->db);
+		if (e)
+			return e;
+		e = apply_all(r);
+		again = e && r->db->again;
+		d->close(r->db);
+		r->db = NULL;
+	}
+	return e;
+}
+
 /* What is worth another try, and what is our own mistake or the operator's. */
 static enum err outcome(enum err e)
 {
@@ -204,9 +227,8 @@ static enum err outcome(enum err e)
 
 enum err db_migrate(struct db_pool *p, const struct db_migration *m, size_t n)
 {
-	const struct db_driver *d = p->driver;
-	struct str url =
-		p->conf.migration_url.n ? p->conf.migration_url : p->conf.url;
+	bool direct =
+		p->driver->kind == DB_POSTGRES && p->conf.migration_url.n > 0;
 	struct run r = {.pool = p, .all = m, .n = n};
 	enum err e;
 
@@ -216,13 +238,8 @@ enum err db_migrate(struct db_pool *p, const struct db_migration *m, size_t n)
 	r.st = p->migrate;
 	if (!r.st)
 		return ERR_NOMEM;
-	/* On SQLite it shows only whether the file can be had at all. */
-	e = d->open(p, d->kind == DB_SQLITE ? p->conf.url : url,
-	            mono_ms() + CONNECT_MS, &r.db);
-	if (!e)
-		e = apply_all(&r);
-	if (r.db)
-		d->close(r.db);
+	/* On SQLite opening shows only whether the file can be had at all. */
+	e = run_on(&r, direct ? p->conf.migration_url : p->conf.url);
 	e = outcome(e == ERR_BUSY ? ERR_DATABASE : e);
 	db_pool_note(p, e);
 	return e;

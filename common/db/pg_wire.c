@@ -409,7 +409,7 @@ enum err pg_judge(struct pg *g, const PGresult *r, bool *tell)
 	verdict = states[i].verdict;
 	e = states[i].err;
 	if (verdict != GONE && is_goodbye(r)) {
-		*tell = true;
+		*tell = db_pool_may_complain(g->db.pool);
 		verdict = GONE;
 		e = ERR_DATABASE;
 	}

@@ -249,8 +249,10 @@ static bool fit(struct db_pool *p, struct db *db)
 		db_pool_count(p, &p->stats.recycled, 1);
 		return false;
 	}
-	if (db->idle_ms <= atomic_load(&p->lost_ms))
+	if (db->idle_ms <= atomic_load(&p->lost_ms)) {
+		db->dead = true; /* nothing more is to be heard from it */
 		return false;
+	}
 	if (p->driver->alive(db)) {
 		if (!needs_ping(p, db) || p->driver->ping(db) == OK)
 			return true;

@@ -9,6 +9,7 @@
 
 #define OID_BYTEA      17
 #define ROLLBACK_MS    1000
+#define CLOSE_MS       200
 #define IDLE_MS        5000 /* more than a statement gets between two of them */
 #define TIMEOUT_MAX_MS ((uint64_t)3600 * 1000)
 
@@ -183,17 +184,35 @@ static uint64_t until_answered(const struct pg *g)
 	return soon < g->db.deadline_ms ? soon : g->db.deadline_ms;
 }
 
+/* Reads the answer to a COMMIT that nobody has waited for. */
+static void settle(struct pg *g, uint64_t until_ms)
+{
+	if (!g->owes || g->db.dead)
+		return;
+	g->owes = false;
+	if (pg_collect(g, COMMIT.name, until_ms, NULL))
+		g->db.dead = true;
+}
+
 static bool alive(struct db *db)
 {
 	struct pg *g = pg_of(db);
 
 	pg_listen(g);
-	if (g->owes && !db->dead) {
-		g->owes = false;
-		if (pg_collect(g, COMMIT.name, until_answered(g), NULL))
-			db->dead = true;
-	}
+	settle(g, until_answered(g));
 	return !db->dead;
+}
+
+/*
+ * A pooler that sees us go before the COMMIT has ended closes the server's
+ * connection too, and opens another for the next.  Of connections that have
+ * fallen silent only the first is waited for.
+ */
+static void close_settled(struct db *db)
+{
+	if (db->idle_ms > atomic_load(&db->pool->doubt_ms))
+		settle(pg_of(db), mono_ms() + CLOSE_MS);
+	pg_close(db);
 }
 
 static enum err ping(struct db *db)
@@ -410,7 +429,7 @@ const struct db_driver db_postgres = {
 	.start = start,
 	.stop = stop,
 	.open = pg_open,
-	.close = pg_close,
+	.close = close_settled,
 	.alive = alive,
 	.ping = ping,
 	.begin = begin,
