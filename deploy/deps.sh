@@ -8,7 +8,8 @@ build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libpq-dev
 	libhiredis-dev libmsgpack-dev libjwt-dev libsqlite3-dev libssl-dev
 	libsodium-dev libjansson-dev libutf8proc-dev"
 run="wordnet-base"
-test="libcmocka-dev postgresql redis-server python3 clang-format curl"
+test="libcmocka-dev postgresql pgbouncer redis-server openssl python3 clang-format
+	curl"
 bench="nginx-light wrk"
 
 want=""

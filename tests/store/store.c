@@ -57,6 +57,8 @@ void store_close(struct store *s)
 
 struct db_conf store_conf(const struct store *s)
 {
+	const char *prepare = getenv("KAE_TEST_DB_PREPARE");
+
 	return (struct db_conf){.service = s->service,
 	                        .url = str_from(s->url),
 	                        .size = 4,
@@ -64,7 +66,8 @@ struct db_conf store_conf(const struct store *s)
 	                        .timeout_s = 30,
 	                        .recycle_s = 3600,
 	                        .pre_ping = true,
-	                        .prepare = true};
+	                        .prepare = !prepare ||
+	                                   strcmp(prepare, "off") != 0};
 }
 
 struct db_pool *store_pool(const struct store *s)

@@ -2,7 +2,8 @@
  * store - what the store tests share: which database, a fresh schema, threads.
  *
  * KAE_TEST_DATABASE_URL names the database; a SQLite file in a new folder when
- * it is unset or empty.  Every test runs over either.
+ * it is unset or empty.  Every test runs over either.  KAE_TEST_DB_PREPARE=off
+ * is what a user would set behind a transaction pooler.
  */
 #ifndef TESTS_STORE_STORE_H
 #define TESTS_STORE_STORE_H
