@@ -133,6 +133,12 @@ static enum err run_write(struct load *l, struct ctx *cx)
 	return db_write(l->pool, cx, record, &l->number);
 }
 
+/* As one of a pipeline. */
+static enum err run_ask(struct load *l, struct ctx *cx)
+{
+	return db_read_one(l->pool, cx, read_counter, NULL);
+}
+
 static enum err run_hold(struct load *l, struct ctx *cx)
 {
 	return db_read(l->pool, cx, hold, &l->number);
@@ -150,7 +156,7 @@ static enum err run_ping(struct load *l, struct ctx *cx)
 
 static const struct op ops[] = {
 	{"read", run_read}, {"write", run_write}, {"hold", run_hold},
-	{"fill", run_fill}, {"ping", run_ping},
+	{"fill", run_fill}, {"ping", run_ping},   {"ask", run_ask},
 };
 
 static const struct op *op_named(struct str name)

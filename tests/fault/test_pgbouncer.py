@@ -127,7 +127,7 @@ class Faults(BehindPgBouncer):
 
     def test_backends_terminated_behind_the_pooler_cost_no_read(self):
         pool = self.pool()
-        pool.start("read", 6, 5000)
+        pool.start("ask", 6, 5000)
         for _ in range(20):
             self.server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
@@ -147,12 +147,14 @@ class Faults(BehindPgBouncer):
     def test_the_pooler_keeps_its_connections_when_ours_come_and_go(self):
         # Overflow connections are closed on return; one closed before the end
         # of its COMMIT would cost the pooler a connection to the server.
+        before = len(self.pooler.log)
         pool = self.pool(DB_POOL_SIZE=1, DB_MAX_OVERFLOW=20)
         pool.start("read", 8, 5000)
         time.sleep(1)
         pool.stop_load()
         pool.close()
-        self.assertNotIn("client disconnect while server was not ready", self.pooler.log)
+        self.assertNotIn("client disconnect while server was not ready",
+                         self.pooler.log[before:])
 
 
 @unittest.skipIf(os.geteuid(), "debootstrap needs root: SKIP_PGBOUNCER_NEW")

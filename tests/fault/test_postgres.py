@@ -18,7 +18,7 @@ class StoppedAndKilled(OnPostgres):
         self.assertWorks(pool)
         for how in (self.server.kill, self.server.shutdown):
             with self.subTest(how=how.__name__):
-                pool.start("read", 4, 3000)
+                pool.start("ask" if how == self.server.kill else "read", 4, 3000)
                 how()
                 time.sleep(0.3)
                 load = pool.stop_load()
@@ -56,13 +56,16 @@ class StoppedAndKilled(OnPostgres):
         return killed
 
     def test_no_read_fails_because_backends_are_terminated(self):
-        pool = self.pool()
-        pool.start("read", 8, 5000)
-        killed = self.kill_often(20 if FULL else 2, 0.05)
-        load = pool.stop_load()
-        self.assertGreater(killed, 20)
-        self.assertGreater(load["ops"], 100)
-        self.assertEqual(load["failed"], [])
+        # In a transaction of its own, and as one of a pipeline of many.
+        for what, least in (("read", 20), ("ask", 5)):
+            with self.subTest(what=what):
+                pool = self.pool()
+                pool.start(what, 8, 5000)
+                killed = self.kill_often(20 if FULL else 2, 0.05)
+                load = pool.stop_load()
+                self.assertGreater(killed, least)
+                self.assertGreater(load["ops"], 100)
+                self.assertEqual(load["failed"], [])
 
     def test_a_write_fails_only_where_nobody_can_know_and_none_is_done_twice(self):
         pool = self.pool()
@@ -119,10 +122,10 @@ class Silence(OnPostgres):
         yield "silent network", self.proxy.silence
 
     def test_no_operation_outlasts_its_deadline_and_the_pool_recovers(self):
-        for name, begin in self.faults():
+        for what, (name, begin) in zip(("write", "ask", "write"), self.faults()):
             with self.subTest(fault=name):
                 pool = self.pool(address(self.proxy.port))
-                pool.start("write", 6, 1000)
+                pool.start(what, 6, 1000)
                 time.sleep(0.2)
                 begin()
                 time.sleep(2.5)
@@ -133,7 +136,7 @@ class Silence(OnPostgres):
                                      {"DATABASE", "TIMEOUT", "PEER_LOST"})
                 self.assertTrue(load["failed"])
                 self.assertLess(load["longest_ms"], 1000 + GRACE_MS)
-                for what in ("read", "write"):
+                for what in ("read", "ask", "write"):
                     self.assertWorks(pool, what)
                 self.assertEqual(pool.stats()["in_use"], 0)
                 check_ledger(self, self.server, load)
@@ -165,7 +168,7 @@ class Silence(OnPostgres):
                 pool = self.pool(address(self.proxy.port))
                 self.assertWorks(pool)
                 self.proxy.fault(down=fault)
-                for what in ("read", "write", "read"):
+                for what in ("read", "ask", "write", "read"):
                     error, ms = pool.once(what, 800)
                     self.assertIn(error, ("DATABASE", "TIMEOUT", "PEER_LOST"))
                     self.assertLess(ms, 800 + GRACE_MS)
