@@ -186,11 +186,7 @@ static void check_reading(struct loop *lo, struct conn *cn)
 /* Resumed without an answer: the handler then drops the connection. */
 static void give_up(struct loop *lo, struct req *rq)
 {
-	if (rq->wait == WAIT_BUS)
-		bus_client_cancel(lo->bus, rq->call);
-	else
-		identity_forget(lo->identity, rq);
-	rq->wait = WAIT_NONE;
+	req_stop_waiting(rq);
 	rq->gone = true;
 	rq->step = STEP_REPLY;
 	lo->resumed = true;

@@ -253,13 +253,7 @@ static void end_http(struct loop *lo)
 
 		if (!rq || rq->wait == WAIT_NONE)
 			continue;
-		if (rq->wait == WAIT_BUS)
-			bus_client_cancel(lo->bus, rq->call);
-		else if (rq->wait == WAIT_AGAIN)
-			again_forget(rq);
-		else
-			identity_forget(lo->identity, rq);
-		rq->wait = WAIT_NONE;
+		req_stop_waiting(rq);
 		rq->err = ERR_UNAVAILABLE;
 		rq->step = STEP_REPLY;
 		MHD_resume_connection(cn->mhd);

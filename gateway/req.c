@@ -71,16 +71,29 @@ static void trim(struct buf *b)
 		buf_fini(b);
 }
 
+void req_stop_waiting(struct req *rq)
+{
+	switch (rq->wait) {
+	case WAIT_BUS:
+		bus_client_cancel(rq->loop->bus, rq->call);
+		break;
+	case WAIT_IDENTITY:
+		identity_forget(rq->loop->identity, rq);
+		break;
+	case WAIT_AGAIN:
+		again_forget(rq);
+		break;
+	case WAIT_NONE:
+		break;
+	}
+	rq->wait = WAIT_NONE;
+}
+
 void req_free(struct req *rq)
 {
 	struct loop *lo = rq->loop;
 
-	if (rq->wait == WAIT_BUS)
-		bus_client_cancel(lo->bus, rq->call);
-	if (rq->wait == WAIT_IDENTITY)
-		identity_forget(lo->identity, rq);
-	if (rq->wait == WAIT_AGAIN)
-		again_forget(rq);
+	req_stop_waiting(rq);
 	if (rq->headed) {
 		uint64_t took_us = mono_us() - rq->began_us;
 

@@ -94,6 +94,8 @@ size_t req_body_max(const struct req *rq);
 /* Runs steps until the answer stands (DONE) or a callback must come (WAIT). */
 enum next req_run(struct req *rq);
 
+/* No callback will come for it any more. */
+void req_stop_waiting(struct req *rq);
 /* Asks the service; WAIT, or NEXT with the error. */
 enum next req_forward(struct req *rq);
 /* The suspended connection has its answer. */

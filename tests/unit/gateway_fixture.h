@@ -66,7 +66,7 @@ struct stack {
 	struct settings conf;
 	struct metrics *metrics;
 	struct health *health;
-	char urls[PEER_COUNT][48];
+	char urls[PEER_COUNT][96];
 	struct fake fakes[PEER_COUNT];
 	struct gateway *gateway;
 };
