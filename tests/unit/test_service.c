@@ -157,6 +157,17 @@ enum err method_note_count(void *state, struct ctx *cx, const void *in,
 	return e;
 }
 
+/* Has an effect, says methods.def, and does not care about keys. */
+enum err method_note_forget(void *state, struct ctx *cx, const void *in,
+                            struct reply *out)
+{
+	(void)state;
+	(void)cx;
+	(void)in;
+	mp_map(&out->body, 0);
+	return OK;
+}
+
 enum err method_wait(void *state, struct ctx *cx, const void *in,
                      struct reply *out)
 {
@@ -312,8 +323,8 @@ static void wait_ready(const struct rig *r, const struct service *sv,
 }
 
 /* What the gateway is answered; *number from the body's "count". */
-static enum err call(struct rig *r, enum bus_peer to, const char *op,
-                     int64_t *number)
+static enum err call_keyed(struct rig *r, enum bus_peer to, const char *op,
+                           const char *key, int64_t *number)
 {
 	AUTO(arena) arena = arena_new(1 << 16);
 	AUTO_BUF bytes = {0};
@@ -322,7 +333,8 @@ static enum err call(struct rig *r, enum bus_peer to, const char *op,
 	struct ctx cx = {.arena = arena,
 	                 .rid = STR("r-1"),
 	                 .sub = STR("s-1"),
-	                 .role = ROLE_USER};
+	                 .role = ROLE_USER,
+	                 .idk = str_from(key)};
 	struct reply_view v = {0};
 	enum err e;
 
@@ -345,6 +357,23 @@ static enum err call(struct rig *r, enum bus_peer to, const char *op,
 	return v.err;
 }
 
+static enum err call(struct rig *r, enum bus_peer to, const char *op,
+                     int64_t *number)
+{
+	return call_keyed(r, to, op, "", number);
+}
+
+static bool shows(struct rig *r, const char *what)
+{
+	AUTO_BUF out = {0};
+
+	(void)health_render(r->health, "content", (int64_t)mono_ms(), &out);
+	metrics_render(r->metrics, &out);
+	buf_char(&out, '\0');
+	assert_false(out.failed);
+	return strstr(out.p, what);
+}
+
 /* --- tests ---------------------------------------------------------------------------- */
 
 static void a_service_migrates_and_serves(void **state)
@@ -365,6 +394,40 @@ static void a_service_migrates_and_serves(void **state)
 	wait_ready(r, sv, PEER_CONTENT);
 	assert_int_equal(call(r, PEER_CONTENT, "note.count", &n), OK);
 	assert_int_equal(n, 2);
+	service_stop(sv, 1000);
+}
+
+static void a_key_lets_a_call_have_one_effect(void **state)
+{
+	struct rig *r = *state;
+	struct service *sv = begin(r, &content_def);
+	int64_t n = -1;
+
+	wait_ready(r, sv, PEER_CONTENT);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(
+			call_keyed(r, PEER_CONTENT, "note.add", "k", NULL), OK);
+	assert_int_equal(call_keyed(r, PEER_CONTENT, "note.add", "l", NULL),
+	                 OK);
+	assert_int_equal(call(r, PEER_CONTENT, "note.count", &n), OK);
+	assert_int_equal(n, 2);
+	assert_true(shows(r, "kae_idempotency_requests_total{service="
+	                     "\"content\",result=\"stored\"} 2"));
+	assert_true(shows(r, "kae_idempotency_requests_total{service="
+	                     "\"content\",result=\"replayed\"} 2"));
+	service_stop(sv, 1000);
+}
+
+static void an_effect_that_forgets_the_key_is_our_mistake(void **state)
+{
+	struct rig *r = *state;
+	struct service *sv = begin(r, &content_def);
+
+	wait_ready(r, sv, PEER_CONTENT);
+	assert_int_equal(call(r, PEER_CONTENT, "note.forget", NULL),
+	                 ERR_INTERNAL);
+	assert_int_equal(call_keyed(r, PEER_CONTENT, "note.forget", "k", NULL),
+	                 ERR_INTERNAL);
 	service_stop(sv, 1000);
 }
 
@@ -606,17 +669,6 @@ static void events_reach_the_other_service_once(void **state)
 	assert_int_equal(test.applied, 3);
 }
 
-static bool shows(struct rig *r, const char *what)
-{
-	AUTO_BUF out = {0};
-
-	(void)health_render(r->health, "content", (int64_t)mono_ms(), &out);
-	metrics_render(r->metrics, &out);
-	buf_char(&out, '\0');
-	assert_false(out.failed);
-	return strstr(out.p, what);
-}
-
 static void health_and_metrics_show_it_until_it_is_gone(void **state)
 {
 	struct rig *r = *state;
@@ -671,6 +723,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_service_migrates_and_serves),
+		TEST(a_key_lets_a_call_have_one_effect),
+		TEST(an_effect_that_forgets_the_key_is_our_mistake),
 		TEST(before_it_is_ready_callers_are_refused_at_once),
 		TEST(health_is_told_before_it_is_ready_too),
 		TEST(a_database_that_is_away_is_tried_again),
