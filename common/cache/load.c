@@ -76,7 +76,8 @@ static void keep_stale(struct job *j, struct cache_value *value,
 	struct entry *dead = NULL;
 
 	pthread_mutex_lock(&j->s->lock);
-	if (!j->f->doomed && !shard_find(j->s, j->hash, j->w.key))
+	if (!j->f->doomed && !(j->w.skip & CACHE_SKIP_MEMORY_WRITE) &&
+	    !shard_find(j->s, j->hash, j->w.key))
 		(void)core_keep(j->s, &j->w, j->hash, e, life, &dead);
 	else
 		dead = e;
