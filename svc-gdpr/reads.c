@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static enum err packed(const struct reply *out)
 {
@@ -205,6 +206,10 @@ static enum err load_stats(void *arg, struct buf *out)
 	return out->failed ? ERR_NOMEM : OK;
 }
 
+/* A person's figures stay in this process: what is asked for a few times and by
+ * one person need not lie in a store that others read. */
+#define STATS_SKIP (CACHE_SKIP_REMOTE_READ | CACHE_SKIP_REMOTE_WRITE)
+
 bool gdpr_stats_peek(void *state, struct ctx *cx, const void *in,
                      struct reply *out)
 {
@@ -217,6 +222,8 @@ enum err method_gdpr_stats(void *state, struct ctx *cx, const void *in,
 {
 	struct load ld = {.st = state, .cx = cx};
 	struct cache_want want = {.key = cx->sub,
+	                          .stale_ms = STATS_STALE_MS,
+	                          .skip = STATS_SKIP,
 	                          .load = load_stats,
 	                          .arg = &ld};
 
@@ -285,6 +292,29 @@ static enum err load_board(void *arg, struct buf *out)
 	return out->failed ? ERR_NOMEM : OK;
 }
 
+static void drop_load(void *detached)
+{
+	struct load *ld = detached;
+
+	cached_cx_free(ld->cx);
+	free(ld);
+}
+
+static void *detach_load(const void *arg)
+{
+	const struct load *asked = arg;
+	struct load *ld = malloc(sizeof(*ld));
+
+	if (!ld)
+		return NULL;
+	*ld = *asked;
+	ld->cx = cached_cx_new(asked->cx, BOARD_LOAD_MS);
+	if (ld->cx)
+		return ld;
+	free(ld);
+	return NULL;
+}
+
 bool gdpr_leaderboard_peek(void *state, struct ctx *cx, const void *in,
                            struct reply *out)
 {
@@ -302,8 +332,13 @@ enum err method_gdpr_leaderboard(void *state, struct ctx *cx, const void *in,
 	struct cache_want want = {.key = board_key_text(in, key),
 	                          .tags_n = 1,
 	                          .tags = {BOARD_TAG},
+	                          .stale_ms = BOARD_STALE_MS,
+	                          .soft_ms = BOARD_SOFT_MS,
+	                          .eager = BOARD_EAGER,
 	                          .load = load_board,
-	                          .arg = &ld};
+	                          .arg = &ld,
+	                          .detach = detach_load,
+	                          .drop = drop_load};
 
 	return answer(ld.st, &want, cx, out);
 }

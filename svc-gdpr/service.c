@@ -9,11 +9,13 @@
 
 enum err gdpr_start(struct service *sv, void **state)
 {
+	const struct settings *conf = service_conf(sv);
 	struct gdpr_state *st = calloc(1, sizeof(*st));
 
 	if (!st)
 		return ERR_NOMEM;
-	st->ttl_ms = STATS_TTL_MS;
+	st->ttl_ms = conf->redis_url.n ? conf->cache_degraded_ttl_s * 1000
+	                               : STATS_TTL_MS;
 	st->pool = service_pool(sv);
 	st->events = service_events(sv);
 	st->cache = service_cache(sv);

@@ -2,10 +2,16 @@
  * state - what the handlers of svc-gdpr share.
  *
  * Cache: replies of gdpr.stats by sub and of gdpr.leaderboard by limit, as
- * packed bodies, so that a hit is one copy on the receive callback.  They live
- * at most STATS_TTL_MS, because another replica may have written; what this
+ * packed bodies, so that a hit is one copy on the receive callback.  What this
  * process writes is forgotten after its commit, so its own readers never see
- * anything older than what they were told is done.
+ * anything older than what they were told is done.  Another replica may have
+ * written too: without REDIS_URL they live at most STATS_TTL_MS for that; with
+ * it replicas tell each other, and CACHE_DEGRADED_TTL_S bounds what is served
+ * while they cannot.
+ *
+ * While the database is away, what was last known is served for a while, and
+ * Cache-Status says so.  The leaderboard is renewed before its time is over,
+ * without anybody waiting for it.
  */
 #ifndef SVC_GDPR_STATE_H
 #define SVC_GDPR_STATE_H
@@ -13,14 +19,19 @@
 #include "common/cache/cache.h"
 #include "common/service/service.h"
 
-#define STATS_TTL_MS 500
-#define BOARD_TAG    STR("board")
+#define STATS_TTL_MS   500
+#define STATS_STALE_MS 10000
+#define BOARD_TAG      STR("board")
+#define BOARD_STALE_MS 60000
+#define BOARD_SOFT_MS  200
+#define BOARD_EAGER    80 /* percent of the time to live */
+#define BOARD_LOAD_MS  5000
 
 struct gdpr_state {
 	struct db_pool *pool;
 	struct event_store *events;
 	struct cache *cache;
-	uint64_t ttl_ms; /* STATS_TTL_MS; tests have time */
+	uint64_t ttl_ms; /* see above; tests have time */
 };
 
 enum err gdpr_start(struct service *sv, void **state) MUST_CHECK;

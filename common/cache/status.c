@@ -26,15 +26,19 @@ struct str cache_status(const char *name, const struct cache_info *info,
 		                                             : "remote");
 		break;
 	case CACHE_FROM_LOADER:
-		n = snprintf(out, CACHE_STATUS_MAX, "%s; fwd=miss%s%s", name,
-		             info->stored ? "; stored" : "",
+		n = snprintf(out, CACHE_STATUS_MAX, "%s; fwd=miss%s", name,
 		             info->joined ? "; collapsed" : "");
+		if (info->stored && n > 0 && n < CACHE_STATUS_MAX)
+			n += snprintf(out + n, CACHE_STATUS_MAX - (size_t)n,
+			              "; stored; ttl=%" PRIu64,
+			              info->ttl_ms / 1000);
 		break;
 	case CACHE_FROM_STALE:
 		n = snprintf(out, CACHE_STATUS_MAX,
-		             "%s; %s; ttl=-%" PRIu64 "; detail=%s", name,
+		             "%s; %s; ttl=%s%" PRIu64 "; detail=%s", name,
 		             info->why == CACHE_LOAD_SPARED ? "hit"
 		                                            : "fwd=stale",
+		             info->late_ms >= 1000 ? "-" : "",
 		             info->late_ms / 1000, details[info->why]);
 		break;
 	}

@@ -1,12 +1,128 @@
 #include "common/service/cached.h"
 
 #include "common/base/clock.h"
+#include "common/base/conf.h"
+#include "common/cache/redis_wire.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define NAME_MAX_BYTES 32
 #define ARENA_BYTES    ((size_t)1 << 20)
+
+struct cached {
+	struct redis_wire *wire; /* NULL: memory only */
+	struct cache *cache;
+	uint64_t since_ms;
+};
+
+/* --- life ------------------------------------------------------------------- */
+
+/* wiring_rules() has complained of a URL that cannot be understood. */
+static struct redis_wire *open_wire(const struct settings *conf,
+                                    const char *space)
+{
+	struct redis_url url;
+	struct redis_wire *w = NULL;
+	char name[NAME_MAX_BYTES];
+
+	(void)snprintf(name, sizeof(name), "kae-%s", space);
+	if (!redis_url_parse(conf->redis_url, &url))
+		w = redis_wire_new(&url, str_from(name));
+	explicit_bzero(&url, sizeof(url));
+	return w;
+}
+
+struct cached *cached_new(const struct settings *conf, const char *space)
+{
+	struct cache_conf cc = {
+		.max_bytes = (size_t)conf->cache_memory_mb << 20,
+		.space = str_from(space),
+		.remote_soft_ms = (unsigned)conf->redis_soft_timeout_ms,
+		.connect_ms = (unsigned)conf->redis_connect_timeout_s * 1000,
+		.command_ms = (unsigned)conf->redis_timeout_s * 1000,
+		.degraded_ttl_ms = conf->cache_degraded_ttl_s * 1000};
+	AUTO(cached) c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->since_ms = mono_ms();
+	if (conf->redis_url.n) {
+		c->wire = open_wire(conf, space);
+		if (!c->wire)
+			return NULL;
+		cc.wire = redis_wire_of(c->wire);
+	}
+	c->cache = cache_new(&cc);
+	return c->cache ? STEAL(c) : NULL;
+}
+
+void cached_free(struct cached *c)
+{
+	if (!c)
+		return;
+	cache_free(c->cache);
+	redis_wire_free(c->wire);
+	free(c);
+}
+
+struct cache *cached_cache(struct cached *c)
+{
+	return c->cache;
+}
+
+/* --- figures and health ------------------------------------------------------- */
+
+static uint64_t proof_age_ms(const struct cached *c)
+{
+	uint64_t proof_ms = cache_proof_ms(c->cache);
+
+	return clock_left(mono_ms(), proof_ms ? proof_ms : c->since_ms);
+}
+
+void cached_figures(const struct cached *c, struct cached_figures *out)
+{
+	*out = (struct cached_figures){0};
+	cache_stats(c->cache, &out->memory);
+	if (!cache_remote_stats(c->cache, &out->remote))
+		return;
+	out->remote_misses = clock_left(out->remote.gets, out->remote.hits);
+	out->remote_failures = out->remote.failures + out->remote.timeouts;
+	out->proof_age_ms = (int64_t)proof_age_ms(c);
+}
+
+bool cached_is_shared(const struct cached *c)
+{
+	return c->wire != NULL;
+}
+
+enum health_state cached_check(void *arg, char *detail, size_t detail_max)
+{
+	static const char *const states[] = {
+		[REMOTE_AWAY] = "away",
+		[REMOTE_CATCHING_UP] = "catching up",
+		[REMOTE_IN_STEP] = "in step",
+	};
+	const struct cached *c = arg;
+	struct cached_figures f;
+
+	cached_figures(c, &f);
+	if (f.remote.state == REMOTE_IN_STEP &&
+	    f.remote.breaker == BREAKER_CLOSED) {
+		(void)snprintf(detail, detail_max, "in step");
+		return HEALTH_UP;
+	}
+	(void)snprintf(detail, detail_max,
+	               "%s, breaker %s, last in step %" PRId64
+	               " s ago, %" PRIu64 " to be forgotten there",
+	               states[f.remote.state],
+	               f.remote.breaker == BREAKER_CLOSED ? "closed" : "open",
+	               f.proof_age_ms / 1000, f.remote.pending);
+	return HEALTH_DOWN;
+}
+
+/* --- replies and contexts ------------------------------------------------------- */
 
 void cached_tell(struct reply *out, struct ctx *cx,
                  const struct cache_info *info)

@@ -1,5 +1,9 @@
 /*
- * cached - the cache of a service, from settings to what a reply says of it.
+ * cached - the cache of a service: made from the settings, counted, checked by
+ * health, and told of in replies.
+ *
+ * Owns:    the cache, and the connections to REDIS_URL where there is one.
+ * Threads: any.
  */
 #ifndef SERVICE_CACHED_H
 #define SERVICE_CACHED_H
@@ -7,6 +11,31 @@
 #include "common/base/ctx.h"
 #include "common/bus/entry.h"
 #include "common/cache/cache.h"
+#include "common/cache/remote.h"
+#include "common/obs/health.h"
+
+struct settings;
+struct cached;
+
+/* space: the service's name, static text, also in the shared tier.  NULL without
+ * memory. */
+struct cached *cached_new(const struct settings *conf, const char *space);
+void cached_free(struct cached *c); /* NULL is fine */
+AUTO_TYPE(cached, struct cached *, cached_free)
+
+struct cache *cached_cache(struct cached *c);
+
+struct cached_figures {
+	struct cache_stats memory;
+	struct remote_stats remote; /* zero where there is none */
+	uint64_t remote_misses, remote_failures;
+	int64_t proof_age_ms; /* of being in step */
+};
+void cached_figures(const struct cached *c, struct cached_figures *out);
+
+bool cached_is_shared(const struct cached *c);
+/* A health_check_fn for one that is shared; arg is the struct cached. */
+enum health_state cached_check(void *arg, char *detail, size_t detail_max);
 
 /*
  * Adds the header Cache-Status for an answer that came through the cache of the

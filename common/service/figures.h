@@ -13,10 +13,10 @@
 #define SERVICE_FIGURES_H
 
 #include "common/bus/bus.h"
-#include "common/cache/cache.h"
 #include "common/db/db.h"
 #include "common/event/event.h"
 #include "common/obs/metrics.h"
+#include "common/service/cached.h"
 #include "common/service/idempotency.h"
 #include "common/service/lane.h"
 
@@ -29,7 +29,7 @@ struct service_figures {
 	struct bus_server_stats bus;
 	struct event_stats events;
 	struct idem_stats idem;
-	struct cache_stats cache;
+	struct cached_figures cache;
 };
 typedef void figures_fn(void *arg, struct service_figures *out);
 

@@ -45,7 +45,7 @@ struct service {
 	void *state;
 
 	atomic_bool ready, failed;
-	_Atomic(struct cache *) cache;
+	_Atomic(struct cached *) cached;
 	pthread_mutex_t lock; /* of the three below */
 	pthread_cond_t stop_asked;
 	bool stopping;
@@ -109,16 +109,19 @@ void service_push(struct service *sv, struct str bytes)
 
 struct cache *service_cache(struct service *sv)
 {
-	struct cache *c = atomic_load(&sv->cache);
+	struct cached *c = atomic_load(&sv->cached);
 
-	if (!c) {
-		c = cache_new(&(struct cache_conf){
-			.max_bytes = (size_t)sv->env.conf->cache_memory_mb
-		                     << 20,
-			.space = str_from(sv->def->name)});
-		atomic_store(&sv->cache, c);
-	}
-	return c;
+	if (c)
+		return cached_cache(c);
+	c = cached_new(sv->env.conf, sv->def->name);
+	if (!c)
+		return NULL;
+	atomic_store(&sv->cached, c);
+	if (sv->env.health && cached_is_shared(c) &&
+	    !health_check(sv->env.health, sv->def->name, "redis", false,
+	                  cached_check, c))
+		return NULL; /* freed with the service */
+	return cached_cache(c);
 }
 
 bool service_ready(const struct service *sv)
@@ -231,7 +234,7 @@ static enum health_state check_outbox(void *arg, char *detail, size_t max)
 static void give_figures(void *arg, struct service_figures *out)
 {
 	struct service *sv = arg;
-	struct cache *cache = atomic_load(&sv->cache);
+	struct cached *cached = atomic_load(&sv->cached);
 
 	db_pool_stats(sv->pool, &out->pool);
 	lane_stats(sv->lanes[LANE_DB], &out->db_lane);
@@ -239,8 +242,8 @@ static void give_figures(void *arg, struct service_figures *out)
 	bus_server_stats(sv->server, &out->bus);
 	relay_stats(sv, &out->events);
 	idem_stats(sv->idem, &out->idem);
-	if (cache)
-		cache_stats(cache, &out->cache);
+	if (cached)
+		cached_figures(cached, &out->cache);
 }
 
 static enum err show(struct service *sv)
@@ -623,7 +626,7 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 		health_forget(sv->env.health, sv->def->name);
 	if (sv->env.figures)
 		figures_remove(sv->env.figures, sv);
-	cache_free(atomic_load(&sv->cache));
+	cached_free(atomic_load(&sv->cached));
 	/* Its threads may still push and call. */
 	if (sv->state && sv->def->stop)
 		sv->def->stop(sv->state);

@@ -1,5 +1,7 @@
 #include "common/service/wiring.h"
 
+#include "common/cache/redis_url.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -48,10 +50,19 @@ static bool has_wildcard(struct str origins)
 
 bool wiring_rules(const struct settings *conf, unsigned who, FILE *complaints)
 {
+	struct redis_url redis;
+	const char *wrong = NULL;
 	bool ok = true;
 
+	if (who & FOR_SERVICES && conf->redis_url.n)
+		wrong = redis_url_parse(conf->redis_url, &redis);
+	explicit_bzero(&redis, sizeof(redis));
+	if (wrong) {
+		(void)fprintf(complaints, "REDIS_URL: %s\n", wrong);
+		ok = false;
+	}
 	if (conf->env == ENV_DEVELOPMENT)
-		return true;
+		return ok;
 	if (who & FOR_GATEWAY && has_wildcard(conf->cors_origins)) {
 		(void)fprintf(complaints, "CORS_ORIGINS: * is refused outside "
 		                          "development\n");

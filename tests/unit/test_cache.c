@@ -413,6 +413,109 @@ static void what_is_over_goes_before_what_is_asked_for(void **state)
 	assert_int_equal(st.evictions, 0);
 }
 
+/* --- where it came from ------------------------------------------------------- */
+
+static void a_reply_can_say_where_its_value_came_from(void **state)
+{
+	static const struct {
+		struct cache_info info;
+		const char *text;
+	} cases[] = {
+		{{.from = CACHE_FROM_MEMORY, .ttl_ms = 376999},
+	         "kae-x; hit; ttl=376; detail=memory"},
+		{{.from = CACHE_FROM_REMOTE, .ttl_ms = 0},
+	         "kae-x; hit; ttl=0; detail=remote"},
+		{{.from = CACHE_FROM_LOADER}, "kae-x; fwd=miss"},
+		{{.from = CACHE_FROM_LOADER, .stored = true, .ttl_ms = 2000},
+	         "kae-x; fwd=miss; stored; ttl=2"},
+		{{.from = CACHE_FROM_LOADER, .joined = true, .stored = true},
+	         "kae-x; fwd=miss; collapsed; stored; ttl=0"},
+		{{.from = CACHE_FROM_STALE,
+	          .why = CACHE_LOAD_FAILED,
+	          .late_ms = 7000},
+	         "kae-x; fwd=stale; ttl=-7; detail=failsafe"},
+		{{.from = CACHE_FROM_STALE, .why = CACHE_LOAD_SLOW},
+	         "kae-x; fwd=stale; ttl=0; detail=slow"},
+		{{.from = CACHE_FROM_STALE,
+	          .why = CACHE_LOAD_SPARED,
+	          .late_ms = 1000},
+	         "kae-x; hit; ttl=-1; detail=failsafe"},
+		{{.from = CACHE_FROM_MEMORY, .ttl_ms = UINT64_MAX},
+	         "kae-x; hit; ttl=18446744073709551; detail=memory"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		char out[CACHE_STATUS_MAX];
+		struct str s = cache_status("kae-x", &cases[i].info, out);
+
+		assert_true(s.n < sizeof(out));
+		assert_memory_equal(s.p, cases[i].text,
+		                    strlen(cases[i].text) + 1);
+	}
+}
+
+static void a_name_too_long_for_a_reply_says_nothing(void **state)
+{
+	const struct cache_info info = {.from = CACHE_FROM_LOADER,
+	                                .stored = true};
+	char name[CACHE_STATUS_MAX], out[CACHE_STATUS_MAX];
+
+	(void)state;
+	memset(name, 'x', sizeof(name));
+	for (size_t n = 0; n < sizeof(name); n++) {
+		name[n] = '\0';
+		assert_in_range(cache_status(name, &info, out).n, 0,
+		                sizeof(out) - 1);
+		name[n] = 'x';
+	}
+	name[sizeof(name) - 1] = '\0';
+	assert_int_equal(cache_status(name, &info, out).n, 0);
+}
+
+static void an_answer_knows_its_age_and_what_is_left_of_it(void **state)
+{
+	AUTO(cache) c = memory(1 << 20);
+	struct source so = {.text = "v"};
+	struct cache_want w = want(&so, "k", 100);
+	AUTO(cache_value) v = NULL;
+	struct cache_info info;
+
+	(void)state;
+	w.stale_ms = 10000;
+	info = expect_info(c, &w, "v");
+	assert_true(info.stored && !info.joined);
+	assert_int_equal(cache_peek(c, w.key, 300, &v, &info), CACHE_HIT);
+	assert_int_equal(info.from, CACHE_FROM_MEMORY);
+	assert_in_range(info.age_ms, 195, 200);
+	assert_in_range(info.ttl_ms, 700, 800);
+	assert_int_equal(info.late_ms, 0);
+	so.err = ERR_DATABASE;
+	w.now_ms = 3000;
+	info = expect_info(c, &w, "v");
+	assert_int_equal(info.from, CACHE_FROM_STALE);
+	assert_int_equal(info.why, CACHE_LOAD_FAILED);
+	assert_in_range(info.late_ms, 1900, 2010);
+	assert_int_equal(info.ttl_ms, 0);
+}
+
+static void an_answer_of_the_loader_is_not_covered_up(void **state)
+{
+	AUTO(cache) c = memory(1 << 20);
+	struct source so = {.text = "v"};
+	struct cache_want w = want(&so, "k", 0);
+
+	(void)state;
+	w.stale_ms = 10000;
+	(void)expect(c, &w, "v");
+	/* Nothing is broken: it says no. */
+	so.err = ERR_DENIED;
+	w.now_ms = 2000;
+	expect_error(c, &w, ERR_DENIED);
+	expect_error(c, &w, ERR_DENIED);
+	assert_int_equal(atomic_load(&so.calls), 3);
+}
+
 /* --- failing memory ----------------------------------------------------------- */
 
 static bool use_everything(void)
@@ -481,6 +584,11 @@ int main(void)
 		cmocka_unit_test(
 			an_entry_asked_for_again_outlives_one_that_was_not),
 		cmocka_unit_test(what_is_over_goes_before_what_is_asked_for),
+		cmocka_unit_test(a_reply_can_say_where_its_value_came_from),
+		cmocka_unit_test(a_name_too_long_for_a_reply_says_nothing),
+		cmocka_unit_test(
+			an_answer_knows_its_age_and_what_is_left_of_it),
+		cmocka_unit_test(an_answer_of_the_loader_is_not_covered_up),
 		cmocka_unit_test(every_allocation_may_fail),
 	};
 

@@ -8,6 +8,7 @@
 #include "tests/unit/cache_fixture.h"
 
 #include "common/base/clock.h"
+#include "common/base/guard.h"
 #include "common/cache/remote.h"
 
 #define DEGRADED_MS 5000
@@ -37,6 +38,8 @@ struct remote {
 };
 
 static struct remote the;
+/* Of its counters, where a test has threads. */
+static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
 
 uint16_t remote_slot(struct str name)
 {
@@ -68,10 +71,12 @@ enum err remote_get(struct remote *r, struct str key, const uint16_t *slots,
                     struct remote_marks *marks)
 {
 	(void)key;
+	pthread_mutex_lock(&counting);
 	r->gets++;
 	r->until_ms = until_ms;
 	r->slots_n = slots_n;
 	memcpy(r->slots, slots, slots_n * sizeof(*slots));
+	pthread_mutex_unlock(&counting);
 	if (r->meanwhile)
 		r->meanwhile(r);
 	if (r->err)
@@ -90,6 +95,8 @@ void remote_set(struct remote *r, struct str key,
                 const struct remote_marks *marks, bool negative,
                 struct str bytes, uint64_t ttl_ms, uint64_t stale_ms)
 {
+	GUARD(&counting);
+
 	(void)key;
 	assert_true(marks->known);
 	r->sets++;
