@@ -162,7 +162,7 @@ static enum err choose(struct bus_client *c, const struct call *k,
 		bool second = second_rate(r, now_us / 1000);
 		double score;
 
-		if (!r->up || r->draining || r->leaving ||
+		if (!r->up || r->draining || r->leaving || r->refusing_ms ||
 		    (second && first_rate_only))
 			continue;
 		any = true;
@@ -397,15 +397,24 @@ static void again(struct bus_client *c, struct call *k, enum err why)
 	calls_end(c, k, why, (struct str){0});
 }
 
+/* Of a call that may have run: whether it may be begun once more. */
+static bool may_run_again(struct bus_client *c, struct call *k, uint64_t now_us)
+{
+	if (!k->retry || k->moves >= MOVES_MAX ||
+	    !budget_take(&c->budget, now_us / 1000000))
+		return false;
+	k->moves++;
+	return true;
+}
+
 void calls_move(struct bus_client *c, struct call *k, enum err why)
 {
 	struct replica *r = k->r;
 	bool left = has_left(k);
-	bool may = !k->delivered && k->attempt < MOVES_MAX;
+	bool may = !k->delivered && k->attempt < ATTEMPTS_MAX;
 
 	if (why == ERR_PEER_LOST && left)
-		may = may && k->retry &&
-		      budget_take(&c->budget, mono_us() / 1000000);
+		may = may && may_run_again(c, k, mono_us());
 	else if (why == ERR_PEER_LOST)
 		why = k->left_before ? ERR_PEER_LOST : ERR_UNAVAILABLE;
 	if (!may) {
@@ -441,9 +450,9 @@ void calls_suspect(struct bus_client *c, struct replica *r)
 	while (!ring_empty(&all)) {
 		struct call *k = call_at(all.next);
 
-		if (!k->retry || k->delivered || k->attempt >= MOVES_MAX ||
+		if (k->delivered || k->attempt >= ATTEMPTS_MAX ||
 		    choose(c, k, now_us, true, &other) != OK ||
-		    !budget_take(&c->budget, now_us / 1000000)) {
+		    !may_run_again(c, k, now_us)) {
 			ring_del(&k->at);
 			ring_add(&r->calls, &k->at);
 			continue;

@@ -30,7 +30,8 @@
 #define SILENCE_MS    200   /* before a bad peer's pipe is closed */
 #define PART_MS       300   /* for the others' bye at the end */
 #define LEAVE_MS      60000 /* for a removed address to finish */
-#define MOVES_MAX     2     /* attempts after the first */
+#define MOVES_MAX     2     /* times it may be begun after the first */
+#define ATTEMPTS_MAX  15 /* with those that were not begun; 4 bits of the cid */
 #define MOVE_SECONDS  10
 #define MOVE_PERCENT  20
 #define MOVE_FLOOR    64 /* so that the first calls may be retried too */
@@ -44,7 +45,7 @@ struct call {
 	struct wheel_node timer;
 	uint64_t id; /* 0: free */
 	uint32_t slot;
-	unsigned attempt;
+	unsigned attempt, moves; /* of the attempts, those that may have run */
 
 	enum bus_peer to;
 	unsigned route_class;
@@ -120,7 +121,7 @@ void calls_drop(struct bus_client *c, struct call *k);
 void calls_move(struct bus_client *c, struct call *k, enum err why);
 /* The replica's connection is gone: every call on it moves or ends. */
 void calls_lost(struct bus_client *c, struct replica *r);
-/* The replica is suspect: what may runs elsewhere moves. */
+/* The replica is suspect: what may run elsewhere moves. */
 void calls_suspect(struct bus_client *c, struct replica *r);
 void calls_up(struct bus_client *c, enum bus_peer to); /* send what is held */
 void calls_expire(struct bus_client *c, uint64_t now_ms);

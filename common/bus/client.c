@@ -154,14 +154,17 @@ static void watch(struct bus_client *c, struct replica *r, uint64_t now_ms)
 		(void)nng_pipe_close((nng_pipe){r->shunned});
 		r->shun_end_ms = UINT64_MAX;
 	}
-	if (r->pipe && !r->up && now_ms >= r->pipe_ms + GREETING_MS) {
-		r->pipe_ms = now_ms;
-		(void)nng_pipe_close((nng_pipe){r->pipe});
-	}
+	if (r->pipe && !r->up && now_ms >= r->pipe_ms + GREETING_MS)
+		session_shun(c, r, now_ms);
 	if (!r->up)
 		return;
+	if (r->refusing_ms && now_ms >= r->refusing_ms) {
+		r->refusing_ms = 0;
+		calls_up(c, r->to);
+	}
 	if (silent >= SUSPECT_LOST) {
-		(void)nng_pipe_close((nng_pipe){r->pipe});
+		/* Not closed here: it may be waking up just now, see shun. */
+		session_shun(c, r, now_ms);
 	} else if (silent >= c->conf.suspect_ms) {
 		if (!r->suspect)
 			log_info(NULL, "bus.suspect", LOG_TEXT("url", r->url),
@@ -216,6 +219,8 @@ static uint64_t replica_timeout(const struct bus_client *c,
 		since += r->suspect ? SUSPECT_LOST : c->conf.suspect_ms;
 		due = since < due ? since : due;
 	}
+	if (r->up && r->refusing_ms && r->refusing_ms < due)
+		due = r->refusing_ms;
 	return due;
 }
 

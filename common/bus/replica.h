@@ -71,9 +71,11 @@ struct replica {
 	uint64_t leave_end_ms; /* closed at the latest then */
 	unsigned fails;        /* connections lost since the last reply */
 	uint64_t ejected_ms;   /* avoided until then */
-	size_t name;           /* of the resolver's that gave it, or SIZE_MAX */
-	unsigned in_flight;    /* requests without a final item */
-	struct ring calls;     /* struct call */
+	unsigned refusals;    /* periods since the last reply: it is starting */
+	uint64_t refusing_ms; /* not asked until then; 0: it is */
+	size_t name;          /* of the resolver's that gave it, or SIZE_MAX */
+	unsigned in_flight;   /* requests without a final item */
+	struct ring calls;    /* struct call */
 	struct latency latency[BUS_CLASSES];
 	uint64_t sent, replied, failed, moved, late;
 };

@@ -5,6 +5,9 @@
 
 #define EJECT_MS     50
 #define EJECT_MAX_MS 5000
+/* Shorter: who refuses is there, and one question tells that it is ready. */
+#define REFUSE_MS     50
+#define REFUSE_MAX_MS 400
 
 /* --- up and down -------------------------------------------------------------- */
 
@@ -52,6 +55,8 @@ static void connect_to(struct bus_client *c, struct replica *r, uint32_t pipe,
 	r->pipe = pipe;
 	r->pipe_ms = now_ms;
 	r->draining = false;
+	r->refusals = 0;
+	r->refusing_ms = 0;
 	link_reset(&r->link);
 }
 
@@ -84,12 +89,34 @@ static void final_item(struct replica *r, const struct call *k)
 {
 	if (r->in_flight > 0)
 		r->in_flight--;
-	r->fails = 0;
 	if (!k) {
 		r->late++;
 		return;
 	}
 	r->replied++;
+}
+
+/* It works: what it did before is forgiven. */
+static void note_working(struct replica *r)
+{
+	r->fails = 0;
+	r->refusals = 0;
+}
+
+/*
+ * It is there and begins nothing: it is starting, or about to end.  Without
+ * this it would be asked first each time, being the one with nothing to do, and
+ * calls would use up their attempts on it.
+ */
+static void note_refusing(struct replica *r, uint64_t now_ms)
+{
+	uint64_t ms = REFUSE_MAX_MS;
+
+	if (r->refusing_ms)
+		return;
+	if (REFUSE_MS << r->refusals < REFUSE_MAX_MS)
+		ms = REFUSE_MS << r->refusals++;
+	r->refusing_ms = now_ms + ms;
 }
 
 static void measure(struct replica *r, const struct call *k)
@@ -115,6 +142,7 @@ static enum frame_fault on_part(struct bus_client *c, struct replica *r,
 
 	if (k && k->r != r)
 		k = NULL;
+	note_working(r);
 	if (last)
 		final_item(r, k);
 	if (!k)
@@ -161,11 +189,15 @@ static void on_whole(struct bus_client *c, struct replica *r,
                      const struct item *it)
 {
 	struct call *k = calls_find_cid(c, it->cid);
-	enum err e;
+	enum err e = err_from_int(it->code);
 
 	if (k && k->r != r)
 		k = NULL;
 	final_item(r, k);
+	if (it->kind == ITEM_REFUSE && e == ERR_UNAVAILABLE)
+		note_refusing(r, mono_ms());
+	else
+		note_working(r);
 	if (!k)
 		return;
 	if (it->kind == ITEM_REPLY) {
@@ -176,7 +208,6 @@ static void on_whole(struct bus_client *c, struct replica *r,
 			calls_end(c, k, OK, it->bytes);
 		return;
 	}
-	e = err_from_int(it->code);
 	if (e == ERR_UNAVAILABLE)
 		calls_move(c, k, e); /* it was not begun there */
 	else

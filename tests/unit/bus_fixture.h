@@ -45,6 +45,8 @@ struct service {
 	atomic_size_t streamed; /* bytes that 'p' has handed over */
 	_Atomic int part_err;   /* of the last bus_item_part() */
 	atomic_uint delay_us;   /* that 's' takes */
+	atomic_bool closed;     /* begins nothing: it is starting */
+	atomic_uint turned_away;
 	char url[128];
 };
 
@@ -134,6 +136,11 @@ static inline void service_item(void *arg, struct bus_item *it)
 	struct service *sv = arg;
 	struct str in = bus_item_bytes(it);
 
+	if (atomic_load(&sv->closed)) {
+		atomic_fetch_add(&sv->turned_away, 1);
+		bus_item_refuse(it, ERR_UNAVAILABLE);
+		return;
+	}
 	atomic_fetch_add(&sv->begun, 1);
 	switch (in.n ? in.p[0] : 'e') {
 	case 'h':

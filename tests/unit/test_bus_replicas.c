@@ -315,6 +315,79 @@ static void requests_that_waited_out_their_time_are_not_begun(void **state)
 	end(&l, &one);
 }
 
+/* --- starting -------------------------------------------------------------------- */
+
+static void one_that_begins_nothing_costs_the_others_no_call(void **state)
+{
+	struct service *starting = service_new("inproc", 0, NULL);
+	struct service *ready = service_new("inproc", 0, NULL);
+	struct loop l;
+
+	(void)state;
+	atomic_store(&starting->closed, true);
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, starting->url);
+	add(&l, ready->url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	/* None of these may run twice: they move because they were not begun. */
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(ask(&l, "e").e, OK);
+	assert_int_equal(atomic_load(&ready->begun), 1000);
+	/* It was asked now and then, not each time. */
+	assert_true(atomic_load(&starting->turned_away) >= 1);
+	assert_true(atomic_load(&starting->turned_away) <= 20);
+	atomic_store(&starting->closed, false);
+	LOOP_UNTIL(&l,
+	           ask(&l, "e").e == OK && atomic_load(&starting->begun) > 0);
+	loop_fini(&l);
+	service_end(starting);
+	service_end(ready);
+}
+
+static void a_lone_one_that_begins_nothing_is_waited_for(void **state)
+{
+	struct service *sv = service_new("inproc", 0, NULL);
+	struct answer a[50] = {{0}}, once = {0};
+	struct bus_call c = call_of(STR("e"), &once);
+	struct loop l;
+	uint64_t begun_ms = mono_ms();
+
+	(void)state;
+	atomic_store(&sv->closed, true);
+	assert_true(loop_init(&l, NULL, 0));
+	loop_to(&l, sv);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	/* What must not run twice fails at once. */
+	(void)start(&l, &c);
+	LOOP_UNTIL(&l, once.finals);
+	assert_int_equal(once.e, ERR_UNAVAILABLE);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		c = call_of(STR("e"), &a[i]);
+		c.retry = true;
+		(void)start(&l, &c);
+	}
+	LOOP_UNTIL(&l, atomic_load(&sv->turned_away) > 1);
+	assert_int_equal(a[0].finals, 0);
+	atomic_store(&sv->closed, false);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		LOOP_UNTIL(&l, a[i].finals);
+		assert_int_equal(a[i].e, OK);
+	}
+	/* One that stays closed is not waited for longer than the bound. */
+	atomic_store(&sv->closed, true);
+	begun_ms = mono_ms();
+	a[0] = (struct answer){0};
+	c = call_of(STR("e"), &a[0]);
+	c.retry = true;
+	(void)start(&l, &c);
+	LOOP_UNTIL(&l, a[0].finals);
+	assert_int_equal(a[0].e, ERR_UNAVAILABLE);
+	assert_true(a[0].done_ms >= begun_ms + BUS_HOLD_MS);
+	assert_true(a[0].done_ms < begun_ms + 5 * BUS_HOLD_MS);
+	loop_fini(&l);
+	service_end(sv);
+}
+
 /* --- choosing ------------------------------------------------------------------- */
 
 static void a_draining_service_is_not_called_and_loses_nothing(void **state)
@@ -515,6 +588,9 @@ int main(void)
 		cmocka_unit_test(a_stopped_service_is_suspect_and_avoided),
 		cmocka_unit_test(
 			requests_that_waited_out_their_time_are_not_begun),
+		cmocka_unit_test(
+			one_that_begins_nothing_costs_the_others_no_call),
+		cmocka_unit_test(a_lone_one_that_begins_nothing_is_waited_for),
 		cmocka_unit_test(
 			a_draining_service_is_not_called_and_loses_nothing),
 		cmocka_unit_test(the_slower_replica_gets_few_calls),
