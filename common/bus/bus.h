@@ -43,14 +43,40 @@ bool bus_edge_allowed(enum bus_peer from, enum bus_peer to);
 #define BUS_HOLD_MS     1000
 #define BUS_CLASSES     16 /* route classes with a latency average each */
 
-/* Keys of the frame MAC.  n 0: frames carry none (ipc, inproc). */
-struct bus_keys {
+/* Keys of the frame MAC.  n 0: there is none. */
+struct bus_secret {
 	size_t n; /* at most 2; the first signs, all are accepted */
 	unsigned char key[2][32];
 };
 
+/* Files for tls+tcp://; all three or none (NULL).  Borrowed. */
+struct bus_tls {
+	const char
+		*cert;   /* our certificate, PEM; names us as bus_peer_name() */
+	const char *key; /* its private key */
+	const char *ca;  /* who signs the certificates of all of us */
+};
+
+/*
+ * What proves who we are.  all: known to every program; n 0: frames carry no
+ * MAC (ipc, inproc).  with[p]: known to us and p alone; where it is set, only it
+ * signs and proves what travels between us and p, so that no third program can
+ * claim to be either.  The greeting, which cannot know whom it meets, is always
+ * signed with all.
+ */
+struct bus_keys {
+	struct bus_secret all, with[PEER_COUNT];
+	struct bus_tls tls;
+};
+
 /* BUS_KEY's text: one or two comma-separated secrets of 32+ characters. */
 bool bus_keys_parse(struct str text, struct bus_keys *out) MUST_CHECK;
+/*
+ * BUS_PEER_KEYS' text: comma-separated peer=secret, a peer at most twice, for
+ * each peer that may call self or be called by it.  NULL: taken; else why not.
+ */
+const char *bus_keys_parse_pairs(struct str text, enum bus_peer self,
+                                 struct bus_keys *out) MUST_CHECK;
 
 /*
  * Starts nng with two task threads, which cost less CPU than its own choice.
@@ -90,7 +116,8 @@ AUTO_TYPE(bus_client, struct bus_client *, bus_client_free)
 /*
  * urls: comma-separated inproc://, ipc://, tcp:// or tls+tcp://.  A tcp name is
  * resolved to all its addresses on a thread of its own, again every 2 s, and
- * followed.  ERR_INVALID with a line on the log when an URL is not one.
+ * followed.  ERR_INVALID with a line on the log when an URL is not one, or is
+ * tls+tcp:// without files for it.
  */
 enum err bus_client_add(struct bus_client *c, enum bus_peer to,
                         struct str urls) MUST_CHECK;
@@ -198,8 +225,8 @@ struct bus_server_conf {
 };
 
 struct bus_server *bus_server_new(const struct bus_server_conf *conf);
-/* ERR_EXISTS: address in use.  ERR_INVALID: not an URL, or tcp without keys on
- * other than a loopback address. */
+/* ERR_EXISTS: address in use.  ERR_INVALID: not an URL, tcp without keys on
+ * other than a loopback address, or tls+tcp without files. */
 enum err bus_server_listen(struct bus_server *s, struct str url) MUST_CHECK;
 /* The port when listening on tcp port 0. */
 unsigned bus_server_port(const struct bus_server *s);

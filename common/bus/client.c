@@ -96,7 +96,7 @@ static enum err add_url(struct bus_client *c, enum bus_peer to, struct str text)
 
 	if (e)
 		return e;
-	if (u.kind != URL_TCP || url_is_literal(&u))
+	if ((u.kind != URL_TCP && u.kind != URL_TLS) || url_is_literal(&u))
 		return add_replica(c, to, u.text, SIZE_MAX);
 	if (!c->names)
 		c->names = resolver_new(names_changed, &c->hub, 0);

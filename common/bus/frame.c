@@ -112,14 +112,14 @@ void frame_sign(char *p, size_t n, const unsigned char key[32])
 	memcpy(p + FRAME_HEAD, mac, sizeof(mac));
 }
 
-bool frame_is_signed(struct str frame, const struct bus_keys *keys)
+bool frame_is_signed(struct str frame, const struct bus_secret *secret)
 {
 	unsigned char mac[FRAME_MAC];
 
 	if (frame.n < FRAME_HEAD_MAX || !(frame.p[3] & FRAME_SIGNED))
 		return false;
-	for (size_t i = 0; i < keys->n; i++) {
-		mac_of(frame.p, frame.n, keys->key[i], mac);
+	for (size_t i = 0; i < secret->n; i++) {
+		mac_of(frame.p, frame.n, secret->key[i], mac);
 		if (sodium_memcmp(mac, frame.p + FRAME_HEAD, sizeof(mac)) == 0)
 			return true;
 	}

@@ -99,7 +99,7 @@ void frame_head_put(char *p, const struct frame_head *h);
 /* Fills in the MAC of a whole frame of n bytes with head.is_signed. */
 void frame_sign(char *p, size_t n, const unsigned char key[32]);
 /* True if the MAC is right under one of the keys; false if there is none. */
-bool frame_is_signed(struct str frame, const struct bus_keys *keys);
+bool frame_is_signed(struct str frame, const struct bus_secret *secret);
 /*
  * Reads the head and checks the form of everything, so that a frame is either
  * wholly usable or not looked at.  *items goes to item_next().

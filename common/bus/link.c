@@ -98,6 +98,34 @@ void link_reset(struct link *l)
 	l->last_had_items = false;
 }
 
+/* --- keys ---------------------------------------------------------------- */
+
+static bool is_signed(const struct link *l)
+{
+	return l->keys->all.n > 0;
+}
+
+static const struct bus_secret *secret_with(const struct link *l,
+                                            enum bus_peer peer)
+{
+	return l->keys->with[peer].n ? &l->keys->with[peer] : &l->keys->all;
+}
+
+/* What proves a frame: of its first one the listening end believes no more than
+ * that it is from whom it says, which only the right secret makes true. */
+static const struct bus_secret *secret_in(const struct link *l,
+                                          const struct frame_head *h)
+{
+	if (!l->met)
+		return l->serving ? secret_with(l, h->from) : &l->keys->all;
+	return secret_with(l, l->peer);
+}
+
+static const struct bus_secret *secret_out(const struct link *l)
+{
+	return l->serving && !l->met ? &l->keys->all : secret_with(l, l->peer);
+}
+
 /* --- in ------------------------------------------------------------------ */
 
 static enum frame_fault check_source(const struct link *l, struct str frame,
@@ -106,8 +134,8 @@ static enum frame_fault check_source(const struct link *l, struct str frame,
 	uint64_t skew = h->at_ms > now_ms ? (uint64_t)(h->at_ms - now_ms)
 	                                  : (uint64_t)(now_ms - h->at_ms);
 
-	if (l->keys->n) {
-		if (!frame_is_signed(frame, l->keys))
+	if (is_signed(l)) {
+		if (!frame_is_signed(frame, secret_in(l, h)))
 			return FRAME_BAD_MAC;
 		if (skew > FRAME_WINDOW_MS)
 			return FRAME_BAD_TIME;
@@ -216,7 +244,7 @@ enum frame_fault link_accept(struct link *l, struct str frame, int64_t now_ms,
 
 static size_t items_size(const struct link *l)
 {
-	return nng_msg_len(l->open) - frame_head_size(l->keys->n > 0);
+	return nng_msg_len(l->open) - frame_head_size(is_signed(l));
 }
 
 /*
@@ -225,7 +253,7 @@ static size_t items_size(const struct link *l)
  */
 static nng_msg *frame_new(const struct link *l)
 {
-	size_t head = frame_head_size(l->keys->n > 0);
+	size_t head = frame_head_size(is_signed(l));
 	size_t room = ROOM_MIN;
 	nng_msg *m;
 
@@ -460,7 +488,7 @@ static nng_msg *take_items(struct link *l, uint64_t now_ms)
 		l->open_items = 0;
 	}
 	if (now_ms > f.open_ms + AGE_MIN_MS) {
-		size_t head = frame_head_size(l->keys->n > 0);
+		size_t head = frame_head_size(is_signed(l));
 
 		items_age((char *)nng_msg_body(f.m) + head,
 		          nng_msg_len(f.m) - head, now_ms - f.open_ms);
@@ -472,7 +500,7 @@ static void stamp(struct link *l, nng_msg *m)
 {
 	struct frame_head h = {
 		.from = l->self,
-		.is_signed = l->keys->n > 0,
+		.is_signed = is_signed(l),
 		.bye = l->bye,
 		.boot = l->boot,
 		.nonce = l->peer_boot,
@@ -483,7 +511,8 @@ static void stamp(struct link *l, nng_msg *m)
 
 	frame_head_put(nng_msg_body(m), &h);
 	if (h.is_signed)
-		frame_sign(nng_msg_body(m), nng_msg_len(m), l->keys->key[0]);
+		frame_sign(nng_msg_body(m), nng_msg_len(m),
+		           secret_out(l)->key[0]);
 }
 
 nng_msg *link_next(struct link *l, uint64_t now_ms, enum err *e)

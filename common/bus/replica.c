@@ -2,6 +2,7 @@
 
 #include "common/base/guard.h"
 #include "common/base/log.h"
+#include "common/bus/tls.h"
 
 #include <errno.h>
 #include <math.h>
@@ -183,8 +184,9 @@ static void on_sent(void *arg)
  */
 enum { KNOCK_MIN_MS = 10, KNOCK_MAX_MS = 100 };
 
-static int dial(struct replica *r, bool tcp)
+static int dial(struct replica *r, nng_tls_config *tls)
 {
+	bool tcp = strstr(r->url, "tcp://") != NULL;
 	nng_dialer d;
 	int rc = nng_dialer_create(&d, r->sock, r->url);
 
@@ -192,6 +194,8 @@ static int dial(struct replica *r, bool tcp)
 		rc = nng_dialer_set_ms(d, NNG_OPT_RECONNMINT, KNOCK_MIN_MS);
 	if (rc == 0)
 		rc = nng_dialer_set_ms(d, NNG_OPT_RECONNMAXT, KNOCK_MAX_MS);
+	if (rc == 0 && tls)
+		rc = nng_dialer_set_ptr(d, NNG_OPT_TLS_CONFIG, tls);
 	if (rc == 0 && tcp)
 		rc = nng_dialer_set_bool(d, NNG_OPT_TCP_KEEPALIVE, true);
 	if (rc == 0)
@@ -199,9 +203,8 @@ static int dial(struct replica *r, bool tcp)
 	return rc;
 }
 
-static int open_socket(struct replica *r)
+static int open_socket(struct replica *r, nng_tls_config *tls)
 {
-	bool tcp = strstr(r->url, "tcp://") != NULL;
 	int rc = nng_req0_open_raw(&r->sock);
 
 	if (rc == 0)
@@ -219,7 +222,7 @@ static int open_socket(struct replica *r)
 		nng_aio_set_timeout(r->send, NNG_DURATION_INFINITE);
 		nng_aio_set_timeout(r->recv, NNG_DURATION_INFINITE);
 		nng_recv_aio(r->sock, r->recv);
-		rc = dial(r, tcp);
+		rc = dial(r, tls);
 	}
 	return rc;
 }
@@ -229,7 +232,9 @@ enum err replica_new(struct hub *h, enum bus_peer to, const char *url,
                      struct replica **out)
 {
 	AUTO(replica) r = calloc(1, sizeof(*r));
+	AUTO(nng_tls_config) tls = NULL;
 	size_t n = strlen(url);
+	enum err e = OK;
 	int rc;
 
 	if (!r)
@@ -242,7 +247,11 @@ enum err replica_new(struct hub *h, enum bus_peer to, const char *url,
 	if (n >= sizeof(r->url))
 		return ERR_INVALID;
 	memcpy(r->url, url, n + 1);
-	rc = open_socket(r);
+	if (str_starts(str_from(url), STR("tls+")))
+		e = tls_config_new(&keys->tls, bus_peer_name(to), &tls);
+	if (e)
+		return e;
+	rc = open_socket(r, tls);
 	if (rc != 0) {
 		log_error(NULL, "bus.dial_failed", LOG_TEXT("url", url),
 		          LOG_TEXT("reason", nng_strerror(rc)));

@@ -50,7 +50,7 @@ static bool look_up(const struct bus_url *u, struct resolved *out)
 
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, host, sizeof(host),
 		                NULL, 0, NI_NUMERICHOST) == 0 &&
-		    url_tcp(out->url[out->n], RESOLVE_ADDR_MAX, host, u->port))
+		    url_at(out->url[out->n], RESOLVE_ADDR_MAX, u, host))
 			out->n++;
 	}
 	freeaddrinfo(list);

@@ -18,7 +18,7 @@
 
 #define RESOLVE_EVERY_MS 2000
 #define RESOLVE_ADDRS    64
-#define RESOLVE_ADDR_MAX 64 /* "tcp://[v6]:port" */
+#define RESOLVE_ADDR_MAX 64 /* "tls+tcp://[v6]:port" */
 
 struct resolver;
 

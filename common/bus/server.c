@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/base/log.h"
+#include "common/bus/tls.h"
 #include "common/bus/url.h"
 
 #include <assert.h>
@@ -298,20 +299,24 @@ static enum err from_nng(int rc)
 
 static bool may_listen(const struct bus_server *s, const struct bus_url *u)
 {
-	return u->kind != URL_TCP || s->keys.n > 0 || url_is_loopback(u);
+	return u->kind != URL_TCP || s->keys.all.n > 0 || url_is_loopback(u);
 }
 
-static int listen_on(struct bus_server *s, const struct bus_url *u)
+static int listen_on(struct bus_server *s, const struct bus_url *u,
+                     nng_tls_config *tls)
 {
 	nng_listener l;
 	int port = 0, rc = nng_listener_create(&l, s->sock, u->text);
+	bool net = u->kind == URL_TCP || u->kind == URL_TLS;
 
 	/* Who may open the socket file is all that guards ipc. */
 	if (rc == 0 && u->kind == URL_IPC)
 		rc = nng_listener_set_int(l, NNG_OPT_IPC_PERMISSIONS, 0600);
+	if (rc == 0 && tls)
+		rc = nng_listener_set_ptr(l, NNG_OPT_TLS_CONFIG, tls);
 	if (rc == 0)
 		rc = nng_listener_start(l, 0);
-	if (rc == 0 && u->kind == URL_TCP &&
+	if (rc == 0 && net &&
 	    nng_listener_get_int(l, NNG_OPT_TCP_BOUND_PORT, &port) == 0)
 		s->port = (unsigned)port;
 	return rc;
@@ -319,6 +324,7 @@ static int listen_on(struct bus_server *s, const struct bus_url *u)
 
 enum err bus_server_listen(struct bus_server *s, struct str url)
 {
+	AUTO(nng_tls_config) tls = NULL;
 	struct bus_url u;
 	enum err e = url_parse(url, &u);
 	int rc;
@@ -330,7 +336,11 @@ enum err bus_server_listen(struct bus_server *s, struct str url)
 		          LOG_TEXT("url", u.text));
 		return ERR_INVALID;
 	}
-	rc = listen_on(s, &u);
+	if (u.kind == URL_TLS)
+		e = tls_config_new(&s->keys.tls, NULL, &tls);
+	if (e)
+		return e;
+	rc = listen_on(s, &u, tls);
 	if (rc != 0)
 		log_error(NULL, "bus.listen_failed", LOG_TEXT("url", u.text),
 		          LOG_TEXT("reason", nng_strerror(rc)));

@@ -111,11 +111,11 @@ bool url_is_loopback(const struct bus_url *u)
 	       str_eq(str_from(u->host), STR("localhost"));
 }
 
-bool url_tcp(char *out, size_t size, const char *host, const char *port)
+bool url_at(char *out, size_t size, const struct bus_url *u, const char *host)
 {
-	int n = snprintf(out, size,
-	                 is_v6(host) ? "tcp://[%s]:%s" : "tcp://%s:%s", host,
-	                 port);
+	int n = snprintf(out, size, is_v6(host) ? "%s[%s]:%s" : "%s%s:%s",
+	                 u->kind == URL_TLS ? "tls+tcp://" : "tcp://", host,
+	                 u->port);
 
 	return n > 0 && (size_t)n < size;
 }

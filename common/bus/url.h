@@ -26,8 +26,9 @@ enum err url_parse(struct str text, struct bus_url *out) MUST_CHECK;
 /* A tcp host that is a number needs no resolving. */
 bool url_is_literal(const struct bus_url *u);
 bool url_is_loopback(const struct bus_url *u);
-/* "tcp://10.0.0.1:7001", "tcp://[::1]:7001"; false when it does not fit. */
-bool url_tcp(char *out, size_t size, const char *host,
-             const char *port) MUST_CHECK;
+/* u with an address for its host: "tcp://10.0.0.1:7001", "tcp://[::1]:7001";
+ * false when it does not fit. */
+bool url_at(char *out, size_t size, const struct bus_url *u,
+            const char *host) MUST_CHECK;
 
 #endif

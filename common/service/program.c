@@ -128,9 +128,11 @@ static bool load(struct program_env *env, FILE *complaints)
 
 	if (!conf_load(&env->conf, p->who, complaints) ||
 	    !wiring_rules(&env->conf, p->who, complaints) ||
-	    !wiring_init(&env->wiring, &env->conf, p->one_process, complaints))
+	    !wiring_init(&env->wiring, &env->conf, p->one_process,
+	                 complaints) ||
+	    !wiring_peer_keys(&env->wiring, &env->conf, p->who, complaints))
 		return false;
-	env->keys = env->wiring.keys.n ? &env->wiring.keys : NULL;
+	env->keys = &env->wiring.keys;
 	return true;
 }
 

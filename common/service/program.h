@@ -43,7 +43,8 @@ struct program_env {
 	const struct program *program;
 	struct settings conf;
 	struct wiring wiring;
-	const struct bus_keys *keys; /* NULL: frames carry no MAC */
+	const struct bus_keys
+		*keys; /* may hold none: frames then carry no MAC */
 	struct metrics *metrics;
 	struct health *health;
 	struct figures *figures;

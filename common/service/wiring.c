@@ -91,7 +91,7 @@ static bool link_allowed(struct str urls, const char *name,
                          const struct settings *conf,
                          const struct bus_keys *keys, FILE *complaints)
 {
-	if (keys->n || conf->env == ENV_DEVELOPMENT)
+	if (keys->all.n || conf->env == ENV_DEVELOPMENT)
 		return true;
 	while (urls.n) {
 		if (!is_bare_tcp(str_trim(str_cut(&urls, ','))))
@@ -130,12 +130,61 @@ static bool wire_one(struct wiring *w, const struct settings *conf,
 	return true;
 }
 
+static bool has_tls(struct str urls)
+{
+	while (urls.n)
+		if (str_starts(str_trim(str_cut(&urls, ',')),
+		               STR("tls+tcp://")))
+			return true;
+	return false;
+}
+
+static bool wire_tls(struct wiring *w, const struct settings *conf,
+                     FILE *complaints)
+{
+	bool wanted = has_tls(conf->bus_listen);
+	bool all = conf->bus_tls_cert.n && conf->bus_tls_key.n &&
+	           conf->bus_tls_ca.n;
+
+	for (enum bus_peer p = PEER_AUTH; p < PEER_COUNT; p++)
+		wanted |= has_tls(text_at(conf, rows[p].bus));
+	if (all)
+		w->keys.tls = (struct bus_tls){.cert = conf->bus_tls_cert.p,
+		                               .key = conf->bus_tls_key.p,
+		                               .ca = conf->bus_tls_ca.p};
+	if (wanted && !all)
+		(void)fprintf(complaints,
+		              "tls+tcp:// needs BUS_TLS_CERT, BUS_TLS_KEY and "
+		              "BUS_TLS_CA\n");
+	return all || !wanted;
+}
+
+bool wiring_peer_keys(struct wiring *w, const struct settings *conf,
+                      unsigned who, FILE *complaints)
+{
+	const char *why = "is for programs that run apart";
+	enum bus_peer self = PEER_GATEWAY;
+
+	if (conf->bus_peer_keys.n == 0)
+		return true;
+	for (enum bus_peer p = PEER_AUTH; p < PEER_COUNT; p++)
+		if (who == rows[p].who)
+			self = p;
+	if (self != PEER_GATEWAY || who == FOR_GATEWAY)
+		why = bus_keys_parse_pairs(conf->bus_peer_keys, self, &w->keys);
+	if (why)
+		(void)fprintf(complaints, "BUS_PEER_KEYS: %s\n", why);
+	return !why;
+}
+
 bool wiring_init(struct wiring *w, const struct settings *conf,
                  bool one_process, FILE *complaints)
 {
 	bool ok = true;
 
 	*w = (struct wiring){0};
+	if (!wire_tls(w, conf, complaints))
+		return false;
 	if (conf->bus_key.n && !bus_keys_parse(conf->bus_key, &w->keys)) {
 		(void)fprintf(complaints,
 		              "BUS_KEY: must be one or two secrets of at "

@@ -34,6 +34,9 @@ bool wiring_rules(const struct settings *conf, unsigned who,
 /* one_process: services are at inproc:// unless their BUS_ variable is set. */
 bool wiring_init(struct wiring *w, const struct settings *conf,
                  bool one_process, FILE *complaints) MUST_CHECK;
+/* After wiring_init(): the secrets of pairs of programs; who: FOR_ bits. */
+bool wiring_peer_keys(struct wiring *w, const struct settings *conf,
+                      unsigned who, FILE *complaints) MUST_CHECK;
 void wiring_fini(struct wiring *w);
 
 /* Before listening: creates the folder of an ipc socket (0700). */

@@ -56,7 +56,7 @@ static size_t write_again(char *out, const struct frame_head *h,
 		n += ITEM_HEAD + it.bytes.n;
 	}
 	if (h->is_signed)
-		frame_sign(out, n, keys->key[0]);
+		frame_sign(out, n, keys->all.key[0]);
 	return n;
 }
 
@@ -77,7 +77,8 @@ static void golden_frames_decode_and_encode_to_the_same_bytes(void **state)
 		                 FRAME_OK);
 		assert_int_equal(h.at_ms, 1767225600123);
 		if (h.is_signed)
-			assert_true(frame_is_signed((struct str){p, n}, &keys));
+			assert_true(
+				frame_is_signed((struct str){p, n}, &keys.all));
 		assert_int_equal(write_again(again, &h, items, &keys), n);
 		assert_memory_equal(again, p, n);
 		free(again);
@@ -151,15 +152,15 @@ static void any_changed_bit_breaks_the_mac(void **state)
 	assert_true(bus_keys_parse(
 		STR("another secret of thirty-two chars, " GOLDEN_SECRET),
 		&both));
-	assert_false(frame_is_signed((struct str){p, n}, &other));
-	assert_true(frame_is_signed((struct str){p, n}, &both));
+	assert_false(frame_is_signed((struct str){p, n}, &other.all));
+	assert_true(frame_is_signed((struct str){p, n}, &both.all));
 	for (size_t bit = 0; bit < n * 8; bit++) {
 		p[bit / 8] = (char)(p[bit / 8] ^ 1 << bit % 8);
-		assert_false(frame_is_signed((struct str){p, n}, &keys));
+		assert_false(frame_is_signed((struct str){p, n}, &keys.all));
 		p[bit / 8] = (char)(p[bit / 8] ^ 1 << bit % 8);
 	}
-	assert_false(frame_is_signed((struct str){p, n - 1}, &keys));
-	assert_false(frame_is_signed((struct str){p, FRAME_HEAD}, &keys));
+	assert_false(frame_is_signed((struct str){p, n - 1}, &keys.all));
+	assert_false(frame_is_signed((struct str){p, FRAME_HEAD}, &keys.all));
 	free(p);
 }
 
@@ -300,11 +301,55 @@ static void keys_need_two_or_fewer_secrets_of_length(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNTOF(cases); i++) {
-		struct bus_keys k = {.n = 9};
+		struct bus_keys k = {.all.n = 9};
 		bool ok = bus_keys_parse(str_from(cases[i].text), &k);
 
 		assert_int_equal(ok, cases[i].n != 0);
-		assert_int_equal(k.n, ok ? cases[i].n : 9);
+		assert_int_equal(k.all.n, ok ? cases[i].n : 9);
+	}
+}
+
+#define S32 "0123456789abcdef0123456789abcdef"
+#define T32 "fedcba9876543210fedcba9876543210"
+
+static void pairs_need_a_secret_for_every_partner(void **state)
+{
+	static const struct {
+		const char *text;
+		enum bus_peer self;
+		bool ok;
+	} cases[] = {
+		/* gdpr is called by all, and calls auth and content. */
+		{"gateway=" S32 ",auth=" S32 ",content=" S32, PEER_GDPR, true},
+		{" gateway = " S32 ", auth=" S32 ",content=" S32 ",auth=" T32,
+	         PEER_GDPR, true},
+		{"gateway=" S32 ",auth=" S32, PEER_GDPR, false},
+		{"gateway=" S32 ",gdpr=" S32, PEER_AUTH, true},
+		{"gateway=" S32 ",gdpr=" S32 ",content=" S32, PEER_AUTH, true},
+		{"auth=" S32 ",content=" S32 ",gdpr=" S32, PEER_GATEWAY, true},
+		{"auth=" S32 ",gdpr=" S32, PEER_GATEWAY, false},
+		{"", PEER_AUTH, false},
+		{S32, PEER_AUTH, false},
+		{"gateway=short,gdpr=" S32, PEER_AUTH, false},
+		{"gateway=" S32 ",gdpr=" S32 ",nobody=" S32, PEER_AUTH, false},
+		{"gateway=" S32 ",gdpr=" S32 ",gdpr=" S32 ",gdpr=" S32,
+	         PEER_AUTH, false},
+		{"gateway=" S32 ",,gdpr=" S32, PEER_AUTH, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct bus_keys k = {0};
+
+		/* Without the key for the greeting it is never enough. */
+		assert_non_null(bus_keys_parse_pairs(str_from(cases[i].text),
+		                                     cases[i].self, &k));
+		assert_true(bus_keys_parse(STR(T32), &k));
+		if (!bus_keys_parse_pairs(str_from(cases[i].text),
+		                          cases[i].self, &k) != cases[i].ok)
+			fail_msg("case %zu", i);
+		assert_int_equal(k.with[PEER_GATEWAY].n > 0,
+		                 cases[i].ok && cases[i].self != PEER_GATEWAY);
 	}
 }
 
@@ -340,6 +385,7 @@ int main(void)
 		cmocka_unit_test(bounds_hold_at_their_edges),
 		cmocka_unit_test(waiting_is_taken_off_requests_only),
 		cmocka_unit_test(keys_need_two_or_fewer_secrets_of_length),
+		cmocka_unit_test(pairs_need_a_secret_for_every_partner),
 		cmocka_unit_test(the_gateway_calls_all_and_nobody_calls_it),
 	};
 

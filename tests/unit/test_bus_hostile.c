@@ -96,8 +96,9 @@ static nng_msg *next_frame(struct rogue *r)
 
 static void sign(struct rogue *r, nng_msg *m)
 {
-	if (r->keys.n)
-		frame_sign(nng_msg_body(m), nng_msg_len(m), r->keys.key[0]);
+	if (r->keys.all.n)
+		frame_sign(nng_msg_body(m), nng_msg_len(m),
+		           r->keys.all.key[0]);
 }
 
 static void send_frame(struct rogue *r, nng_msg *m)
@@ -194,7 +195,7 @@ static nng_msg *other_key(struct rogue *r, nng_msg *m)
 	struct bus_keys k = test_keys("not the secret of these services");
 
 	(void)r;
-	frame_sign(nng_msg_body(m), nng_msg_len(m), k.key[0]);
+	frame_sign(nng_msg_body(m), nng_msg_len(m), k.all.key[0]);
 	return m;
 }
 
@@ -266,7 +267,7 @@ static nng_msg *acks_the_future(struct rogue *r, nng_msg *m)
 
 static nng_msg *reply_kind(struct rogue *r, nng_msg *m)
 {
-	size_t head = frame_head_size(r->keys.n > 0);
+	size_t head = frame_head_size(r->keys.all.n > 0);
 
 	body(m)[head + 4] = ITEM_REPLY;
 	memset(body(m) + head + 16, 0, 4);

@@ -41,7 +41,7 @@ static size_t lines(const char *text)
 static void links_without_a_key_are_refused_outside_development(void **state)
 {
 	static const struct {
-		const char *pairs[7];
+		const char *pairs[9];
 		bool ok;
 	} cases[] = {
 		{{NULL}, true},
@@ -49,7 +49,13 @@ static void links_without_a_key_are_refused_outside_development(void **state)
 		{{"BUS_AUTH", "ipc://a.sock, tcp://auth:7001", NULL}, false},
 		{{"BUS_AUTH", "tcp4://auth:7001", NULL}, false},
 		{{"BUS_LISTEN", "tcp://0.0.0.0:7001", NULL}, false},
-		{{"BUS_AUTH", "tls+tcp://auth:7001", NULL}, true},
+		{{"BUS_AUTH", "tls+tcp://auth:7001", NULL}, false},
+		{{"BUS_LISTEN", "tls+tcp://0.0.0.0:7001", "BUS_TLS_CERT",
+	          "a.crt", "BUS_TLS_KEY", "a.key", NULL},
+	         false},
+		{{"BUS_AUTH", "tls+tcp://auth:7001", "BUS_TLS_CERT", "a.crt",
+	          "BUS_TLS_KEY", "a.key", "BUS_TLS_CA", "ca.crt", NULL},
+	         true},
 		{{"BUS_AUTH", "tcp://auth:7001", "BUS_KEY", KEY, NULL}, true},
 		{{"BUS_AUTH", "tcp://auth:7001", "BUS_KEY", "short", NULL},
 	         false},
@@ -121,7 +127,7 @@ static void in_one_process_services_are_inproc_unless_said(void **state)
 static void settings_are_checked_together_too(void **state)
 {
 	static const struct {
-		const char *pairs[7];
+		const char *pairs[9];
 		unsigned who;
 		size_t faults;
 	} cases[] = {
@@ -165,7 +171,7 @@ static void settings_are_checked_together_too(void **state)
 static void each_service_has_a_database_of_its_own(void **state)
 {
 	static const struct {
-		const char *pairs[7];
+		const char *pairs[9];
 		const char *want; /* of svc-gdpr */
 	} cases[] = {
 		{{"DATA_DIR", "/data", NULL},
