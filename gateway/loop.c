@@ -298,6 +298,7 @@ static void show(struct loop *lo)
 	if (lo->shown_n > REPLICAS_SHOWN)
 		lo->shown_n = REPLICAS_SHOWN;
 	identity_stats(lo->identity, lo->now_ms, &lo->shown_identity);
+	lo->shown_requests = lo->requests;
 	lo->shown_conns = 0;
 	for (const struct conn *cn = lo->conns; cn; cn = cn->next)
 		lo->shown_conns++;

@@ -91,7 +91,7 @@ struct loop {
 	struct bus_replica shown[REPLICAS_SHOWN];
 	size_t shown_n;
 	struct identity_stats shown_identity;
-	unsigned shown_conns;
+	unsigned shown_conns, shown_requests;
 };
 
 /* Takes listen_fd.  Starts no thread. */

@@ -92,6 +92,21 @@ static double figure_late(const struct bus_replica *r)
 	return (double)r->late;
 }
 
+static double figure_bad_frames(const struct bus_replica *r)
+{
+	return (double)r->bad_frames;
+}
+
+static double figure_unacked(const struct bus_replica *r)
+{
+	return r->unacked;
+}
+
+static double figure_waiting(const struct bus_replica *r)
+{
+	return r->waiting;
+}
+
 static double figure_latency(const struct bus_replica *r)
 {
 	return r->latency_ms / 1000;
@@ -112,6 +127,14 @@ static const struct figure figures[] = {
          "Requests sent again to another replica.", figure_moved},
 	{METRIC_COUNTER, "kae_bus_late_total",
          "Replies that came after their deadline.", figure_late},
+	{METRIC_COUNTER, "kae_bus_bad_frames_total",
+         "Frames refused, each with the end of its connection.",
+         figure_bad_frames},
+	{METRIC_GAUGE, "kae_bus_frames_unacked",
+         "Frames sent and not acknowledged, at most 32.", figure_unacked},
+	{METRIC_GAUGE, "kae_bus_frames_waiting",
+         "Frames that wait for an acknowledgement of earlier ones.",
+         figure_waiting},
 	{METRIC_GAUGE, "kae_bus_latency_seconds",
          "Running average of the time to a reply.", figure_latency},
 };
@@ -144,13 +167,14 @@ static void collect_bus(struct gateway *g, struct buf *out)
 static void collect_loops(struct gateway *g, struct buf *out)
 {
 	struct identity_stats all = {0};
-	unsigned conns = 0;
+	unsigned conns = 0, requests = 0;
 
 	for (size_t i = 0; i < g->loops_n; i++) {
 		struct loop *lo = &g->loops[i];
 		GUARD(&lo->shown_lock);
 
 		conns += lo->shown_conns;
+		requests += lo->shown_requests;
 		all.hits += lo->shown_identity.hits;
 		all.misses += lo->shown_identity.misses;
 		all.refused += lo->shown_identity.refused;
@@ -164,6 +188,8 @@ static void collect_loops(struct gateway *g, struct buf *out)
 	metrics_head(out, METRIC_##kind, name, help); \
 	metrics_line(out, name, "", (double)(v))
 	ONE(GAUGE, "kae_http_connections", "Open client connections.", conns);
+	ONE(GAUGE, "kae_gateway_requests_open",
+	    "Requests being read or answered.", requests);
 	ONE(COUNTER, "kae_identity_hits_total",
 	    "Credentials found in the cache.", all.hits);
 	ONE(COUNTER, "kae_identity_misses_total",

@@ -169,7 +169,10 @@ struct bus_replica {
 	enum bus_state state;
 	unsigned in_flight;
 	uint64_t sent, replied, failed, moved, late;
+	uint64_t bad_frames; /* refused, each with the end of its connection */
 	double latency_ms;
+	unsigned unacked; /* frames, at most BUS_WINDOW */
+	unsigned waiting; /* frames behind them */
 };
 /* Fills up to max rows, returns how many replicas there are.  Owner thread. */
 size_t bus_client_replicas(const struct bus_client *c, struct bus_replica *out,
@@ -242,7 +245,11 @@ AUTO_TYPE(bus_server, struct bus_server *, bus_server_free)
 
 struct bus_server_stats {
 	uint64_t frames_in, frames_out, items, replies, refused, expired;
-	uint64_t bad_frames, bad_mac, replayed;
+	/* Frames refused, each with the end of its connection: all, and why. */
+	uint64_t bad_frames, bad_form, bad_version, oversize, bad_mac, bad_time,
+		replayed, bad_edge;
+	uint64_t arriving; /* bytes of requests that are not yet whole */
+	unsigned in_work, peers;
 };
 void bus_server_stats(const struct bus_server *s, struct bus_server_stats *out);
 

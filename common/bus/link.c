@@ -463,6 +463,11 @@ bool link_is_quiet(const struct link *l)
 	return !has_items(l) && ring_empty(&l->dry) && l->sent_n == 0;
 }
 
+unsigned link_waiting(const struct link *l)
+{
+	return (unsigned)(l->full_n - l->full_head) + (l->open_items > 0);
+}
+
 uint64_t link_oldest_ms(const struct link *l)
 {
 	return l->sent_n ? l->sent[l->sent_head].at_ms : 0;

@@ -142,6 +142,8 @@ void link_unsend(struct link *l);
 bool link_has_work(const struct link *l);
 /* True if everything put has been sent and acknowledged. */
 bool link_is_quiet(const struct link *l);
+/* Frames with items that have not been handed over, with the open one. */
+unsigned link_waiting(const struct link *l);
 /* When the oldest unacknowledged frame was sent; 0: none. */
 uint64_t link_oldest_ms(const struct link *l);
 

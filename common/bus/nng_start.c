@@ -18,6 +18,12 @@
  *          peer did that once in a hundred times.  So a send to a peer that is
  *          gone succeeds: the bytes are lost either way, and the end of the
  *          stream, which the receive finds, closes the pipe without harm.
+ *          A send hangs in the same way when the pipe is closed after a part of
+ *          a message has been written and before nng asks for the rest.  So it
+ *          never learns of parts: until the last byte is written the answer is
+ *          "try again when there is room", and how far we are is kept here.
+ *
+ * close:   forgets how far we are.
  */
 #include "common/bus/bus.h"
 
@@ -81,33 +87,103 @@ static void set_threads(bool begin)
 
 typedef ssize_t sendmsg_fn(int fd, const struct msghdr *m, int flags);
 
-/* nng names its threads; only they send for it. */
+#define FDS_MAX    65536
+#define PIECES_MAX 8 /* of one message: nng's own bound */
+
+/* Bytes of the message that nng is sending there and that are written. */
+static atomic_size_t written[FDS_MAX];
+
+/* nng names its threads before they run; only they send for it. */
 static bool is_nng_thread(void)
 {
+	static _Thread_local int known; /* 1 yes, -1 no */
 	char name[16] = "";
 
-	return pthread_getname_np(pthread_self(), name, sizeof(name)) == 0 &&
-	       str_starts(str_from(name), STR("nng:"));
+	if (known == 0)
+		known = pthread_getname_np(pthread_self(), name,
+		                           sizeof(name)) == 0 &&
+		                        str_starts(str_from(name), STR("nng:"))
+		                ? 1
+		                : -1;
+	return known > 0;
+}
+
+/* The pieces of from without their first done bytes; returns their sum. */
+static size_t rest_of(const struct msghdr *from, size_t done,
+                      struct iovec out[PIECES_MAX], size_t *pieces)
+{
+	size_t left = 0;
+
+	*pieces = 0;
+	for (size_t i = 0; i < from->msg_iovlen; i++) {
+		struct iovec v = from->msg_iov[i];
+		size_t skip = done < v.iov_len ? done : v.iov_len;
+
+		done -= skip;
+		if (skip == v.iov_len)
+			continue;
+		v.iov_base = (char *)v.iov_base + skip;
+		v.iov_len -= skip;
+		left += v.iov_len;
+		out[(*pieces)++] = v;
+	}
+	return left;
+}
+
+/* A file descriptor has one message on its way: nng sends one at a time. */
+static ssize_t send_whole(sendmsg_fn *real, int fd,
+                          const struct msghdr *message, int flags)
+{
+	size_t done = atomic_load_explicit(&written[fd], memory_order_relaxed);
+	struct iovec rest[PIECES_MAX];
+	struct msghdr m = *message;
+	size_t left = rest_of(message, done, rest, &m.msg_iovlen);
+	ssize_t n;
+
+	m.msg_iov = rest;
+	n = real(fd, &m, flags);
+	if (n < 0 && errno != EPIPE && errno != ECONNRESET)
+		return n;
+	if (n >= 0 && (size_t)n < left) {
+		atomic_store_explicit(&written[fd], done + (size_t)n,
+		                      memory_order_relaxed);
+		errno = EAGAIN;
+		return -1;
+	}
+	atomic_store_explicit(&written[fd], 0, memory_order_relaxed);
+	return (ssize_t)(done + left);
 }
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	static _Atomic(sendmsg_fn *) libc;
 	sendmsg_fn *real = atomic_load_explicit(&libc, memory_order_relaxed);
-	size_t all = 0;
-	ssize_t n;
 
 	if (!real) {
 		*(void **)(&real) = dlsym(RTLD_NEXT, "sendmsg");
 		atomic_store_explicit(&libc, real, memory_order_relaxed);
 	}
-	n = real(fd, message, flags);
-	if (n >= 0 || (errno != EPIPE && errno != ECONNRESET) ||
+	if (fd < 0 || fd >= FDS_MAX || message->msg_iovlen > PIECES_MAX ||
 	    !is_nng_thread())
-		return n;
-	for (size_t i = 0; i < message->msg_iovlen; i++)
-		all += message->msg_iov[i].iov_len;
-	return (ssize_t)all;
+		return real(fd, message, flags);
+	return send_whole(real, fd, message, flags);
+}
+
+/* It has a number that the next connection may get. */
+typedef int close_fn(int fd);
+
+int close(int fd)
+{
+	static _Atomic(close_fn *) libc;
+	close_fn *real = atomic_load_explicit(&libc, memory_order_relaxed);
+
+	if (!real) {
+		*(void **)(&real) = dlsym(RTLD_NEXT, "close");
+		atomic_store_explicit(&libc, real, memory_order_relaxed);
+	}
+	if (fd >= 0 && fd < FDS_MAX)
+		atomic_store_explicit(&written[fd], 0, memory_order_relaxed);
+	return real(fd);
 }
 
 #endif

@@ -85,12 +85,13 @@ struct bus_server {
 	pthread_cond_t quiet; /* a peer has acknowledged or gone: */
 	uint64_t changes;     /* counts that */
 	struct ring table, spare;
-	bool closing; /* no new peers */
-	unsigned peers;
+	bool closing;      /* no new peers */
+	atomic_uint peers; /* changed under the lock */
 
 	struct {
 		atomic_ullong frames_in, frames_out, items, replies, refused,
-			expired, bad_frames, bad_mac, replayed;
+			expired, bad_frames, bad_form, bad_version, oversize,
+			bad_mac, bad_time, replayed, bad_edge;
 	} n;
 };
 

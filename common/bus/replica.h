@@ -77,7 +77,7 @@ struct replica {
 	unsigned in_flight;   /* requests without a final item */
 	struct ring calls;    /* struct call */
 	struct latency latency[BUS_CLASSES];
-	uint64_t sent, replied, failed, moved, late;
+	uint64_t sent, replied, failed, moved, late, bad_frames;
 };
 
 enum err hub_init(struct hub *h, void (*wake)(void *arg), void *arg) MUST_CHECK;

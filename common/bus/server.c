@@ -72,8 +72,8 @@ static bool add_peer(struct bus_server *s, uint32_t pipe)
 	peer_begin(p, pipe);
 	atomic_store(&p->refs, 1); /* the table's */
 	GUARD(&s->lock);
-	fits = s->peers < PEERS_MAX && !s->closing;
-	s->peers += fits;
+	fits = atomic_load(&s->peers) < PEERS_MAX && !s->closing;
+	atomic_fetch_add(&s->peers, fits);
 	ring_add(fits ? &s->table : &s->spare, &p->at);
 	return fits;
 }
@@ -86,7 +86,7 @@ static void remove_peer(struct bus_server *s, uint32_t pipe)
 	p = find_locked(s, pipe);
 	if (p) {
 		ring_del(&p->at);
-		s->peers--;
+		atomic_fetch_sub(&s->peers, 1);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!p)
@@ -142,15 +142,44 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 	}
 }
 
+static void count_fault(struct bus_server *s, enum frame_fault f)
+{
+	COUNT(s, bad_frames);
+	switch (f) {
+	case FRAME_SHORT:
+	case FRAME_BAD_HEAD:
+	case FRAME_BAD_ITEM:
+		COUNT(s, bad_form);
+		break;
+	case FRAME_OVERSIZE:
+		COUNT(s, oversize);
+		break;
+	case FRAME_BAD_VERSION:
+		COUNT(s, bad_version);
+		break;
+	case FRAME_BAD_MAC:
+		COUNT(s, bad_mac);
+		break;
+	case FRAME_BAD_TIME:
+		COUNT(s, bad_time);
+		break;
+	case FRAME_REPLAY:
+		COUNT(s, replayed);
+		break;
+	case FRAME_BAD_EDGE:
+		COUNT(s, bad_edge);
+		break;
+	case FRAME_OK:
+	case FRAME_FAULTS:
+		break;
+	}
+}
+
 static void refuse(struct bus_server *s, enum frame_fault f)
 {
 	uint64_t now_ms = mono_ms();
 
-	COUNT(s, bad_frames);
-	if (f == FRAME_BAD_MAC)
-		COUNT(s, bad_mac);
-	else if (f == FRAME_REPLAY || f == FRAME_BAD_TIME)
-		COUNT(s, replayed);
+	count_fault(s, f);
 	if (now_ms >= s->logged_ms + 1000) {
 		s->logged_ms = now_ms;
 		log_warn(NULL, "bus.frame_refused",
@@ -540,7 +569,15 @@ void bus_server_stats(const struct bus_server *s, struct bus_server_stats *out)
 		.refused = atomic_load(&s->n.refused),
 		.expired = atomic_load(&s->n.expired),
 		.bad_frames = atomic_load(&s->n.bad_frames),
+		.bad_form = atomic_load(&s->n.bad_form),
+		.bad_version = atomic_load(&s->n.bad_version),
+		.oversize = atomic_load(&s->n.oversize),
 		.bad_mac = atomic_load(&s->n.bad_mac),
+		.bad_time = atomic_load(&s->n.bad_time),
 		.replayed = atomic_load(&s->n.replayed),
+		.bad_edge = atomic_load(&s->n.bad_edge),
+		.arriving = atomic_load(&s->arriving),
+		.in_work = atomic_load(&s->in_work),
+		.peers = atomic_load(&s->peers),
 	};
 }

@@ -74,6 +74,7 @@ static void refuse(struct bus_client *c, struct replica *r, enum frame_fault f,
                    uint64_t now_ms)
 {
 	c->bad_frames++;
+	r->bad_frames++;
 	if (now_ms >= c->logged_ms + 1000) {
 		c->logged_ms = now_ms;
 		log_warn(NULL, "bus.frame_refused", LOG_TEXT("url", r->url),

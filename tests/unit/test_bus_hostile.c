@@ -1,142 +1,8 @@
 /* bus - frames that must not be: refused, counted, nothing of them executed. */
-#include "tests/unit/bus_fixture.h"
-
-#include "common/bus/frame.h"
-#include "common/bus/link.h"
-
-#include <nng/protocol/reqrep0/rep.h>
-#include <nng/protocol/reqrep0/req.h>
-
-/*
- * A peer that says what the test wants: an nng socket and a link whose frames
- * are changed before they leave.
- */
-struct rogue {
-	nng_socket s;
-	struct link link;
-	struct bus_keys keys;
-	uint32_t pipe;
-	atomic_bool gone;
-};
-
-static nng_msg *receive(struct rogue *r, struct str *frame)
-{
-	nng_msg *m = NULL;
-
-	if (nng_recvmsg(r->s, &m, 0) != 0)
-		return NULL;
-	r->pipe = (uint32_t)nng_msg_get_pipe(m).id;
-	*frame = (struct str){nng_msg_body(m), nng_msg_len(m)};
-	return m;
-}
-
-/* True if a good frame came; false when the pipe was closed or was silent. */
-static bool hears(struct rogue *r)
-{
-	struct str frame, items;
-	nng_msg *m = receive(r, &frame);
-	bool ok = m &&
-	          link_accept(&r->link, frame, wall_ms(), &items) == FRAME_OK;
-
-	if (m)
-		nng_msg_free(m);
-	return ok;
-}
-
-static void note_gone(nng_pipe p, nng_pipe_ev ev, void *arg)
-{
-	struct rogue *r = arg;
-
-	(void)p;
-	(void)ev;
-	atomic_store(&r->gone, true);
-}
-
-/* The service hangs up; what it said before is looked at. */
-static void wait_gone(struct rogue *r)
-{
-	for (uint64_t end = mono_ms() + 5000; !atomic_load(&r->gone);) {
-		assert_true(mono_ms() < end);
-		(void)usleep(1000);
-	}
-	(void)nng_socket_set_ms(r->s, NNG_OPT_RECVTIMEO, 1);
-}
-
-static void dial(struct rogue *r, enum bus_peer self, const char *url,
-                 const struct bus_keys *keys)
-{
-	r->keys = *keys;
-	assert_int_equal(nng_req0_open_raw(&r->s), 0);
-	(void)nng_socket_set_ms(r->s, NNG_OPT_RECVTIMEO, 1000);
-	(void)nng_socket_set_ms(r->s, NNG_OPT_SENDTIMEO, 1000);
-	(void)nng_pipe_notify(r->s, NNG_PIPE_EV_REM_POST, note_gone, r);
-	/* A closed pipe stays closed for the length of a test. */
-	(void)nng_socket_set_ms(r->s, NNG_OPT_RECONNMINT, 60000);
-	(void)nng_socket_set_ms(r->s, NNG_OPT_RECONNMAXT, 60000);
-	assert_int_equal(nng_dial(r->s, url, NULL, NNG_FLAG_NONBLOCK), 0);
-	link_init(&r->link, self, false, PEER_AUTH, &r->keys);
-	link_reset(&r->link);
-}
-
-static void rogue_end(struct rogue *r)
-{
-	link_fini(&r->link);
-	(void)nng_close(r->s);
-}
-
-/* The next frame of the link; the test may change it before send_frame(). */
-static nng_msg *next_frame(struct rogue *r)
-{
-	enum err e;
-	nng_msg *m = link_next(&r->link, mono_ms(), &e);
-
-	assert_non_null(m);
-	return m;
-}
-
-static void sign(struct rogue *r, nng_msg *m)
-{
-	if (r->keys.all.n)
-		frame_sign(nng_msg_body(m), nng_msg_len(m),
-		           r->keys.all.key[0]);
-}
-
-static void send_frame(struct rogue *r, nng_msg *m)
-{
-	assert_int_equal(nng_msg_header_append_u32(m, 0x80000001u), 0);
-	if (nng_sendmsg(r->s, m, 0) != 0)
-		nng_msg_free(m);
-}
-
-static void put(struct rogue *r, enum item_kind kind, uint64_t cid,
-                unsigned flags, struct str bytes)
-{
-	struct item it = {.kind = kind,
-	                  .cid = cid,
-	                  .flags = flags,
-	                  .arg = kind == ITEM_REQUEST || flags & ITEM_FIRST
-	                                 ? 5000
-	                                 : 0,
-	                  .bytes = bytes};
-
-	assert_int_equal(link_put(&r->link, &it, mono_ms()), OK);
-}
-
-static struct bus_server_stats stats(struct service *sv)
-{
-	struct bus_server_stats st;
-
-	bus_server_stats(sv->server, &st);
-	return st;
-}
+#include "tests/unit/bus_rogue.h"
 
 /* One request in a frame that `spoil` has changed. */
 typedef nng_msg *spoil_fn(struct rogue *r, nng_msg *m);
-
-static char *body(nng_msg *m)
-{
-	return nng_msg_body(m);
-}
 
 static nng_msg *version_2(struct rogue *r, nng_msg *m)
 {
@@ -275,35 +141,118 @@ static nng_msg *reply_kind(struct rogue *r, nng_msg *m)
 	return m;
 }
 
+static nng_msg *not_ours(struct rogue *r, nng_msg *m)
+{
+	body(m)[0] = 'k';
+	sign(r, m);
+	return m;
+}
+
+/* A good frame first: who it is cannot change afterwards. */
+static nng_msg *becomes_another(struct rogue *r, nng_msg *m)
+{
+	send_frame(r, m);
+	put(r, ITEM_REQUEST, 2, 0, STR("e"));
+	m = next_frame(r);
+	body(m)[2] = PEER_GDPR;
+	sign(r, m);
+	return m;
+}
+
+static void add_items(nng_msg *m, unsigned n, size_t bytes)
+{
+	char *p = calloc(1, ITEM_HEAD + bytes);
+	struct item it = {.kind = ITEM_REQUEST, .arg = 5000};
+
+	assert_non_null(p);
+	for (unsigned i = 0; i < n; i++) {
+		it.cid = 100 + i;
+		it.bytes = (struct str){p + ITEM_HEAD, bytes};
+		item_head_put(p, &it);
+		assert_int_equal(nng_msg_append(m, p, ITEM_HEAD + bytes), 0);
+	}
+	free(p);
+}
+
+static nng_msg *too_many_items(struct rogue *r, nng_msg *m)
+{
+	add_items(m, BUS_FRAME_ITEMS, 1);
+	sign(r, m);
+	return m;
+}
+
+static nng_msg *too_large_an_item(struct rogue *r, nng_msg *m)
+{
+	add_items(m, 1, BUS_PART_MAX + 1);
+	sign(r, m);
+	return m;
+}
+
+/* By less than nng's own limit, which ends the connection uncounted. */
+static nng_msg *too_large_a_frame(struct rogue *r, nng_msg *m)
+{
+	size_t head = frame_head_size(r->keys.all.n > 0);
+
+	add_items(m, 3, BUS_PART_MAX);
+	add_items(m, 1, head + BUS_FRAME_MAX + 1 - nng_msg_len(m) - ITEM_HEAD);
+	sign(r, m);
+	return m;
+}
+
+static nng_msg *far_too_large_a_frame(struct rogue *r, nng_msg *m)
+{
+	add_items(m, 100, BUS_PART_MAX);
+	sign(r, m);
+	return m;
+}
+
+#define COUNTED(what) offsetof(struct bus_server_stats, what)
+
 static const struct spoiling {
 	spoil_fn *spoil;
 	bool keys_only;
 	unsigned begun; /* requests that may run all the same */
-	enum { BAD, MAC, OLD } counted;
+	size_t counted; /* as what; 0: nng has hung up */
 } spoilings[] = {
-	{version_2, false, 0, BAD},
-	{other_sender, false, 0, BAD},
-	{cut, false, 0, BAD},
-	{head_only, false, 0, BAD},
-	{nothing, false, 0, BAD},
-	{tampered, true, 0, MAC},
-	{unsigned_, true, 0, MAC},
-	{other_key, true, 0, MAC},
-	{of_yesterday, true, 0, OLD},
-	{of_next_minute, true, 0, OLD},
-	{twice, false, 1, OLD},
-	{ahead, false, 0, OLD},
-	{other_connection, false, 0, OLD},
-	{other_boot, false, 1, OLD},
-	{acks_the_future, false, 0, BAD},
-	{reply_kind, false, 0, BAD},
+	{version_2, false, 0, COUNTED(bad_version)},
+	{not_ours, false, 0, COUNTED(bad_version)},
+	{other_sender, false, 0, COUNTED(bad_edge)},
+	{becomes_another, false, 1, COUNTED(bad_edge)},
+	{cut, false, 0, COUNTED(bad_form)},
+	{head_only, false, 0, COUNTED(bad_form)},
+	{nothing, false, 0, COUNTED(bad_form)},
+	{tampered, true, 0, COUNTED(bad_mac)},
+	{unsigned_, true, 0, COUNTED(bad_mac)},
+	{other_key, true, 0, COUNTED(bad_mac)},
+	{of_yesterday, true, 0, COUNTED(bad_time)},
+	{of_next_minute, true, 0, COUNTED(bad_time)},
+	{twice, false, 1, COUNTED(replayed)},
+	{ahead, false, 0, COUNTED(replayed)},
+	{other_connection, false, 0, COUNTED(replayed)},
+	{other_boot, false, 1, COUNTED(replayed)},
+	{acks_the_future, false, 0, COUNTED(bad_form)},
+	{reply_kind, false, 0, COUNTED(bad_form)},
+	{too_many_items, false, 0, COUNTED(oversize)},
+	{too_large_an_item, false, 0, COUNTED(oversize)},
+	{too_large_a_frame, false, 0, COUNTED(oversize)},
+	{far_too_large_a_frame, false, 0, 0},
 };
 
+/* The bad frames counted under one reason. */
+static uint64_t counted(const struct bus_server_stats *st, size_t offset)
+{
+	uint64_t n;
+
+	memcpy(&n, (const char *)st + offset, sizeof(n));
+	return n;
+}
+
 /* Two requests, so that the first of a frame is seen not to be executed. */
-static void spoil_one(size_t which, const struct bus_keys *keys)
+static void spoil_one(size_t which, const char *kind,
+                      const struct bus_keys *keys)
 {
 	const struct spoiling *sp = &spoilings[which];
-	struct service *sv = service_new("tcp", 0, keys);
+	struct service *sv = service_new(kind, 0, keys);
 	struct bus_server_stats st;
 	struct rogue r = {0};
 	struct loop l;
@@ -318,10 +267,15 @@ static void spoil_one(size_t which, const struct bus_keys *keys)
 	while (hears(&r))
 		assert_true(sp->begun > 0);
 	st = stats(sv);
-	if (st.bad_frames != 1)
+	if (st.bad_frames != (sp->counted ? 1 : 0))
 		fail_msg("case %zu was not refused", which);
-	assert_int_equal(st.bad_mac, sp->counted == MAC);
-	assert_int_equal(st.replayed, sp->counted == OLD);
+	/* As what it was, and as nothing else. */
+	if (sp->counted && counted(&st, sp->counted) != 1)
+		fail_msg("case %zu was taken for another fault", which);
+	assert_int_equal(st.bad_form + st.bad_version + st.oversize +
+	                         st.bad_mac + st.bad_time + st.replayed +
+	                         st.bad_edge,
+	                 st.bad_frames);
 	assert_int_equal(atomic_load(&sv->begun), sp->begun);
 	/* Others are served as before. */
 	assert_true(loop_init(&l, keys, 0));
@@ -339,7 +293,7 @@ static void spoiled_frames_are_refused_with_keys(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNTOF(spoilings); i++)
-		spoil_one(i, &keys);
+		spoil_one(i, "tcp", &keys);
 }
 
 static void spoiled_frames_are_refused_without_keys(void **state)
@@ -347,9 +301,11 @@ static void spoiled_frames_are_refused_without_keys(void **state)
 	struct bus_keys none = {0};
 
 	(void)state;
-	for (size_t i = 0; i < COUNTOF(spoilings); i++)
-		if (!spoilings[i].keys_only)
-			spoil_one(i, &none);
+	for (size_t i = 0; i < COUNTOF(spoilings); i++) {
+		if (spoilings[i].keys_only)
+			continue;
+		spoil_one(i, "ipc", &none);
+	}
 }
 
 /* Well-formed frames that break the rules of the conversation. */
