@@ -189,6 +189,10 @@ static bool end_locked(struct bus_item *it, struct str bytes, bool *keep)
 	*keep = false;
 	if (p->gone || p->link.heard_bye)
 		return true;
+	/* Nobody waits for it.  What is larger than its credit would stay here
+	 * for ever, because nobody consumes it either. */
+	if (bus_item_cancelled(it))
+		return item_refuse_cid(p, it->cid, ERR_TIMEOUT);
 	COUNT(p->s, replies);
 	if (bytes.n <= BUS_PART_MAX && !it->bulk.begun)
 		return link_put(&p->link, &out, mono_ms()) == OK;

@@ -1,96 +1,10 @@
 /* bus - replicas that come, go, stop, drain and change their address. */
-#include "tests/unit/bus_fixture.h"
+#include "tests/unit/bus_nursery.h"
+
+#include "common/bus/calls.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-
-/* --- services in processes of their own, to be killed and stopped ------------- */
-
-struct child {
-	pid_t pid;
-	char url[128];
-};
-
-/*
- * Forked before any nng thread is started in this process; each starts the
- * service for the address that it reads from its pipe.
- */
-static struct nursery {
-	pid_t pid;
-	int to;
-	bool used;
-} nursery[12];
-
-static void nursery_run(int from)
-{
-	char url[128] = {0};
-	ssize_t n;
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	n = read(from, url, sizeof(url) - 1);
-	if (n <= 0)
-		_exit(0);
-	bus_global_init();
-	if (!service_try(url, 0, NULL))
-		_exit(1);
-	for (;;)
-		(void)pause();
-}
-
-static void nursery_fill(void)
-{
-	for (size_t i = 0; i < COUNTOF(nursery); i++) {
-		int p[2];
-
-		if (pipe(p) != 0)
-			abort();
-		nursery[i].to = p[1];
-		nursery[i].pid = fork();
-		if (nursery[i].pid == 0) {
-			(void)close(p[1]);
-			nursery_run(p[0]);
-		}
-		(void)close(p[0]);
-	}
-}
-
-static struct child child_new(const char *url)
-{
-	struct child c = {0};
-
-	for (size_t i = 0; i < COUNTOF(nursery); i++) {
-		if (nursery[i].used)
-			continue;
-		nursery[i].used = true;
-		c.pid = nursery[i].pid;
-		if (url)
-			(void)snprintf(c.url, sizeof(c.url), "%s", url);
-		else
-			fresh_url(c.url, sizeof(c.url), "ipc");
-		assert_true(write(nursery[i].to, c.url, strlen(c.url)) > 0);
-		return c;
-	}
-	fail_msg("more children than were made");
-	return c;
-}
-
-static void child_kill(struct child *c)
-{
-	assert_int_equal(kill(c->pid, SIGKILL), 0);
-	assert_int_equal(waitpid(c->pid, NULL, 0), c->pid);
-}
-
-static void child_stop(struct child *c)
-{
-	int status;
-
-	assert_int_equal(kill(c->pid, SIGSTOP), 0);
-	assert_int_equal(waitpid(c->pid, &status, WUNTRACED), c->pid);
-	assert_true(WIFSTOPPED(status));
-}
 
 static void add(struct loop *l, const char *url)
 {
@@ -458,6 +372,128 @@ static void the_slower_replica_gets_few_calls(void **state)
 	service_end(fast);
 }
 
+/* White box: when the first replica of the client may be asked again. */
+static uint64_t ejected_ms(struct loop *l)
+{
+	return l->client->of[PEER_AUTH].v[0]->ejected_ms;
+}
+
+/* A service there comes and goes; it is to be ejected for want_ms. */
+static void come_and_go(struct loop *l, const char *url, bool working,
+                        uint64_t want_ms)
+{
+	struct service *sv = service_try(url, 0, NULL);
+	uint64_t before_ms;
+
+	assert_non_null(sv);
+	LOOP_UNTIL(l, up(l) == 1);
+	if (working)
+		assert_int_equal(ask(l, "e").e, OK);
+	service_end(sv);
+	before_ms = mono_ms(); /* the loop has not turned meanwhile */
+	LOOP_UNTIL(l, up(l) == 0);
+	assert_true(ejected_ms(l) >= before_ms + want_ms);
+	assert_true(ejected_ms(l) <= mono_ms() + want_ms);
+}
+
+static void each_loss_in_a_row_ejects_for_twice_as_long(void **state)
+{
+	struct loop l;
+	char url[64];
+
+	(void)state;
+	fresh_url(url, sizeof(url), "inproc");
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, url);
+	for (unsigned n = 0; n < 9; n++)
+		come_and_go(&l, url, false, n < 7 ? 50u << n : 5000);
+	/* One answer, and all is forgiven. */
+	come_and_go(&l, url, true, 50);
+	loop_fini(&l);
+}
+
+static void one_that_was_lost_is_avoided_and_tried_again(void **state)
+{
+	struct service *steady = service_new("inproc", 0, NULL), *back;
+	struct answer a = {0};
+	struct loop l;
+	char url[64];
+
+	(void)state;
+	fresh_url(url, sizeof(url), "inproc");
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, url);
+	for (unsigned n = 0; n < 5; n++)
+		come_and_go(&l, url, false, 50u << n);
+	loop_to(&l, steady);
+	back = service_try(url, 0, NULL);
+	assert_non_null(back);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	/* The last time it was lost it was ejected for 0.8 s. */
+	while (mono_ms() + 200 < ejected_ms(&l)) {
+		a = ask(&l, "e");
+		assert_int_equal(a.e, OK);
+		assert_int_equal(atomic_load(&back->begun), 0);
+	}
+	LOOP_UNTIL(&l, ask(&l, "e").e == OK && atomic_load(&back->begun) > 0);
+	assert_true(mono_ms() >= ejected_ms(&l));
+	loop_fini(&l);
+	service_end(back);
+	service_end(steady);
+}
+
+static void retries_stay_within_their_budget(void **state)
+{
+	static const struct {
+		unsigned before; /* calls of the last seconds */
+		unsigned moved;  /* of HELD that are lost */
+	} cases[] = {
+		{0, MOVE_FLOOR},
+		/* A fifth of all; those that are lost are calls, too. */
+		{1000, (1000 + 300) / 5},
+	};
+	enum { HELD = 300 };
+	static struct answer a[HELD];
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct child one = child_new(NULL), two = child_new(NULL);
+		unsigned lost = 0;
+		struct loop l;
+
+		memset(a, 0, sizeof(a));
+		assert_true(loop_init(&l, NULL, 0));
+		add(&l, one.url);
+		LOOP_UNTIL(&l, up(&l) == 1);
+		for (unsigned n = 0; n + 1 < cases[i].before; n++)
+			assert_int_equal(ask(&l, "e").e, OK);
+		for (unsigned n = 0; n < HELD; n++) {
+			struct bus_call c = call_of(STR("h"), &a[n]);
+
+			c.retry = true;
+			(void)start(&l, &c);
+		}
+		if (cases[i].before)
+			assert_int_equal(ask(&l, "e").e, OK);
+		else
+			for (unsigned n = 0; n < 20; n++)
+				loop_turn(&l, 5);
+		add(&l, two.url);
+		LOOP_UNTIL(&l, up(&l) == 2);
+		child_kill(&one);
+		LOOP_UNTIL(&l, up(&l) == 1);
+		for (unsigned n = 0; n < HELD; n++) {
+			lost += a[n].finals;
+			if (a[n].finals)
+				assert_int_equal(a[n].e, ERR_PEER_LOST);
+		}
+		assert_int_equal(row(&l, 0).moved, cases[i].moved);
+		assert_int_equal(row(&l, 1).sent, cases[i].moved);
+		assert_int_equal(lost, HELD - cases[i].moved);
+		end(&l, &two);
+	}
+}
+
 /* --- names ---------------------------------------------------------------------- */
 
 static pthread_mutex_t dns_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -594,6 +630,9 @@ int main(void)
 		cmocka_unit_test(
 			a_draining_service_is_not_called_and_loses_nothing),
 		cmocka_unit_test(the_slower_replica_gets_few_calls),
+		cmocka_unit_test(each_loss_in_a_row_ejects_for_twice_as_long),
+		cmocka_unit_test(one_that_was_lost_is_avoided_and_tried_again),
+		cmocka_unit_test(retries_stay_within_their_budget),
 		cmocka_unit_test(a_name_is_followed_as_it_grows_and_shrinks),
 	};
 	int failed;
@@ -602,7 +641,6 @@ int main(void)
 	nursery_fill();
 	bus_global_init();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	for (size_t i = 0; i < COUNTOF(nursery); i++)
-		(void)close(nursery[i].to); /* the unused end */
+	nursery_empty();
 	return failed;
 }
