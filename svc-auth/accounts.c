@@ -243,7 +243,7 @@ enum err method_auth_validate(void *state, struct ctx *cx, const void *in,
 {
 	struct auth *au = state;
 	struct person p = {.sub = cx->sub};
-	enum err e = db_read(au->conf.pool, cx, find_person, &p);
+	enum err e = db_read_one(au->conf.pool, cx, find_person, &p);
 
 	(void)in;
 	if (e == ERR_NOT_FOUND || (!e && !p.user.active))

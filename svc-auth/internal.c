@@ -35,7 +35,7 @@ enum err method_auth_verify_key(void *state, struct ctx *cx, const void *in,
 	if (!mp_get_bin(&m, &hash) || hash.n != sizeof(s.hash))
 		return ctx_fault(cx, "/hash", "INVALID", "hash is 32 bytes.");
 	memcpy(s.hash, hash.p, sizeof(s.hash));
-	e = db_read(au->conf.pool, cx, key_search, &s);
+	e = db_read_one(au->conf.pool, cx, key_search, &s);
 	if (e)
 		return e;
 	used_note(&au->used, o->id, o->last_used_ms, s.now_ms);

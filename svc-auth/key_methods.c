@@ -33,7 +33,7 @@ enum err method_auth_keys_list(void *state, struct ctx *cx, const void *in,
 	struct auth *au = state;
 	AUTO_BUF rows = {0};
 	struct listing l = {cx->sub, &rows, 0};
-	enum err e = db_read(au->conf.pool, cx, list, &l);
+	enum err e = db_read_one(au->conf.pool, cx, list, &l);
 
 	(void)in;
 	if (e)

@@ -407,7 +407,7 @@ enum err records_progress(struct content *ct, struct ctx *cx, struct str sub,
 {
 	struct progress_job j = {sub, topic_key, fn, restart, arg};
 
-	return db_read(ct->pool, cx, progress, &j);
+	return db_read_one(ct->pool, cx, progress, &j);
 }
 
 struct done_job {
@@ -448,7 +448,7 @@ enum err records_done(struct content *ct, struct ctx *cx, struct str sub,
 
 	if (!j.v)
 		return ERR_NOMEM;
-	e = db_read(ct->pool, cx, done, &j);
+	e = db_read_one(ct->pool, cx, done, &j);
 	if (e)
 		return e;
 	*out = j.v;

@@ -67,7 +67,7 @@ enum err method_gdpr_progress(void *state, struct ctx *cx, const void *in,
 {
 	struct gdpr_state *st = state;
 	struct look l = {.cx = cx, .want = WANT_ROW};
-	enum err e = db_read(st->pool, cx, look, &l);
+	enum err e = db_read_one(st->pool, cx, look, &l);
 
 	(void)in;
 	if (e)
