@@ -49,8 +49,13 @@
  * ERR_TIMEOUT, ERR_DB_DUPLICATE a unique constraint, ERR_CONFLICT when the
  * retries of a conflict are used up, ERR_INTERNAL what is our mistake (logged
  * with the statement's name and SQLSTATE, never with values).
- * A commit whose outcome is unknown (connection lost after COMMIT was sent) is
- * ERR_PEER_LOST and is not run again.
+ * A commit whose outcome is unknown (connection lost after COMMIT was sent, an
+ * I/O error in a commit of SQLite) is ERR_PEER_LOST and is not run again.
+ *
+ * On SQLite a disk that is full, a file that another program keeps locked and
+ * one that was moved, cut or overwritten are ERR_DATABASE, told on the log; what
+ * is mended works again without a restart.  A file that is gone is not made
+ * again: an empty database would hide the loss.
  */
 #ifndef DB_DB_H
 #define DB_DB_H
@@ -191,7 +196,9 @@ struct db_pool_stats {
 	uint64_t borrows;
 	/* Waits for a connection, whether one came or not. */
 	uint64_t waits[DB_WAIT_BOUNDS + 1], wait_us;
-	uint64_t asked, batches;   /* reads sent in pipelines; pipelines */
+	uint64_t asked, batches; /* reads sent in pipelines; pipelines */
+	/* SQLite: commits of groups, and writes in them. */
+	uint64_t commits, committed;
 	bool usable;               /* the last attempt worked */
 	int64_t unusable_since_ms; /* wall_ms(); 0 while usable */
 };

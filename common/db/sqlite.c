@@ -5,17 +5,9 @@
 #include "common/base/log.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sqlite3.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#define BUCKETS      64
-#define BUSY_MS      250  /* the writer asks again until the deadline */
-#define PROGRESS_OPS 4000 /* about 0.1 ms between two looks at the clock */
+#define LOOK_MS 100 /* a reader's file is looked at this often */
 
 /* A prepared statement; at[k] is where SQLite wants parameter k + 1. */
 struct prepared {
@@ -26,23 +18,11 @@ struct prepared {
 	struct prepared *next;
 };
 
-struct conn {
-	struct db db;
-	sqlite3 *h;
-	bool writes;
-	struct prepared *prepared[BUCKETS];
-};
-
 static const struct db_stmt BEGIN_READ = {"sqlite.begin", "BEGIN", NULL};
 const struct db_stmt STEER_COMMIT = {"sqlite.commit", "COMMIT", NULL};
 const struct db_stmt STEER_ROLLBACK = {"sqlite.rollback", "ROLLBACK", NULL};
 static const struct db_stmt PING = {"sqlite.ping",
                                     "SELECT count(*) FROM sqlite_master", NULL};
-
-static struct conn *conn_of(struct db *db)
-{
-	return (struct conn *)db;
-}
 
 /* --- codes ----------------------------------------------------------------- */
 
@@ -68,8 +48,7 @@ static const struct {
 	{SQLITE_PROTOCOL, ERR_DATABASE, true},
 };
 
-/* Ours for what the last call came to; told unless it is part of daily life. */
-static enum err failure(struct conn *c, const char *name)
+enum err sqlite_failure(struct sqlite_conn *c, const char *name)
 {
 	int code = sqlite3_extended_errcode(c->h);
 	/* query_only has refused a read that writes: our mistake. */
@@ -115,7 +94,7 @@ static bool map_parameters(struct prepared *p)
 	return true;
 }
 
-static enum err prepare(struct conn *c, const struct db_stmt *st,
+static enum err prepare(struct sqlite_conn *c, const struct db_stmt *st,
                         struct prepared **bucket)
 {
 	struct prepared *p = calloc(1, sizeof(*p));
@@ -126,7 +105,7 @@ static enum err prepare(struct conn *c, const struct db_stmt *st,
 	if (sqlite3_prepare_v3(c->h, st->sqlite, -1, SQLITE_PREPARE_PERSISTENT,
 	                       &p->h, NULL)) {
 		free(p);
-		return failure(c, st->name);
+		return sqlite_failure(c, st->name);
 	}
 	if (!map_parameters(p)) {
 		(void)sqlite3_finalize(p->h);
@@ -140,10 +119,24 @@ static enum err prepare(struct conn *c, const struct db_stmt *st,
 	return OK;
 }
 
-static enum err find(struct conn *c, const struct db_stmt *st,
+void sqlite_forget_prepared(struct sqlite_conn *c)
+{
+	for (size_t i = 0; i < SQLITE_BUCKETS; i++) {
+		while (c->prepared[i]) {
+			struct prepared *p = c->prepared[i];
+
+			c->prepared[i] = p->next;
+			(void)sqlite3_finalize(p->h);
+			free(p);
+		}
+	}
+}
+
+static enum err find(struct sqlite_conn *c, const struct db_stmt *st,
                      struct prepared **out)
 {
-	struct prepared **bucket = &c->prepared[((uintptr_t)st >> 4) % BUCKETS];
+	struct prepared **bucket =
+		&c->prepared[((uintptr_t)st >> 4) % SQLITE_BUCKETS];
 	struct prepared *p = *bucket;
 	enum err e;
 
@@ -183,7 +176,7 @@ static int bind(sqlite3_stmt *h, int at, const struct db_val *v)
 	return SQLITE_MISUSE;
 }
 
-static enum err bind_all(struct conn *c, struct prepared *p,
+static enum err bind_all(struct sqlite_conn *c, struct prepared *p,
                          const struct db_val *v, size_t n)
 {
 	if ((size_t)p->top > n) {
@@ -193,13 +186,13 @@ static enum err bind_all(struct conn *c, struct prepared *p,
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (p->at[i] && bind(p->h, p->at[i], &v[i]))
-			return failure(c, p->st->name);
+			return sqlite_failure(c, p->st->name);
 	}
 	return OK;
 }
 
 /* Steps to the end; the sink's error, if any, is not the statement's. */
-static enum err step(struct conn *c, struct prepared *p,
+static enum err step(struct sqlite_conn *c, struct prepared *p,
                      const struct db_sink *sink, enum err *from_sink)
 {
 	struct db_row row = {.driver = &db_sqlite,
@@ -212,7 +205,7 @@ static enum err step(struct conn *c, struct prepared *p,
 		if (rc == SQLITE_DONE)
 			return OK;
 		if (rc != SQLITE_ROW)
-			return failure(c, p->st->name);
+			return sqlite_failure(c, p->st->name);
 		if (!sink)
 			continue;
 		*from_sink = sink->row(sink->arg, &row);
@@ -225,7 +218,7 @@ static enum err run(struct db *db, const struct db_stmt *st,
                     const struct db_val *v, size_t n,
                     const struct db_sink *sink, int64_t *changed)
 {
-	struct conn *c = conn_of(db);
+	struct sqlite_conn *c = sqlite_of(db);
 	struct prepared *p = NULL;
 	enum err from_sink = OK, e;
 
@@ -247,7 +240,7 @@ static enum err run(struct db *db, const struct db_stmt *st,
 
 enum err sqlite_steer(struct db *db, const struct db_stmt *st)
 {
-	struct conn *c = conn_of(db);
+	struct sqlite_conn *c = sqlite_of(db);
 	struct prepared *p = NULL;
 	enum err none = OK, e = find(c, st, &p);
 
@@ -260,15 +253,15 @@ enum err sqlite_steer(struct db *db, const struct db_stmt *st)
 
 bool sqlite_in_transaction(const struct db *db)
 {
-	return !sqlite3_get_autocommit(((const struct conn *)db)->h);
+	return !sqlite3_get_autocommit(((const struct sqlite_conn *)db)->h);
 }
 
 static enum err script(struct db *db, const char *sql)
 {
-	struct conn *c = conn_of(db);
+	struct sqlite_conn *c = sqlite_of(db);
 
 	if (sqlite3_exec(c->h, sql, NULL, NULL, NULL))
-		return db_fail(db, failure(c, "script"));
+		return db_fail(db, sqlite_failure(c, "script"));
 	return OK;
 }
 
@@ -296,11 +289,16 @@ static void rollback(struct db *db)
 
 static enum err ping(struct db *db)
 {
-	return sqlite_steer(db, &PING);
+	return sqlite_in_place(sqlite_of(db)) ? sqlite_steer(db, &PING)
+	                                      : ERR_DATABASE;
 }
 
 static bool alive(struct db *db)
 {
+	struct sqlite_conn *c = sqlite_of(db);
+
+	if (!db->dead && mono_ms() - c->looked_ms >= LOOK_MS)
+		(void)sqlite_in_place(c);
 	return !db->dead;
 }
 
@@ -346,113 +344,6 @@ static struct str row_str(const struct db_row *r, int col)
 	                         : 0};
 }
 
-/* --- opening --------------------------------------------------------------- */
-
-static void shut(struct db *db)
-{
-	struct conn *c = conn_of(db);
-
-	for (size_t i = 0; i < BUCKETS; i++) {
-		while (c->prepared[i]) {
-			struct prepared *p = c->prepared[i];
-
-			c->prepared[i] = p->next;
-			(void)sqlite3_finalize(p->h);
-			free(p);
-		}
-	}
-	(void)sqlite3_close_v2(c->h);
-	free(c);
-}
-
-/* SQLite asks now and then whether to go on: not past the deadline. */
-static int past_deadline(void *arg)
-{
-	const struct db *db = arg;
-
-	return mono_ms() >= db->deadline_ms;
-}
-
-/*
- * The file is made here, because SQLite would let others read it, and because
- * errno tells what no retry will mend.
- */
-static enum err make_file(struct db_pool *p, const char *path)
-{
-	int fd = db_make_parents(path)
-	                 ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)
-	                 : -1;
-	int why = errno;
-
-	if (fd >= 0) {
-		(void)close(fd);
-		return OK;
-	}
-	if (db_pool_may_complain(p))
-		log_error(&p->cx, "db.cannot_open", LOG_TEXT("file", path),
-		          LOG_TEXT("why", strerror(why)));
-	if (why == ENOMEM)
-		return ERR_NOMEM;
-	return why == EMFILE || why == ENFILE || why == ENOSPC || why == EIO
-	               ? ERR_DATABASE
-	               : ERR_INVALID;
-}
-
-static enum err configure(struct conn *c)
-{
-	/* FULL: what was acknowledged survives a power cut, in WAL mode too. */
-	static const char common[] = "PRAGMA journal_mode=WAL;"
-				     "PRAGMA synchronous=FULL;"
-				     "PRAGMA foreign_keys=ON;"
-				     "PRAGMA trusted_schema=OFF;"
-				     "PRAGMA temp_store=MEMORY;"
-				     "PRAGMA journal_size_limit=67108864;";
-
-	if (sqlite3_exec(c->h, common, NULL, NULL, NULL) ||
-	    (!c->writes &&
-	     sqlite3_exec(c->h, "PRAGMA query_only=ON", NULL, NULL, NULL)))
-		return failure(c, "open");
-	sqlite3_progress_handler(c->h, PROGRESS_OPS, past_deadline, &c->db);
-	return OK;
-}
-
-static enum err open_conn(struct db_pool *p, bool writes, struct db **out)
-{
-	struct conn *c;
-	struct str path = {0};
-	enum err e;
-
-	if (!db_sqlite_path(p->conf.url, &path))
-		return ERR_INVALID;
-	e = make_file(p, path.p);
-	if (e)
-		return e;
-	c = calloc(1, sizeof(*c));
-	if (!c)
-		return ERR_NOMEM;
-	c->db = (struct db){.driver = &db_sqlite,
-	                    .pool = p,
-	                    .cx = &p->cx,
-	                    .deadline_ms = UINT64_MAX,
-	                    .opened_ms = mono_ms()};
-	c->writes = writes;
-	/* One thread at a time uses a connection: no mutex inside. */
-	if (sqlite3_open_v2(path.p, &c->h,
-	                    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL))
-		e = c->h ? failure(c, "open") : ERR_NOMEM;
-	if (!e) {
-		(void)sqlite3_extended_result_codes(c->h, 1);
-		(void)sqlite3_busy_timeout(c->h, BUSY_MS);
-		e = configure(c);
-	}
-	if (e) {
-		shut(&c->db);
-		return e;
-	}
-	*out = &c->db;
-	return OK;
-}
-
 /* --- the driver ------------------------------------------------------------ */
 
 static enum err open_reader(struct db_pool *p, struct str url,
@@ -460,23 +351,29 @@ static enum err open_reader(struct db_pool *p, struct str url,
 {
 	(void)url;
 	(void)deadline_ms;
-	return open_conn(p, false, out);
-}
-
-enum err sqlite_open_writer(struct db_pool *p, struct db **out)
-{
-	return open_conn(p, true, out);
+	return sqlite_open(p, false, out);
 }
 
 static enum err start(struct db_pool *p)
 {
-	p->shared = sqlite_writer_new(p);
-	return p->shared ? OK : ERR_NOMEM;
+	struct sqlite_shared *sh = calloc(1, sizeof(*sh));
+
+	if (!sh)
+		return ERR_NOMEM;
+	p->shared = sh;
+	sh->writer = sqlite_writer_new(p);
+	if (sh->writer)
+		return OK;
+	free(sh);
+	return ERR_NOMEM;
 }
 
 static void stop(struct db_pool *p)
 {
-	sqlite_writer_free(p->shared);
+	struct sqlite_shared *sh = p->shared;
+
+	sqlite_writer_free(sh->writer);
+	free(sh);
 }
 
 const struct db_driver db_sqlite = {
@@ -484,7 +381,7 @@ const struct db_driver db_sqlite = {
 	.start = start,
 	.stop = stop,
 	.open = open_reader,
-	.close = shut,
+	.close = sqlite_shut,
 	.alive = alive,
 	.ping = ping,
 	.begin = begin,

@@ -12,6 +12,7 @@
 #include "common/base/clock.h"
 #include "common/base/ctx.h"
 #include "common/base/guard.h"
+#include "common/base/log.h"
 #include "common/db/sqlite.h"
 
 #include <assert.h>
@@ -32,6 +33,7 @@ struct job {
 	struct ctx *cx;
 	enum job_state state;
 	enum err e;
+	uint64_t number; /* in order of arrival */
 	pthread_cond_t done;
 	struct job *prev, *next;
 };
@@ -42,6 +44,7 @@ struct sqlite_writer {
 	pthread_mutex_t lock; /* queue, states, ending; a leaf */
 	pthread_cond_t some;
 	struct job *first, *last;
+	uint64_t arrived;
 	bool ending;
 	struct db *db; /* the thread's own */
 };
@@ -61,6 +64,7 @@ static const struct db_stmt UNDO = {"sqlite.undo", "ROLLBACK TO job", NULL};
 
 static void append(struct sqlite_writer *w, struct job *j)
 {
+	j->number = w->arrived++;
 	j->prev = w->last;
 	if (w->last)
 		w->last->next = j;
@@ -82,11 +86,14 @@ static void unlink_job(struct sqlite_writer *w, struct job *j)
 	j->prev = j->next = NULL;
 }
 
-static struct job *next_job(struct sqlite_writer *w)
+/* The next of those that arrived before the one of that number. */
+static struct job *next_job(struct sqlite_writer *w, uint64_t before)
 {
 	GUARD(&w->lock);
 	struct job *j = w->first;
 
+	if (j && j->number >= before)
+		j = NULL;
 	if (j) {
 		unlink_job(w, j);
 		j->state = JOB_RUNNING;
@@ -102,13 +109,14 @@ static void finish(struct sqlite_writer *w, struct job *j)
 	(void)pthread_cond_signal(&j->done);
 }
 
-/* False when there is nothing left to do. */
-static bool wait_for_work(struct sqlite_writer *w)
+/* False when there is nothing left to do.  *arrived: how many have come. */
+static bool wait_for_work(struct sqlite_writer *w, uint64_t *arrived)
 {
 	GUARD(&w->lock);
 
 	while (!w->first && !w->ending)
 		(void)pthread_cond_wait(&w->some, &w->lock);
+	*arrived = w->arrived;
 	return w->first != NULL;
 }
 
@@ -187,7 +195,7 @@ static void run_group(struct sqlite_writer *w, struct group *g)
 
 	g->n = 0;
 	do {
-		struct job *j = next_job(w);
+		struct job *j = next_job(w, UINT64_MAX);
 
 		if (!j)
 			break;
@@ -199,19 +207,36 @@ static void run_group(struct sqlite_writer *w, struct group *g)
 	         sqlite_in_transaction(w->db) && mono_ms() < end);
 }
 
+static enum err commit(struct sqlite_writer *w)
+{
+	enum err e;
+
+	if (w->db->dead || !sqlite_in_transaction(w->db))
+		return ERR_DATABASE;
+	e = sqlite_steer(w->db, &STEER_COMMIT);
+	/*
+	 * Broken by an I/O error, the commit may still be found in the WAL by
+	 * the next start.  And what has gone to a file without a name will not
+	 * be, whatever SQLite says.
+	 */
+	if (w->db->dead || (!e && !sqlite_in_place(sqlite_of(w->db))))
+		return ERR_PEER_LOST;
+	return e;
+}
+
 /* After this everybody in the group knows. */
 static void commit_group(struct sqlite_writer *w, struct group *g)
 {
-	enum err e = ERR_DATABASE;
+	enum err e = commit(w);
 
-	if (sqlite_in_transaction(w->db)) {
-		if (!w->db->dead)
-			e = sqlite_steer(w->db, &STEER_COMMIT);
-		if (e && sqlite_in_transaction(w->db) &&
-		    sqlite_steer(w->db, &STEER_ROLLBACK))
-			w->db->dead = true;
-	}
+	if (sqlite_in_transaction(w->db) &&
+	    sqlite_steer(w->db, &STEER_ROLLBACK))
+		w->db->dead = true;
 	db_pool_note(w->pool, e);
+	if (!e) {
+		db_pool_count(w->pool, &w->pool->stats.commits, 1);
+		db_pool_count(w->pool, &w->pool->stats.committed, g->n);
+	}
 	for (size_t i = 0; i < g->n; i++) {
 		if (e && !g->job[i]->e)
 			g->job[i]->e = e;
@@ -221,24 +246,35 @@ static void commit_group(struct sqlite_writer *w, struct group *g)
 
 /* --- the thread ------------------------------------------------------------ */
 
+static bool is_old(const struct sqlite_writer *w)
+{
+	return mono_ms() - w->db->opened_ms >=
+	       (uint64_t)w->pool->conf.recycle_s * 1000;
+}
+
 static enum err ready_to_write(struct sqlite_writer *w)
 {
 	enum err e = OK;
 
-	if (w->db && w->db->dead) {
+	if (w->db && !w->db->dead && is_old(w)) {
+		db_pool_count(w->pool, &w->pool->stats.recycled, 1);
+		w->db->dead = true;
+	}
+	if (w->db && (w->db->dead || !sqlite_in_place(sqlite_of(w->db)))) {
 		w->db->driver->close(w->db);
 		w->db = NULL;
 	}
 	if (!w->db)
-		e = sqlite_open_writer(w->pool, &w->db);
+		e = sqlite_open(w->pool, true, &w->db);
 	return e ? e : sqlite_steer(w->db, &BEGIN_WRITE);
 }
 
-static void refuse_all(struct sqlite_writer *w, enum err e)
+/* Those that were there when it failed: for later ones it has not. */
+static void refuse(struct sqlite_writer *w, uint64_t before, enum err e)
 {
 	struct job *j;
 
-	while ((j = next_job(w)) != NULL) {
+	while ((j = next_job(w, before)) != NULL) {
 		j->e = e;
 		finish(w, j);
 	}
@@ -251,13 +287,21 @@ static bool is_ending(struct sqlite_writer *w)
 	return w->ending;
 }
 
+static void tell_locked(struct db_pool *p)
+{
+	if (db_pool_may_complain(p))
+		log_warn(&p->cx, "db.locked",
+		         LOG_TEXT("why", "another process writes to the file"));
+}
+
 static void *writer_main(void *arg)
 {
 	const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
 	struct sqlite_writer *w = arg;
 	struct group g;
+	uint64_t arrived;
 
-	while (wait_for_work(w)) {
+	while (wait_for_work(w, &arrived)) {
 		enum err e = ready_to_write(w);
 
 		if (!e) {
@@ -268,10 +312,13 @@ static void *writer_main(void *arg)
 		db_pool_note(w->pool, e);
 		/* A file that another program has locked is waited for, by
 		 * each until its deadline; the rest fails now. */
-		if (e == ERR_DATABASE && w->db && !w->db->dead && !is_ending(w))
+		if (e == ERR_DATABASE && w->db && !w->db->dead &&
+		    !is_ending(w)) {
+			tell_locked(w->pool);
 			(void)nanosleep(&pause, NULL);
-		else
-			refuse_all(w, e == ERR_NOMEM ? e : ERR_DATABASE);
+		} else {
+			refuse(w, arrived, e == ERR_NOMEM ? e : ERR_DATABASE);
+		}
 	}
 	if (w->db)
 		w->db->driver->close(w->db);
@@ -342,7 +389,8 @@ static bool wait_done(struct sqlite_writer *w, struct job *j,
 
 enum err sqlite_write(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 {
-	struct sqlite_writer *w = p->shared;
+	const struct sqlite_shared *sh = p->shared;
+	struct sqlite_writer *w = sh->writer;
 	struct job j = {.fn = fn, .arg = arg, .cx = cx};
 	uint64_t before = mono_us();
 	uint64_t until = before / 1000 + (uint64_t)p->conf.timeout_s * 1000;
