@@ -28,7 +28,7 @@ struct sqlite_conn {
 /* What the connections of one pool share. */
 struct sqlite_shared {
 	struct sqlite_writer *writer;
-	_Atomic bool seen; /* the file has been there */
+	_Atomic sqlite3_int64 size; /* of the file, about; 0: not seen yet */
 };
 
 static inline struct sqlite_conn *sqlite_of(struct db *db)

@@ -24,7 +24,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BUSY_MS      250  /* the writer asks again until the deadline */
@@ -40,6 +39,11 @@ static const char MAGIC[16] = "SQLite format 3";
 static struct sqlite_shared *shared_of(struct db_pool *p)
 {
 	return p->shared;
+}
+
+static bool has_seen(struct db_pool *p)
+{
+	return atomic_load(&shared_of(p)->size) > 0;
 }
 
 static enum err cannot_open(struct db_pool *p, const char *path,
@@ -59,7 +63,7 @@ static enum err unusable(struct db_pool *p, const char *path, int why)
 	if (why == ENOMEM)
 		return ERR_NOMEM;
 	if (why == EMFILE || why == ENFILE || why == ENOSPC || why == EIO ||
-	    atomic_load(&shared_of(p)->seen))
+	    has_seen(p))
 		return e;
 	return ERR_INVALID;
 }
@@ -79,7 +83,7 @@ static enum err make_file(struct db_pool *p, const char *path)
 
 static enum err check_file(struct db_pool *p, const char *path)
 {
-	bool seen = atomic_load(&shared_of(p)->seen);
+	bool seen = has_seen(p);
 	struct stat st;
 
 	if (stat(path, &st))
@@ -126,31 +130,33 @@ static const char *what_is_wrong(struct sqlite_conn *c)
 		return "the file was cut";
 	if (memcmp(head, MAGIC, sizeof(MAGIC)) != 0)
 		return "the file is no database any more";
+	if (size > c->size)
+		atomic_store(&shared_of(c->db.pool)->size, size);
 	c->size = size;
 	return NULL;
 }
 
 /*
- * As many pages as the head says.  SQLite does not look while there is a WAL,
- * and would read what was cut off as zeros.  Another thread that copies the WAL
- * into the file writes the head first, and gets a moment for the rest.
+ * False: shorter than it was, and than its head says.  SQLite does not look
+ * while there is a WAL, and would read what was cut off as zeros.  Shorter than
+ * the head alone is a file whose copying from the WAL was broken off, and whole
+ * with it; shorter than it was alone is a VACUUM.
  */
 static bool is_whole(struct sqlite_conn *c)
 {
-	const struct timespec t = {.tv_nsec = 10000000};
+	_Atomic sqlite3_int64 *known = &shared_of(c->db.pool)->size;
 	unsigned char h[HEAD_BYTES];
-	sqlite3_int64 size = 0;
+	sqlite3_int64 size = 0, page, pages;
 
-	for (int i = 0; i < WHOLE_TRIES && read_head(c, h, &size); i++) {
-		sqlite3_int64 page = h[16] << 8 | h[17];
-		sqlite3_int64 pages = (sqlite3_int64)h[28] << 24 | h[29] << 16 |
-		                      h[30] << 8 | h[31];
-
-		if (size >= (page == 1 ? 65536 : page) * pages)
-			return true;
-		(void)nanosleep(&t, NULL);
-	}
-	return false;
+	if (!read_head(c, h, &size))
+		return false;
+	page = h[16] << 8 | h[17];
+	pages = (sqlite3_int64)h[28] << 24 | h[29] << 16 | h[30] << 8 | h[31];
+	if (size < atomic_load(known) &&
+	    size < (page == 1 ? 65536 : page) * pages)
+		return false;
+	atomic_store(known, size);
+	return true;
 }
 
 /*
@@ -244,16 +250,15 @@ enum err sqlite_open(struct db_pool *p, bool writes, struct db **out)
 		(void)sqlite3_busy_timeout(c->h, BUSY_MS);
 		e = configure(c);
 	}
-	if (!e && !sqlite_in_place(c))
-		e = ERR_DATABASE;
 	if (!e && !is_whole(c))
 		e = cannot_open(p, path.p, "a part of the file is missing");
+	if (!e && !sqlite_in_place(c))
+		e = ERR_DATABASE;
 	if (e) {
 		sqlite_shut(&c->db);
 		return e;
 	}
 	leave_wal(c, false);
-	atomic_store(&shared_of(p)->seen, true);
 	*out = &c->db;
 	return OK;
 }
