@@ -13,6 +13,9 @@ enum flags { FLAG_PLAIN, FLAG_SECRET };
 
 #define SECRET_FILE_MAX 4096
 
+/* Default of a BOOL that helps who develops: true there, false elsewhere. */
+#define IN_DEVELOPMENT STR("in development")
+
 static const struct row {
 	unsigned who;
 	enum flags flags;
@@ -121,6 +124,11 @@ static bool set(struct settings *s, const struct row *r, struct str v,
 		*(uint64_t *)slot(s, r) = (uint64_t)n;
 		return true;
 	case TYPE_BOOL:
+		if (str_eq(v, IN_DEVELOPMENT)) {
+			*(bool *)slot(s, r) =
+				str_eq(s->environment, STR("development"));
+			return true;
+		}
 		if (parse_bool(v, slot(s, r)))
 			return true;
 		(void)fprintf(complaints, "%s: must be true or false\n",

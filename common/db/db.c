@@ -25,11 +25,18 @@ enum err db_fail(struct db *db, enum err e)
 	return e;
 }
 
+/* What programs ask on their own has no client's address, and would drown the
+ * rest. */
+static bool echoes(const struct db *db)
+{
+	return db->pool->conf.echo && db->cx->ip.n > 0;
+}
+
 static enum err run(struct db *db, const struct db_stmt *st,
                     const struct db_val *v, size_t n,
                     const struct db_sink *sink, int64_t *changed)
 {
-	uint64_t before = db->pool->conf.echo ? mono_us() : 0;
+	uint64_t before = echoes(db) ? mono_us() : 0;
 	enum err e = db->failed;
 
 	assert(n <= DB_PARAMS_MAX);
@@ -40,7 +47,7 @@ static enum err run(struct db *db, const struct db_stmt *st,
 	if (e)
 		return db_fail(db, e);
 	e = db->driver->run(db, st, v, n, sink, changed);
-	if (db->pool->conf.echo)
+	if (before)
 		log_info(db->cx, "db.statement", LOG_TEXT("name", st->name),
 		         LOG_U64("us", mono_us() - before),
 		         LOG_TEXT("result", err_name(e)));

@@ -99,6 +99,35 @@ static void variables_are_read_and_checked(void **state)
 	assert_int_equal(l.s.cors_origins.n, 35);
 }
 
+static void statements_are_echoed_in_development_unless_said_otherwise(
+	void **state)
+{
+	static const struct {
+		const char *environment, *echo;
+		bool want;
+	} cases[] = {
+		{NULL, NULL, false},          {"production", NULL, false},
+		{"staging", NULL, false},     {"testing", NULL, false},
+		{"development", NULL, true},  {"development", "false", false},
+		{"production", "true", true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		LOADED l = {.ok = false};
+
+		if (cases[i].environment)
+			set("ENVIRONMENT", cases[i].environment);
+		if (cases[i].echo)
+			set("DB_ECHO", cases[i].echo);
+		load(&l, FOR_CONTENT);
+		assert_true(l.ok);
+		assert_int_equal(l.s.db_echo, cases[i].want);
+		(void)unsetenv("ENVIRONMENT");
+		(void)unsetenv("DB_ECHO");
+	}
+}
+
 static void all_faults_are_told_at_once(void **state)
 {
 	LOADED l = {.ok = true};
@@ -343,6 +372,9 @@ int main(void)
 			an_empty_environment_is_production_with_defaults,
 			clean),
 		cmocka_unit_test_setup(variables_are_read_and_checked, clean),
+		cmocka_unit_test_setup(
+			statements_are_echoed_in_development_unless_said_otherwise,
+			clean),
 		cmocka_unit_test_setup(all_faults_are_told_at_once, clean),
 		cmocka_unit_test_setup(a_setting_of_another_program_is_not_read,
 	                               clean),
