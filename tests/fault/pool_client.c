@@ -172,6 +172,7 @@ static struct outcome run_one(struct load *l)
 	uint64_t before = mono_ms();
 	struct ctx cx = {.service = "content",
 	                 .rid = STR("fault"),
+	                 .ip = STR("127.0.0.1"),
 	                 .deadline_ms = before + l->deadline_ms};
 	struct outcome o = {.e = l->op->run(l, &cx)};
 
