@@ -18,12 +18,16 @@
 /* As hiredis reads: its reader moves what is left after each answer. */
 #define READ_BYTES ((size_t)16 << 10)
 
+/* The largest array asked for: the hash of generations, all of it. */
+#define ELEMENTS_MAX (2 * (CACHE_SLOTS + 8))
+
 enum state { CLOSED, LOOKING, CONNECTING, GREETING, OPEN, LOST };
 
 struct conn {
 	enum state state;
 	int fd; /* -1: none */
 	redisReader *reader;
+	redisReplyObjectFunctions bounded; /* of the reader */
 	struct buf out;
 	size_t sent; /* of out */
 	struct addresses to;
@@ -184,7 +188,7 @@ static struct redisReply *next_reply(struct redis_wire *w, struct conn *c)
 		if (redisReaderGetReply(c->reader, &reply) != REDIS_OK) {
 			lost(w, c,
 			     c->reader->err == REDIS_ERR_OOM
-			             ? "no memory"
+			             ? "an answer beyond bounds, or no memory"
 			             : "its answers are not of Redis");
 			return NULL;
 		}
@@ -210,6 +214,43 @@ static enum err wire_receive(void *arg, enum wire_channel ch,
 	return c->state == LOST || c->state == CLOSED ? ERR_UNAVAILABLE
 	                                              : ERR_BUSY;
 }
+
+/*
+ * A reader that makes no array longer than any we ask for: 0.14 believes a
+ * server that promises two thousand million elements, and spends a minute on
+ * freeing them.
+ */
+#if HIREDIS_MAJOR >= 1
+static redisReader *reader_new(struct conn *c)
+{
+	redisReader *reader = redisReaderCreate();
+
+	(void)c;
+	if (reader)
+		reader->maxelements = ELEMENTS_MAX;
+	return reader;
+}
+#else
+static void *bounded_array(const redisReadTask *task, int n)
+{
+	const redisReplyObjectFunctions *usual = task->privdata;
+
+	return n <= ELEMENTS_MAX ? usual->createArray(task, n) : NULL;
+}
+
+static redisReader *reader_new(struct conn *c)
+{
+	redisReader *reader = redisReaderCreate();
+
+	if (!reader)
+		return NULL;
+	reader->privdata = reader->fn;
+	c->bounded = *reader->fn;
+	c->bounded.createArray = bounded_array;
+	reader->fn = &c->bounded;
+	return reader;
+}
+#endif
 
 /* --- greeting ---------------------------------------------------------------------- */
 
@@ -241,7 +282,7 @@ static bool append_greeting(struct redis_wire *w, struct conn *c)
 
 static void begin_greeting(struct redis_wire *w, struct conn *c)
 {
-	c->reader = redisReaderCreate();
+	c->reader = reader_new(c);
 	c->state = GREETING;
 	if (!c->reader || !append_greeting(w, c))
 		lost(w, c, "no memory");

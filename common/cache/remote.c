@@ -406,13 +406,13 @@ void remote_set(struct remote *r, struct str key,
 
 void remote_forget(struct remote *r, unsigned slot, struct str key)
 {
-	struct cmd *c = NULL;
+	struct cmd *c;
 	bool woken;
 
 	assert(slot <= CACHE_SLOT_ALL);
-	/* With a key, so that the bytes go too and not only their worth. */
-	if (key.n > 0)
-		c = value_cmd(r, CMD_FORGET, 1, key, 0);
+	/* With its key, so that the bytes go too and not only their worth. */
+	c = key.n > 0 ? value_cmd(r, CMD_FORGET, 1, key, 0)
+	              : cmd_new(CMD_FORGET, 1, 0);
 	if (c) {
 		c->slots_n = 1;
 		c->slots[0] = (uint16_t)slot;

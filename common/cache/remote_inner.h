@@ -37,7 +37,7 @@
 #define REMOTE_RUN_MAX       41
 #define REMOTE_BACKOFF_MS    100
 #define REMOTE_BACKOFF_MAX   5000
-#define REMOTE_STEADY_MS     5000 /* in step so long: back-off begins anew */
+#define REMOTE_STEADY_MS     1000 /* in step so long: back-off begins anew */
 #define REMOTE_STATS_MS      10000
 #define REMOTE_GET_REPLIES   3
 #define REMOTE_PENDING_WORDS (CACHE_SLOTS / 64 + 1)

@@ -115,7 +115,7 @@ void now_in_step(struct remote *r)
 		breaker_reset(&r->breaker);
 	r->stats.connects += r->fresh;
 	pthread_mutex_unlock(&r->lock);
-	r->probe_ms = now; /* for the store's clock: without it no sets */
+	r->probe_ms = now;
 	r->raise_ms = now;
 	if (!r->fresh)
 		return;
@@ -350,10 +350,11 @@ static void ping(struct remote *r, uint64_t now)
 	send_words(r, WIRE_MESSAGES, &w);
 }
 
+static const struct str ask_time[] = {STR("TIME")};
+
 static void probe(struct remote *r, uint64_t now)
 {
 	const struct str may_write[] = {STR("UNLINK"), r->names.nothing};
-	static const struct str clock[] = {STR("TIME")};
 	static const struct str info[] = {STR("INFO")};
 	static const struct str size[] = {STR("DBSIZE")};
 
@@ -361,7 +362,7 @@ static void probe(struct remote *r, uint64_t now)
 	ping(r, now);
 	if (!r->probing)
 		r->probing = say(r, CMD_PROBE, COUNTOF(may_write), may_write) &&
-		             say(r, CMD_TIME, COUNTOF(clock), clock);
+		             say(r, CMD_TIME, COUNTOF(ask_time), ask_time);
 	if (now >= r->stats_ms && say(r, CMD_INFO, COUNTOF(info), info) &&
 	    say(r, CMD_SIZE, COUNTOF(size), size))
 		r->stats_ms = now + REMOTE_STATS_MS;
@@ -401,7 +402,8 @@ static void greet(struct remote *r, uint64_t now)
 	const struct wire *w = r->conf.wire;
 
 	go(r, STEP_GREETING, now + r->conf.timeout_ms);
-	if (!say(r, CMD_WHO, COUNTOF(who), who))
+	if (!say(r, CMD_WHO, COUNTOF(who), who) ||
+	    !say(r, CMD_TIME, COUNTOF(ask_time), ask_time))
 		lose(r, "no memory");
 	else if (!w->send(w->arg, WIRE_MESSAGES, COUNTOF(who), who) ||
 	         !w->send(w->arg, WIRE_MESSAGES, COUNTOF(subscribe), subscribe))
