@@ -50,6 +50,7 @@ unit_bin   := $(unit:tests/unit/%.c=$(B)/unit/%)
 store_bin  := $(store:tests/store/%.c=$(B)/store/%)
 sim_bin    := $(sim:tests/sim/%.c=$(B)/sim/%)
 fault_bin  := $(patsubst tests/fault/%.c,$(B)/fault/%,$(wildcard tests/fault/*.c))
+faulty     := $(addprefix $(B)/faulty/,kae-gateway kae-auth kae-content kae-gdpr knowalledge io.so)
 replay_bin := $(fuzz:tests/fuzz/fuzz_%.c=$(B)/replay/%)
 bench_bin  := $(bench:tests/bench/%.c=$(B)/bench/%)
 
@@ -81,7 +82,7 @@ deps-run:
 	@deploy/deps.sh build run
 deps-test:
 	@deploy/deps.sh build run test
-tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) ## build the test programs
+tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
 .PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean bench-quick fuzz
@@ -121,6 +122,18 @@ $(B)/bin/kae-%: $(B)/svc-%/main.o $(B)/libkae.a
 	$(link)
 $(B)/bin/knowalledge: $(B)/local/main.o $(B)/libkae.a
 	$(link)
+# Programs whose calls can be made to fail, for tests/fault (tests/faulty/).
+faulty_o   := $(B)/tests/faulty/alloc.o $(B)/tests/faulty/control.o $(B)/libkae.a
+faulty_fns := malloc calloc realloc aligned_alloc strdup strndup
+$(B)/faulty/kae-gateway: $(B)/gateway/main.o $(faulty_o)
+	$(link) $(addprefix -Wl$(comma)--wrap=,$(faulty_fns))
+$(B)/faulty/kae-%: $(B)/svc-%/main.o $(faulty_o)
+	$(link) $(addprefix -Wl$(comma)--wrap=,$(faulty_fns))
+$(B)/faulty/knowalledge: $(B)/local/main.o $(faulty_o)
+	$(link) $(addprefix -Wl$(comma)--wrap=,$(faulty_fns))
+$(B)/faulty/io.so: tests/faulty/io.c tests/faulty/control.c tests/faulty/io.def tests/faulty/control.h
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP,$(CPPFLAGS)) -std=gnu17 -O2 -g $(WARN) -fPIC -shared -o $@ $(filter %.c,$^) -ldl
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc $(wrap)) -lcmocka
 # These hold the clock in their hand (tests/unit/cache_clock.h).

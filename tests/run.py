@@ -186,10 +186,10 @@ class Runner:
                  [(run_cmocka, (p.name, [str(p)], env))
                   for p in self.programs("sim")])
 
-    def modules(self, folder, short=False):
+    def modules(self, folder, short=False, only="test_*"):
         env = {"KAE_BIN": str(self.dir / "bin"), "KAE_SHORT": "1" if short else "",
                **sanitizer_env()}
-        found = sorted((ROOT / "tests" / folder).glob("test_*.py"))
+        found = sorted((ROOT / "tests" / folder).glob(f"{only}.py"))
         self.all(f"{folder} ({self.flavor})",
                  [(run_module, (f"tests.{folder}.{m.stem}", env)) for m in found])
 
@@ -217,6 +217,7 @@ class Runner:
                 other.store()
                 other.sim(SANITIZED_SEEDS)
                 other.integration(short=True)
+                other.modules("fault", short=True, only="test_sweep")
             else:
                 other.threads()
             self.outcomes += other.outcomes

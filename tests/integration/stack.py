@@ -100,6 +100,7 @@ class Stack:
         self.admin_key = "sk_test_" + secrets.token_hex(24)
         self.processes = {}
         self.past = []  # processes that have ended
+        self.env_of = {}  # what one program has beyond, or instead of, env
         self.env = {
             "ENVIRONMENT": "development", "DATA_DIR": str(self.dir / "data"),
             "BIND": "127.0.0.1", "PORT": str(self.port),
@@ -125,7 +126,8 @@ class Stack:
         if name in self.processes:
             self.past.append(self.processes[name])
         self.processes[name] = Process(
-            [self.bin / program], {**self.env, "ADMIN_PORT": str(port)}, cwd=self.dir)
+            [self.bin / program],
+            {**self.env, **self.env_of.get(name, {}), "ADMIN_PORT": str(port)}, cwd=self.dir)
 
     def start(self):
         for name in self.names():
