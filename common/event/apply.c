@@ -11,7 +11,6 @@ _Static_assert(EVENT_BATCH <= EVENTS_MAX, "what our own relay sends");
 struct ack {
 	struct str sub;
 	int64_t ok, want;
-	bool waits; /* an event of it could not be applied */
 };
 
 struct job {
@@ -114,8 +113,6 @@ static enum err apply_run(struct job *j, struct db *db, size_t first, size_t n)
 	enum err e;
 
 	j->at = first;
-	if (a->waits)
-		return OK;
 	e = inbox_accept(j->store, db, ev, n, &skip, &want);
 	for (size_t i = skip; i < n && !e; i++) {
 		j->at = first + i;
@@ -157,20 +154,17 @@ static bool passes(enum err e)
 	return err_may_retry(e) || e == ERR_CONFLICT;
 }
 
-/* What was acknowledged of its subject stays; nothing more is claimed. */
+/* What was acknowledged of its subject stays; nothing more is claimed.  What
+ * comes behind it is ahead then, and waits with it. */
 static void blame(struct ctx *cx, struct job *j, const struct event *ev,
                   enum err why)
 {
-	struct ack *a;
-
 	log_error(cx, "event.failed", LOG_STR("source", ev->source),
 	          LOG_STR("type", ev->type), LOG_TEXT("id", ev->id),
 	          LOG_TEXT("error", err_name(why)));
 	memcpy(j->acks, j->kept, j->kept_n * sizeof(*j->kept));
 	j->acks_n = j->kept_n;
-	a = ack_of(j, ev->sub);
-	a->waits = true;
-	a->want = ev->seq;
+	ack_of(j, ev->sub)->want = ev->seq;
 	keep(j);
 }
 
@@ -190,8 +184,7 @@ static enum err apply_all(struct ctx *cx, struct db_pool *pool, struct job *j)
 		enum err e;
 
 		if (j->from == j->to) {
-			if (!ack_of(j, j->ev[j->from].sub)->waits)
-				blame(cx, j, &j->ev[j->from], why);
+			blame(cx, j, &j->ev[j->from], why);
 			j->from++;
 			j->to = j->n;
 			continue;
