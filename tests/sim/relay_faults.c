@@ -48,6 +48,7 @@ void faults_draw(struct world *w)
 		.lose_reply = some(w, 400),
 		.duplicate = some(w, 400),
 		.garbage = some(w, 200),
+		.shuffle = some(w, 300),
 		.delay_ms = some(w, sim_chance(r, 200) ? 8000 : 400),
 		.fail_begin = some(w, 200),
 		.fail_statement = some(w, 30),

@@ -6,6 +6,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/clock.h"
+#include "common/codec/mp.h"
 #include "common/event/relay.h"
 
 #include <assert.h>
@@ -155,6 +156,35 @@ static void request_arrives(struct world *w, void *arg, uint64_t n)
 		answer(w, c, ERR_BUSY, STR(""));
 }
 
+/* As another relay might send them: some, in any order, some of them twice. */
+static void shuffle(struct world *w, struct call *c)
+{
+	struct str list, ev[EVENT_BATCH];
+	AUTO_BUF mixed = {0};
+	struct mp m;
+	uint32_t n = 0;
+	size_t kept;
+
+	if (!mp_find(buf_view(&c->body), "events", &list))
+		return;
+	m = mp_open(list);
+	if (!mp_get_array(&m, &n) || n == 0)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		if (!mp_skip(&m, &ev[i]))
+			return;
+	kept = sim_between(&w->rng, 1,
+	                   2 * n < EVENT_BATCH ? 2 * n : EVENT_BATCH);
+	mp_map(&mixed, 2);
+	mp_kv_text(&mixed, "src", c->from->service->name);
+	mp_kv_array(&mixed, "events", kept);
+	while (kept-- > 0)
+		mp_raw(&mixed, ev[sim_below(&w->rng, n)]);
+	assert(!mixed.failed);
+	buf_clear(&c->body);
+	buf_str(&c->body, buf_view(&mixed));
+}
+
 /* --- at the sender ------------------------------------------------------------------- */
 
 static size_t index_of(const struct world *w, enum bus_peer peer)
@@ -198,6 +228,8 @@ enum err net_send(void *arg, enum bus_peer target, struct str body,
 		return ERR_TIMEOUT;
 	c = new_call(w, p, to, body);
 	c->deadline = proc_true_time(p, deadline_ms);
+	if (happens(w, w->faults.shuffle))
+		shuffle(w, c);
 	copies = happens(w, w->faults.lose_request) || w->cut[from][to] ? 0
 	         : happens(w, w->faults.duplicate)                      ? 2
 	                                                                : 1;

@@ -31,7 +31,7 @@ struct relay;
 
 /* In thousandths, if nothing else is said; 0: not in this world. */
 struct faults {
-	unsigned lose_request, lose_reply, duplicate, garbage;
+	unsigned lose_request, lose_reply, duplicate, garbage, shuffle;
 	unsigned delay_ms; /* at most, each way */
 	unsigned fail_begin, fail_statement, fail_commit, unknown_commit;
 	unsigned run_again, stall, crash;
@@ -118,6 +118,9 @@ struct world {
 	unsigned emissions, crashes;
 	uint64_t lost; /* what relays said; must stay 0 */
 };
+
+/* The time outside of all worlds. */
+void world_set_time(uint64_t ms);
 
 /* True: every claim held. */
 bool world_run(struct services *s, uint64_t seed, bool tell);
