@@ -217,8 +217,8 @@ static void take_time(struct world *w)
 
 	if (happens(w, w->faults.stall))
 		ms += sim_between(&w->rng, 0, w->faults.stall_ms);
-	if (w->fiber)
-		fiber_sleep(w, w->now + ms);
+	if (w->strand)
+		strand_sleep(w, w->now + ms);
 }
 
 static enum err before(struct world *w, struct proc *p)

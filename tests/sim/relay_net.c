@@ -18,7 +18,7 @@
 struct call {
 	struct proc *from;
 	unsigned boot;
-	struct fiber *fiber;
+	struct strand *strand;
 	uint64_t ticket, deadline; /* true time */
 	size_t to;                 /* service */
 	struct buf body, reply;
@@ -57,7 +57,7 @@ static void finish(struct world *w, struct call *c, enum err e)
 		return;
 	c->done = true;
 	c->err = e;
-	fiber_wake(w, c->fiber, c->ticket);
+	strand_wake(w, c->strand, c->ticket);
 }
 
 static void answer_arrives(struct world *w, void *arg, uint64_t last)
@@ -104,7 +104,7 @@ static void answer(struct world *w, struct call *c, enum err e, struct str body)
 
 static void answer_task(void *arg)
 {
-	struct fiber *f = arg;
+	struct strand *f = arg;
 	struct call *c = f->call;
 	struct proc *p = f->proc;
 	struct world *w = p->world;
@@ -152,7 +152,7 @@ static void request_arrives(struct world *w, void *arg, uint64_t n)
 		return;
 	if (!p)
 		finish(w, c, ERR_UNAVAILABLE);
-	else if (!fiber_start(w, p, answer_task, c))
+	else if (!strand_start(w, p, answer_task, c))
 		answer(w, c, ERR_BUSY, STR(""));
 }
 
@@ -241,9 +241,9 @@ enum err net_send(void *arg, enum bus_peer target, struct str body,
 	for (size_t i = 0; i < copies; i++)
 		world_at(w, w->now + delay(w), request_arrives, c, 0);
 	/* An answer may come before this sleeps: not in no time. */
-	c->fiber = w->fiber;
+	c->strand = w->strand;
 	c->ticket = w->tickets + 1;
-	fiber_sleep(w, c->deadline);
+	strand_sleep(w, c->deadline);
 	if (p->dead)
 		return ERR_UNAVAILABLE;
 	if (!c->done) {

@@ -170,24 +170,24 @@ static void step(struct world *w)
 	t.fire(w, t.arg, t.n);
 }
 
-/* --- fibers -------------------------------------------------------------------- */
+/* --- strands -------------------------------------------------------------------- */
 
-static void resume(struct world *w, struct fiber *f)
+static void resume(struct world *w, struct strand *f)
 {
 	struct proc *before = w->proc;
 
 	f->ticket = 0;
-	w->fiber = f;
+	w->strand = f;
 	w->proc = f->proc;
 	if (!task_resume(w->tasks, f->task))
-		*f = (struct fiber){0};
-	w->fiber = NULL;
+		*f = (struct strand){0};
+	w->strand = NULL;
 	w->proc = before;
 }
 
 static void ring(struct world *w, void *arg, uint64_t ticket)
 {
-	struct fiber *f = arg;
+	struct strand *f = arg;
 
 	if (f->ticket != ticket)
 		return;
@@ -197,9 +197,9 @@ static void ring(struct world *w, void *arg, uint64_t ticket)
 		resume(w, f);
 }
 
-void fiber_sleep(struct world *w, uint64_t until)
+void strand_sleep(struct world *w, uint64_t until)
 {
-	struct fiber *f = w->fiber;
+	struct strand *f = w->strand;
 
 	if (f->proc->dead)
 		return;
@@ -208,16 +208,16 @@ void fiber_sleep(struct world *w, uint64_t until)
 	task_yield(w->tasks);
 }
 
-void fiber_wake(struct world *w, struct fiber *f, uint64_t ticket)
+void strand_wake(struct world *w, struct strand *f, uint64_t ticket)
 {
 	world_at(w, w->now, ring, f, ticket);
 }
 
-bool fiber_start(struct world *w, struct proc *p, void (*fn)(void *arg),
-                 struct call *call)
+bool strand_start(struct world *w, struct proc *p, void (*fn)(void *arg),
+                  struct call *call)
 {
-	for (size_t i = 0; i < FIBERS_MAX; i++) {
-		struct fiber *f = &w->fibers[i];
+	for (size_t i = 0; i < STRANDS_MAX; i++) {
+		struct strand *f = &w->strands[i];
 
 		if (f->task)
 			continue;
@@ -226,7 +226,7 @@ bool fiber_start(struct world *w, struct proc *p, void (*fn)(void *arg),
 		f->proc = p;
 		f->call = call;
 		f->ticket = ++w->tickets;
-		fiber_wake(w, f, f->ticket);
+		strand_wake(w, f, f->ticket);
 		return true;
 	}
 	return false;
@@ -238,7 +238,7 @@ static void relay_sleeps(struct world *w, struct proc *p, uint64_t until_local)
 {
 	if (!p->kicked) {
 		p->sleeping = true;
-		fiber_sleep(w, proc_true_time(p, until_local));
+		strand_sleep(w, proc_true_time(p, until_local));
 		p->sleeping = false;
 	}
 	p->kicked = false;
@@ -246,7 +246,7 @@ static void relay_sleeps(struct world *w, struct proc *p, uint64_t until_local)
 
 static void relay_task(void *arg)
 {
-	struct fiber *f = arg;
+	struct strand *f = arg;
 	struct proc *p = f->proc;
 	struct world *w = p->world;
 	const struct event_relay_conf conf = {.store = p->service->store,
@@ -288,7 +288,7 @@ void proc_start(struct world *w, struct proc *p)
 	(void)snprintf(p->owner, sizeof(p->owner), "%s-%u-%u", p->service->name,
 	               p->number, ++p->boots);
 	world_say(w, "%s starts", p->owner);
-	(void)fiber_start(w, p, relay_task, NULL);
+	(void)strand_start(w, p, relay_task, NULL);
 }
 
 /* Lets what the dead was doing come to its end, in which it can do nothing. */
@@ -297,9 +297,9 @@ static void unwind(struct world *w, void *arg, uint64_t n)
 	struct proc *p = arg;
 
 	(void)n;
-	for (size_t i = 0; i < FIBERS_MAX; i++)
-		while (w->fibers[i].task && w->fibers[i].proc == p)
-			resume(w, &w->fibers[i]);
+	for (size_t i = 0; i < STRANDS_MAX; i++)
+		while (w->strands[i].task && w->strands[i].proc == p)
+			resume(w, &w->strands[i]);
 	p->up = false;
 }
 
@@ -329,7 +329,7 @@ void proc_kick(struct world *w, struct proc *p)
 		return;
 	p->kicked = true;
 	if (p->sleeping)
-		fiber_wake(w, p->sleeper, p->sleeper->ticket);
+		strand_wake(w, p->sleeper, p->sleeper->ticket);
 }
 
 /* --- a world ------------------------------------------------------------------- */

@@ -56,7 +56,7 @@ bool services_open(struct services *s);
 void services_close(struct services *s);
 
 /* Something that stops and goes on: a relay, or a call being answered. */
-struct fiber {
+struct strand {
 	struct task *task;
 	struct proc *proc;
 	uint64_t ticket; /* of what it waits for; 0: nothing */
@@ -64,7 +64,7 @@ struct fiber {
 	struct buf *reply;
 };
 
-#define FIBERS_MAX 256
+#define STRANDS_MAX 256
 
 struct proc {
 	struct world *world;
@@ -73,8 +73,8 @@ struct proc {
 	char owner[32];
 	struct db_pool pool;
 	struct relay *relay;
-	struct fiber *sleeper; /* the relay's fiber */
-	bool up, dead, ending; /* dead: it unwinds */
+	struct strand *sleeper; /* the relay's strand */
+	bool up, dead, ending;  /* dead: it unwinds */
 	bool kicked, sleeping;
 	uint64_t frozen_until;
 	int64_t offset_ms; /* of its clocks */
@@ -97,9 +97,9 @@ struct world {
 	const char *violated;  /* the first claim that did not hold */
 
 	struct tasks *tasks;
-	struct fiber fibers[FIBERS_MAX];
-	struct fiber *fiber; /* the running one */
-	struct proc *proc;   /* whose code is running */
+	struct strand strands[STRANDS_MAX];
+	struct strand *strand; /* the running one */
+	struct proc *proc;     /* whose code is running */
 
 	struct proc procs[SERVICES * REPLICAS_MAX];
 	size_t procs_n, replicas;
@@ -138,11 +138,11 @@ void world_at(struct world *w, uint64_t at,
 void proc_start(struct world *w, struct proc *p);
 void proc_kill(struct world *w, struct proc *p);
 void proc_kick(struct world *w, struct proc *p);
-bool fiber_start(struct world *w, struct proc *p, void (*fn)(void *arg),
-                 struct call *call);
-/* The running fiber sleeps; another may end its sleep by the ticket. */
-void fiber_sleep(struct world *w, uint64_t until);
-void fiber_wake(struct world *w, struct fiber *f, uint64_t ticket);
+bool strand_start(struct world *w, struct proc *p, void (*fn)(void *arg),
+                  struct call *call);
+/* The running strand sleeps; another may end its sleep by the ticket. */
+void strand_sleep(struct world *w, uint64_t until);
+void strand_wake(struct world *w, struct strand *f, uint64_t ticket);
 uint64_t proc_true_time(const struct proc *p, uint64_t local_ms);
 
 /* relay_net.c: the calls between services. */
