@@ -498,7 +498,7 @@ static void a_crowd_with_one_key_has_one_effect(void **state)
 	(void)state;
 	for (int i = 0; i < ROUNDS; i++) {
 		struct crowd c = {.idem = {fx.idem, other}};
-		char key[16];
+		char key[24];
 
 		(void)snprintf(key, sizeof(key), "round %d", i);
 		c.key = str_from(key);

@@ -271,7 +271,7 @@ static enum err handler(struct db *db, void *arg, struct reply *out)
 }
 
 /* As dispatch does it; the reply is freed here. */
-static enum err request(struct idem *s, bool *replayed)
+static enum err request(struct idem *s, struct str key, bool *replayed)
 {
 	AUTO(arena) arena = arena_new((size_t)1 << 20);
 	struct effect ef = {.method = "m", .body = STR("\x80")};
@@ -280,7 +280,7 @@ static enum err request(struct idem *s, bool *replayed)
 	                 .rid = STR("r"),
 	                 .deadline_ms = mono_ms() + 20000,
 	                 .sub = STR("ada"),
-	                 .idk = STR("k"),
+	                 .idk = key,
 	                 .effect = &ef};
 	struct reply reply = {0};
 	enum err e;
@@ -292,7 +292,8 @@ static enum err request(struct idem *s, bool *replayed)
 		e = idem_write(s, &cx, handler, NULL, &reply);
 	idem_end(s, &cx);
 	*replayed = reply.replayed;
-	if (!e && (reply.status != 201 || reply.body.n == 0))
+	if (!e && (reply.status != 201 || reply.body.failed ||
+	           !mp_valid(buf_view(&reply.body))))
 		e = ERR_INTERNAL;
 	buf_fini(&reply.body);
 	return e;
@@ -313,7 +314,7 @@ static int64_t counted(struct rig *r)
 	return n;
 }
 
-static enum err live(struct rig *r, bool *replayed)
+static enum err live(struct rig *r, struct str key, bool *replayed)
 {
 	AUTO(idem)
 	s = idem_new(&(struct idem_conf){
@@ -322,41 +323,58 @@ static enum err live(struct rig *r, bool *replayed)
 	if (!s)
 		return ERR_NOMEM;
 	idem_seal(s, &(struct idem_seal){.seal = turned, .unseal = turned});
-	return request(s, replayed);
+	return request(s, key, replayed);
 }
 
-/*
- * SQLite and the pool allocate too, so a failure may be theirs; whatever it was,
- * the effect and its row come together, and a failure is an error that says so.
- */
-static void every_allocation_may_fail(void **state)
+/* Fails the nth allocation of a request; false when there were fewer. */
+static bool fails(struct rig *r, unsigned nth, struct str key, bool *replayed)
 {
-	struct rig *r = *state;
+	int64_t before = counted(r), after;
+	enum err e;
+	bool failed;
 
-	for (int pass = 0; pass < 2; pass++) {
-		unsigned n = 1;
-		bool failed, replayed = false;
+	alloc_fault_arm(nth);
+	e = live(r, key, replayed);
+	failed = alloc_fault_disarm();
+	after = counted(r);
+	/* SQLite and the pool allocate too, so a failure may be theirs. */
+	assert_true(e == OK || e == ERR_NOMEM || e == ERR_DATABASE);
+	assert_true(!e || failed);
+	/* The effect and its row come together, or neither. */
+	assert_int_equal(after - before, e || *replayed ? 0 : 1001);
+	return failed;
+}
 
-		do {
-			int64_t before = counted(r);
-			enum err e;
+static void every_allocation_of_a_first_request_may_fail(void **state)
+{
+	bool replayed = false, failed = true;
+	char key[16];
 
-			alloc_fault_arm(n++);
-			e = live(r, &replayed);
-			failed = alloc_fault_disarm();
-			if (e) {
-				assert_true(failed);
-				assert_true(e == ERR_NOMEM ||
-				            e == ERR_DATABASE);
-				assert_int_equal(counted(r), before);
-			} else {
-				assert_int_equal(counted(r), 1001);
-			}
-		} while (failed);
-		assert_true(n > 5);
-		assert_true(replayed || pass == 0);
+	for (unsigned n = 1; failed; n++) {
+		(void)snprintf(key, sizeof(key), "k%u", n);
+		failed = fails(*state, n, str_from(key), &replayed);
+		assert_false(replayed);
+		/* What a failure left behind must be fit to be asked again. */
+		assert_int_equal(live(*state, str_from(key), &replayed), OK);
+		replayed = false;
+		assert_true(n < 10000);
 	}
 }
+
+static void every_allocation_of_a_repeat_may_fail(void **state)
+{
+	bool replayed = false, failed = true;
+
+	assert_int_equal(live(*state, STR("k"), &replayed), OK);
+	assert_false(replayed);
+	for (unsigned n = 1; failed; n++) {
+		failed = fails(*state, n, STR("k"), &replayed);
+		assert_true(n < 10000);
+	}
+	assert_true(replayed);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
@@ -367,8 +385,8 @@ int main(void)
 		cmocka_unit_test(the_three_inputs_are_kept_apart),
 		cmocka_unit_test(a_key_gives_other_hashes),
 		cmocka_unit_test(what_is_no_msgpack_has_no_print),
-		cmocka_unit_test_setup_teardown(every_allocation_may_fail,
-	                                        set_up, tear_down),
+		TEST(every_allocation_of_a_first_request_may_fail),
+		TEST(every_allocation_of_a_repeat_may_fail),
 	};
 
 	atomic_store(&log_threshold, -1);
