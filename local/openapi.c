@@ -8,11 +8,11 @@
 /* The rows of all methods.def, flat: a method, then its fields. */
 struct row {
 	const char *method; /* NULL: a field of the method before it */
-	bool keyed;         /* the method takes an Idempotency-Key */
 	const char *name;
 	enum field_from from;
 	enum field_type type;
 	bool required;
+	bool keyed; /* the method takes an Idempotency-Key */
 	int64_t min, max;
 	const char *text;
 	double number;
@@ -27,8 +27,8 @@ struct row {
 #define METHOD(id, name, lane, caller, again, peek) \
 	{.method = (name), .keyed = KEYED_##again},
 #define FIELD(id, from, type, name, need, min, max, text, num) \
-	{NULL,        false, #name, FROM_##from, FIELD_##type, \
-	 NEED_##need, min,   max,   text,        num},
+	{NULL,  #name, FROM_##from, FIELD_##type, NEED_##need, \
+	 false, min,   max,         text,         num},
 #define END(id)
 static const struct row rows[] = {
 #include "svc-auth/methods.def"

@@ -23,7 +23,8 @@ void seal_key_for(const struct seal_key *from, const char *use,
 	size_t n = strlen(use);
 
 	assert(n <= sizeof(label));
-	memcpy(label, use, n);
+	for (size_t i = 0; i < n; i++)
+		label[i] = (unsigned char)use[i];
 	(void)crypto_generichash_blake2b_salt_personal(out->k, sizeof(out->k),
 	                                               NULL, 0, from->k,
 	                                               sizeof(from->k), NULL,

@@ -144,6 +144,7 @@ struct showing {
 	const struct create_presentation_in *in;
 	const struct lesson *lessons;
 	struct presentation p;
+	struct str keys[FOCUS_MAX];
 };
 
 /* An idem_fn. */
@@ -167,16 +168,15 @@ static enum err note_presentation(struct content *ct, struct showing *sh,
                                   struct reply *out)
 {
 	const struct create_presentation_in *r = sh->in;
-	struct str keys[FOCUS_MAX];
 	struct presentation *p = &sh->p;
 	enum err e = text_key(sh->cx->arena, r->topic, &p->topic.key);
 
 	p->sub = sh->cx->sub;
 	p->topic.text = str_trim(r->topic);
-	p->subtopic_keys = keys;
+	p->subtopic_keys = sh->keys;
 	p->now_ms = wall_ms();
 	for (size_t i = 0; i < r->focus.n && p->n < FOCUS_MAX && !e; i++)
-		e = text_key(sh->cx->arena, r->focus.v[i], &keys[p->n++]);
+		e = text_key(sh->cx->arena, r->focus.v[i], &sh->keys[p->n++]);
 	return e ? e : idem_write(ct->idem, sh->cx, show, sh, out);
 }
 

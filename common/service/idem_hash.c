@@ -94,8 +94,9 @@ static bool add_pairs(hash_state *h, struct mp *m, uint64_t n, unsigned depth)
 		hash_state pair;
 
 		begin(&pair, NULL);
-		if (!add_value(&pair, m, depth) || !add_value(&pair, m, depth))
-			return false;
+		for (int half = 0; half < 2; half++)
+			if (!add_value(&pair, m, depth))
+				return false;
 		end(&pair, one);
 		sodium_add(sum, one, sizeof(sum));
 	}

@@ -105,16 +105,15 @@ struct ask {
 	struct str sub, key; /* p NULL: ADA and "k" */
 	struct str sid, ip;
 	const char *method; /* NULL: "note.add" */
-	bool session;
-	struct str body; /* msgpack */
+	struct str body;    /* msgpack */
 	uint32_t scopes;
+	bool session, reads;
 	/* The handler: */
 	enum err fails;
 	size_t answer_n; /* bytes of text in the answer besides */
 	void (*inside)(void *arg);
 	void *arg;
 	struct idem *idem; /* NULL: the fixture's */
-	bool reads;
 };
 
 struct told {
