@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #define ROWS        10000
 #define ROUNDS      7
@@ -158,10 +160,47 @@ static void measure(struct db_pool *pool, unsigned threads)
 	                     : 0);
 }
 
-int main(int argc, char **argv)
+/* The files of a database in a folder of its own. */
+static void remove_all(const char *dir)
+{
+	static const char *const ends[] = {"", "-wal", "-shm"};
+
+	for (size_t i = 0; i < COUNTOF(ends); i++) {
+		char file[80];
+
+		(void)snprintf(file, sizeof(file), "%s/b.db%s", dir, ends[i]);
+		(void)unlink(file);
+	}
+	(void)rmdir(dir);
+}
+
+static enum err measure_all(const struct db_conf *conf, int argc, char **argv)
 {
 	static const unsigned counts[] = {1, 4, 8, 32};
+	struct ctx cx = {.service = "bench",
+	                 .rid = STR("bench"),
+	                 .deadline_ms = mono_ms() + 60000};
+	AUTO(db_pool) pool = NULL;
+	enum err e = db_pool_new(conf, &pool);
+
+	if (!e)
+		e = db_write(pool, &cx, fill, NULL);
+	for (int i = 1; i < argc && !e; i++) {
+		unsigned long n = strtoul(argv[i], NULL, 10);
+
+		measure(pool, n < 1             ? 1
+		              : n > THREADS_MAX ? THREADS_MAX
+		                                : (unsigned)n);
+	}
+	for (size_t i = 0; i < COUNTOF(counts) && argc < 2 && !e; i++)
+		measure(pool, counts[i]);
+	return e;
+}
+
+int main(int argc, char **argv)
+{
 	const char *url = getenv("KAE_TEST_DATABASE_URL");
+	bool own = !url || !*url;
 	char dir[] = "/tmp/kae-bench-XXXXXX", path[80];
 	struct db_conf conf = {.service = "bench",
 	                       .size = 10,
@@ -170,34 +209,17 @@ int main(int argc, char **argv)
 	                       .recycle_s = 3600,
 	                       .pre_ping = true,
 	                       .prepare = true};
-	struct ctx cx = {.service = "bench",
-	                 .rid = STR("bench"),
-	                 .deadline_ms = mono_ms() + 60000};
-	AUTO(db_pool) pool = NULL;
+	enum err e;
 
-	if (!url || !*url) {
-		if (!mkdtemp(dir))
-			return 1;
-		(void)snprintf(path, sizeof(path), "sqlite:///%s/b.db", dir);
-		url = path;
-	}
-	conf.url = str_from(url);
-	if (db_pool_new(&conf, &pool) || db_write(pool, &cx, fill, NULL)) {
-		(void)fprintf(stderr, "db: cannot prepare the table\n");
+	if (own && !mkdtemp(dir))
 		return 1;
-	}
-	(void)printf("%s\n", url == path ? "SQLite" : "PostgreSQL");
-	if (argc > 1) {
-		for (int i = 1; i < argc; i++) {
-			unsigned long n = strtoul(argv[i], NULL, 10);
-
-			measure(pool, n < 1             ? 1
-			              : n > THREADS_MAX ? THREADS_MAX
-			                                : (unsigned)n);
-		}
-		return 0;
-	}
-	for (size_t i = 0; i < COUNTOF(counts); i++)
-		measure(pool, counts[i]);
-	return 0;
+	(void)snprintf(path, sizeof(path), "sqlite:///%s/b.db", dir);
+	conf.url = str_from(own ? path : url);
+	(void)printf("%s\n", own ? "SQLite" : "PostgreSQL");
+	e = measure_all(&conf, argc, argv);
+	if (own)
+		remove_all(dir);
+	if (e)
+		(void)fprintf(stderr, "db: %s\n", err_name(e));
+	return e != OK;
 }
