@@ -43,8 +43,7 @@ static void mark_one(struct cache *c, struct marks *m, struct str name)
 {
 	uint16_t slot = remote_slot(name);
 
-	m->slot[m->n] = slot;
-	m->count[m->n++] = atomic_load(&c->slots[slot]);
+	m->at[m->n++] = (struct mark){atomic_load(&c->slots[slot]), slot};
 }
 
 struct marks core_mark(struct cache *c, const struct cache_want *w)
@@ -59,10 +58,10 @@ struct marks core_mark(struct cache *c, const struct cache_want *w)
 	return m;
 }
 
-bool core_is_current(struct cache *c, const struct marks *m)
+bool core_is_current(struct cache *c, const struct mark *marks, size_t n)
 {
-	for (size_t i = 0; i < m->n; i++)
-		if (atomic_load(&c->slots[m->slot[i]]) != m->count[i])
+	for (size_t i = 0; i < n; i++)
+		if (atomic_load(&c->slots[marks[i].slot]) != marks[i].count)
 			return false;
 	return true;
 }
@@ -212,14 +211,14 @@ bool core_is_believed(const struct cache *c, uint64_t proof_ms,
 	return now_ms < later_ms(since_ms, c->degraded_ttl_ms);
 }
 
-static struct cache_info info_of(const struct entry *e, uint64_t now_ms)
+struct cache_info core_info(const struct look *l, uint64_t now_ms)
 {
 	return (struct cache_info){
 		.from = CACHE_FROM_MEMORY,
 		.stored = true,
-		.age_ms = later_ms(e->age_ms, clock_left(now_ms, e->born_ms)),
-		.ttl_ms = clock_left(e->expires_ms, now_ms),
-		.late_ms = clock_left(now_ms, e->expires_ms),
+		.age_ms = later_ms(l->age_ms, clock_left(now_ms, l->born_ms)),
+		.ttl_ms = clock_left(l->expires_ms, now_ms),
+		.late_ms = clock_left(now_ms, l->expires_ms),
 	};
 }
 
@@ -232,12 +231,12 @@ struct look core_look(struct cache *c, struct shard *s, uint64_t hash,
 
 	if (!e)
 		return l;
-	if (now_ms >= e->gone_ms || !core_is_current(c, &e->marks)) {
+	if (now_ms >= e->gone_ms || !core_is_current(c, e->marks, e->marks_n)) {
 		s->stats.expired++;
-		shard_remove(s, e, dead);
+		shard_retire(s, e, dead);
 		return l;
 	}
-	e->visited = true;
+	shard_asked(e);
 	if (now_ms < e->expires_ms) {
 		if (core_is_believed(c, proof_ms, e->born_ms, now_ms))
 			l.hit = e->value ? CACHE_HIT : CACHE_NEGATIVE;
@@ -247,7 +246,9 @@ struct look core_look(struct cache *c, struct shard *s, uint64_t hash,
 	/* Who gave no stale_ms wants nothing to fall back on. */
 	if (l.hit == CACHE_HIT || e->gone_ms > e->expires_ms)
 		l.value = value_share(e->value);
-	l.info = info_of(e, now_ms);
+	l.expires_ms = e->expires_ms;
+	l.born_ms = e->born_ms;
+	l.age_ms = e->age_ms;
 	l.spared = now_ms < e->retry_ms;
 	l.due = now_ms >= e->eager_ms;
 	return l;
@@ -283,7 +284,7 @@ enum cache_hit cache_peek(struct cache *c, struct str key, uint64_t now_ms,
 	}
 	*out = l.value;
 	if (info)
-		*info = l.info;
+		*info = core_info(&l, now_ms);
 	return CACHE_HIT;
 }
 
@@ -307,13 +308,13 @@ bool core_keep(struct shard *s, const struct cache_want *w, uint64_t hash,
 	struct entry *former = shard_find(s, hash, w->key);
 	uint64_t ttl_ms = life->ttl_ms;
 
-	if (former)
-		shard_remove(s, former, dead);
-	if (!e)
-		return false;
-	if (ttl_ms == 0 && (life->stale_ms == 0 || !e->value)) {
-		e->chain = *dead;
-		*dead = e;
+	if (!e || (ttl_ms == 0 && (life->stale_ms == 0 || !e->value))) {
+		if (former)
+			shard_retire(s, former, dead);
+		if (e) {
+			e->chain = *dead;
+			*dead = e;
+		}
 		return false;
 	}
 	if (life->jitter)
@@ -375,7 +376,7 @@ void cache_forget(struct cache *c, struct str key)
 	pthread_mutex_lock(&s->lock);
 	e = shard_find(s, hash, key);
 	if (e)
-		shard_remove(s, e, &dead);
+		shard_retire(s, e, &dead);
 	f = flight_find(s, hash, key);
 	if (f)
 		f->doomed = true;

@@ -7,11 +7,11 @@
  *          none: see Freshness.
  *
  *              memory, here --> remote, shared --> loader
- *              (SIEVE)          (remote.h)         (database, generation)
+ *              (S3-FIFO)        (remote.h)         (database, generation)
  *
  * Memory:  bounded in bytes (keys, values and overhead), sharded locks,
- *          scan-resistant eviction (SIEVE, NSDI '24), expiry shortened by up to
- *          a tenth, so that what was made together does not end together.
+ *          scan-resistant eviction (S3-FIFO), expiry shortened by up to a tenth,
+ *          so that what was made together does not end together.
  *          Values are immutable reference-counted bytes: a hit copies nothing
  *          and stays valid after eviction.
  * Single flight: of all that miss a key one runs the loader; the others wait

@@ -55,7 +55,7 @@ uint64_t core_hash(const struct cache *c, struct str key);
 struct shard *core_shard(struct cache *c, uint64_t hash);
 /* How the counters of a value's names stand, before it is loaded. */
 struct marks core_mark(struct cache *c, const struct cache_want *w);
-bool core_is_current(struct cache *c, const struct marks *m);
+bool core_is_current(struct cache *c, const struct mark *marks, size_t n);
 
 /*
  * When this instance heard everything for certain; without a remote tier there
@@ -71,13 +71,15 @@ struct look {
 	enum cache_hit hit;
 	/* Shared: of a hit, or of a miss one to fall back on, or NULL. */
 	struct cache_value *value;
-	struct cache_info info;
+	uint64_t expires_ms, born_ms, age_ms; /* see struct entry */
 	bool spared; /* fall back on it without a load: one failed lately */
 	bool due;    /* for an eager refresh */
 };
 /* Holds the lock of s.  What is over goes to *dead. */
 struct look core_look(struct cache *c, struct shard *s, uint64_t hash,
                       struct str key, uint64_t now_ms, struct entry **dead);
+/* Where it was in memory; needs no lock. */
+struct cache_info core_info(const struct look *l, uint64_t now_ms);
 void core_count_look(struct shard *s, enum cache_hit hit);
 
 /* So long before its end a value is to be made anew on use. */

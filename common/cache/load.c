@@ -132,7 +132,8 @@ static bool ask_remote(struct job *j, struct result *r)
 		return false;
 	j->asked = true;
 	/* With a remote tier these are the slots of all tags and of the key. */
-	memcpy(slots, j->f->marks.slot, sizeof(slots));
+	for (size_t i = 0; i < j->f->marks.n; i++)
+		slots[i] = j->f->marks.at[i].slot;
 	born_ms = now_of(&j->w, j->began_ms);
 	until_ms = least(later_ms(mono_ms(), c->remote_soft_ms),
 	                 deadline_of(&j->w, j->began_ms));
@@ -203,7 +204,8 @@ static void land(struct job *j, const struct result *r, struct cache_info *info)
 		fresh = entry_new(j->hash, j->w.key, value_share(r->value),
 		                  &j->f->marks);
 	pthread_mutex_lock(&j->s->lock);
-	wanted = !j->f->doomed && core_is_current(j->c, &j->f->marks);
+	wanted = !j->f->doomed &&
+	         core_is_current(j->c, j->f->marks.at, j->f->marks.n);
 	if (!wanted)
 		dead = fresh; /* a newer value may be there by now */
 	else if (write)
@@ -427,7 +429,7 @@ static void look_for_stale(struct load *l)
 	pthread_mutex_unlock(&l->s->lock);
 	entries_free(dead);
 	l->stale = k.value;
-	l->stale_info = k.info;
+	l->stale_info = core_info(&k, now_ms);
 	l->renewed = k.hit == CACHE_HIT;
 }
 
@@ -453,7 +455,8 @@ static enum err lead(struct load *l, struct flight *f)
 }
 
 /* Holds the lock; true when memory has the answer, which is *e. */
-static bool answered(struct load *l, const struct look *k, enum err *e)
+static bool answered(struct load *l, const struct look *k, uint64_t now_ms,
+                     enum err *e)
 {
 	cache_put_back(l->stale);
 	l->stale = NULL;
@@ -461,11 +464,11 @@ static bool answered(struct load *l, const struct look *k, enum err *e)
 	*e = k->hit == CACHE_NEGATIVE ? ERR_NOT_FOUND : OK;
 	if (k->hit != CACHE_MISS) {
 		l->value = k->value;
-		l->info = k->info;
+		l->info = core_info(k, now_ms);
 		return true;
 	}
 	l->stale = k->value;
-	l->stale_info = k->info;
+	l->stale_info = core_info(k, now_ms);
 	if (!k->value || !k->spared)
 		return false;
 	*e = ERR_UNAVAILABLE; /* and so the stale one is served */
@@ -499,7 +502,7 @@ static bool joined(struct load *l, uint64_t now_ms, enum err *e, bool *again,
 	if (f) {
 		f->refs++;
 		l->s->stats.waits++;
-		f->doomed |= !core_is_current(l->c, &f->marks);
+		f->doomed |= !core_is_current(l->c, f->marks.at, f->marks.n);
 		*e = !f->doomed && core_is_believed(l->c, proof_ms, f->born_ms,
 		                                    now_ms)
 		             ? follow(l, f, false, again)
@@ -530,7 +533,7 @@ static enum err load_once(struct load *l, bool *again)
 	pthread_mutex_lock(&l->s->lock);
 	if (read)
 		k = core_look(l->c, l->s, l->hash, l->w->key, now_ms, &dead);
-	ready = answered(l, &k, &e);
+	ready = answered(l, &k, now_ms, &e);
 	if (!ready)
 		ready = joined(l, now_ms, &e, again, &mine);
 	else if (k.hit == CACHE_HIT && k.due)

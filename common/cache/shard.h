@@ -2,15 +2,18 @@
  * shard - one part of the cache: a table, its eviction order and its bytes.
  * Internal to common/cache.
  *
- * Why:     SIEVE (Zhang et al., NSDI '24) keeps what is asked for again through
- *          a scan of what is not, needs one bit an entry, and a hit moves
- *          nothing, so a hit is short under the lock.
+ * Why:     S3-FIFO (Yang et al., SOSP '23) keeps what is asked for again through
+ *          a scan of what is not, and a hit moves nothing, so that it is short
+ *          under the lock.  Measured against SIEVE and LRU in docs/cache.md.
  *
- *              oldest ... hand <- ... newest        new entries come here
- *                          | a visited entry loses its mark and stays
- *                          | one without goes
+ *              new -> SMALL, a tenth -- asked for twice --> MAIN <-+
+ *                         |                                |  |    | asked for
+ *                         v                                v  +----+
+ *                       ghost: a print of the key,        gone
+ *                       for which it enters MAIN if it comes back
  *
- * Bounds:  bytes <= max_bytes at every moment; the table has a fixed size.
+ * Bounds:  bytes <= max_bytes at every moment; table and ghosts have a fixed
+ *          size; a new ghost displaces an old one.
  * Owns:    its entries, and a reference to each entry's value.
  * Threads: the lock is the caller's to hold, a leaf: what is taken out goes to
  *          a list that the caller frees without it.
@@ -33,29 +36,49 @@ struct cache_value {
 struct cache_value *value_new(struct str bytes) MUST_CHECK;
 struct cache_value *value_share(struct cache_value *v); /* NULL is fine */
 
-/* How the counters of a value's names stood when it began to be made. */
+/* How the counter of one of a value's names stood when it began to be made. */
+struct mark {
+	uint64_t count;
+	uint16_t slot;
+};
+
 #define MARKS_MAX (CACHE_TAGS_MAX + 1) /* and the key, with a remote tier */
 struct marks {
-	uint64_t count[MARKS_MAX];
-	uint16_t slot[MARKS_MAX];
-	uint16_t n;
+	size_t n;
+	struct mark at[MARKS_MAX];
 };
 
 struct entry {
-	struct entry *chain;         /* of its bucket, or of a list to free */
-	struct entry *older, *newer; /* in order of arrival */
+	/* What a hit looks at stands together, the key next to it. */
+	struct entry *chain; /* of its bucket, or of a list to free */
 	uint64_t hash;
-	struct cache_value *value; /* NULL: the loader said ERR_NOT_FOUND */
+	struct cache_value *value;   /* NULL: the loader said ERR_NOT_FOUND */
+	struct entry *older, *newer; /* in order of arrival */
 	/* Fresh before expires_ms, to fall back on before gone_ms. */
 	uint64_t expires_ms, gone_ms;
 	uint64_t eager_ms; /* from then on a use starts a refresh */
 	uint64_t retry_ms; /* a loader failed: stale until then */
 	/* It holds all that was forgotten before born_ms; age_ms old then. */
 	uint64_t born_ms, age_ms;
-	struct marks marks;
-	bool visited;
 	uint16_t key_n;
-	char key[];
+	uint8_t marks_n;
+	uint8_t asked; /* for, up to ASKED_MAX times */
+	uint8_t queue;
+	struct mark marks[]; /* then the key */
+};
+
+static inline struct str entry_key(const struct entry *e)
+{
+	return (struct str){(const char *)&e->marks[e->marks_n], e->key_n};
+}
+
+#define ASKED_MAX 3
+
+enum { QUEUE_SMALL, QUEUE_MAIN, QUEUES };
+
+struct queue {
+	struct entry *oldest, *newest;
+	uint64_t bytes;
 };
 
 struct flight;
@@ -64,7 +87,12 @@ struct shard {
 	_Alignas(64) pthread_mutex_t lock;
 	struct entry **buckets;
 	size_t buckets_n; /* a power of two */
-	struct entry *oldest, *newest, *hand;
+	struct queue queue[QUEUES];
+	/* Prints of keys that went without having been asked for enough; each
+	 * lasts until another one takes its place. */
+	uint32_t *ghosts;
+	size_t ghosts_n;    /* a power of two */
+	uint64_t small_max; /* bytes that newcomers may take */
 	uint64_t bytes, max_bytes;
 	uint64_t random;
 	struct flight *flights;
@@ -86,8 +114,16 @@ void entries_free(struct entry *list); /* by chain; NULL is fine */
 
 struct entry *shard_find(const struct shard *s, uint64_t hash, struct str key);
 void shard_remove(struct shard *s, struct entry *e, struct entry **dead);
+/* One whose value is of no use any more, but may be asked for again. */
+void shard_retire(struct shard *s, struct entry *e, struct entry **dead);
+static inline void shard_asked(struct entry *e)
+{
+	if (e->asked < ASKED_MAX)
+		e->asked++;
+}
 /*
- * Takes e, makes room and puts it in; a former entry of the key is taken out.
+ * Takes e, makes room and puts it in; a former entry of the key is taken out,
+ * whose place among the others it gets.
  * One that is larger than the shard goes to dead at once: false.
  */
 bool shard_put(struct shard *s, struct entry *e, uint64_t now_ms,
