@@ -540,7 +540,8 @@ struct asker {
 
 static enum err run(struct db *db, const struct db_stmt *st,
                     const struct db_val *v, size_t n,
-                    const struct db_sink *sink, int64_t *changed)
+                    const struct db_sink *sink,
+                    int64_t *changed) /* NOLINT: the drivers' type */
 {
 	struct asker *as = (struct asker *)db;
 	struct db_pool *p = db->pool;
