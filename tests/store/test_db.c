@@ -1,3 +1,4 @@
+#include "tests/alloc_fault.h"
 #include "tests/store/store.h"
 
 #include <pthread.h>
@@ -1020,6 +1021,54 @@ static void a_ping_is_answered(void **state)
 	assert_int_equal(db_pool_ping(pool, mono_ms() + 5000), OK);
 }
 
+/* --- memory ------------------------------------------------------------------- */
+
+static enum err read_from_second(struct db *db, void *arg)
+{
+	const struct db_sink sink = {same_value, arg};
+
+	*(size_t *)arg = 1;
+	return db_run(db, &st[READ_ALL], NULL, 0, &sink);
+}
+
+static enum err session(struct db_pool **p)
+{
+	struct db_conf conf = store_conf(&store);
+	struct ctx cx = store_ctx(20000);
+	struct values a;
+	size_t at = 0;
+	enum err e = db_pool_new(&conf, p);
+
+	memcpy(a.v, kinds[1], sizeof(a.v));
+	if (!e)
+		e = db_write(*p, &cx, empty, NULL);
+	if (!e)
+		e = db_write(*p, &cx, insert, &a);
+	return e ? e : db_read(*p, &cx, read_from_second, &at);
+}
+
+static void every_allocation_of_a_session_may_fail(void **state)
+{
+	bool failed = true;
+
+	(void)state;
+	for (unsigned n = 1; failed; n++) {
+		struct db_pool *p = NULL;
+		enum err e;
+
+		assert_true(n < 500);
+		alloc_fault_arm(n);
+		e = session(&p);
+		failed = alloc_fault_disarm();
+		/* Some failures cost nothing but a log line. */
+		assert_true(failed || e == OK);
+		assert_true(e == OK || e == ERR_NOMEM || e == ERR_DATABASE);
+		db_pool_free(p);
+	}
+	/* What fails leaves the pool of everybody else alone. */
+	assert_int_equal(write_fn(empty, NULL), OK);
+}
+
 #define POSTGRES_ONLY 6 /* at the end of the list */
 
 int main(void)
@@ -1053,6 +1102,7 @@ int main(void)
 		T(statements_work_without_being_prepared),
 		T(a_database_that_is_away_is_said_at_once),
 		T(a_ping_is_answered),
+		T(every_allocation_of_a_session_may_fail),
 		/* What only a server can do. */
 		T(a_killed_backend_costs_a_rerun_not_an_error),
 		T(an_idle_connection_that_died_is_not_lent),
