@@ -70,7 +70,11 @@ static struct addrinfo *entry(const char *text, struct addrinfo *next)
 	return &e->info;
 }
 
-/* "10.0.0.1" is an address; "many" has more than there is room for. */
+/*
+ * "10.0.0.1" is an address; "many" has more than there is room for.  libc's
+ * own names of the parameters are reserved.
+ */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int getaddrinfo(const char *restrict host, const char *restrict service,
                 const struct addrinfo *restrict hints,
                 struct addrinfo **restrict out)
@@ -93,6 +97,7 @@ int getaddrinfo(const char *restrict host, const char *restrict service,
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): too */
 void freeaddrinfo(struct addrinfo *list)
 {
 	while (list) {
