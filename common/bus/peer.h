@@ -51,7 +51,8 @@ struct bus_item {
 
 struct peer {
 	struct bus_server *s;
-	struct ring at; /* in the server's table or spare list */
+	struct ring at;   /* in the server's table or spare list, or none */
+	struct ring made; /* in the server's list of all */
 	atomic_uint refs;
 	uint32_t pipe;
 	nng_aio *send;
@@ -84,7 +85,7 @@ struct bus_server {
 	pthread_mutex_t lock;
 	pthread_cond_t quiet; /* a peer has acknowledged or gone: */
 	uint64_t changes;     /* counts that */
-	struct ring table, spare;
+	struct ring table, spare, made;
 	bool closing;      /* no new peers */
 	atomic_uint peers; /* changed under the lock */
 

@@ -72,6 +72,8 @@ static bool add_peer(struct bus_server *s, uint32_t pipe)
 	peer_begin(p, pipe);
 	atomic_store(&p->refs, 1); /* the table's */
 	GUARD(&s->lock);
+	if (!p->made.next)
+		ring_add(&s->made, &p->made);
 	fits = atomic_load(&s->peers) < PEERS_MAX && !s->closing;
 	atomic_fetch_add(&s->peers, fits);
 	ring_add(fits ? &s->table : &s->spare, &p->at);
@@ -305,6 +307,7 @@ struct bus_server *bus_server_new(const struct bus_server_conf *conf)
 	(void)pthread_condattr_destroy(&attr);
 	ring_init(&s->table);
 	ring_init(&s->spare);
+	ring_init(&s->made);
 	if (open_socket(s) != 0) {
 		bus_server_free(s);
 		return NULL;
@@ -528,6 +531,21 @@ static void stop(struct bus_server *s)
 	}
 }
 
+/* Their pipes are gone.  One that went just before may be in the callback of its
+ * last send, which nobody but its aio knows of. */
+static void free_peers(struct bus_server *s)
+{
+	for (struct ring *at = s->made.next; at != &s->made; at = at->next)
+		nng_aio_stop(RING_OF(struct peer, made, at)->send);
+	while (!ring_empty(&s->made)) {
+		struct peer *p = RING_OF(struct peer, made, s->made.next);
+
+		ring_del(&p->made);
+		peer_end(p);
+		peer_free(p);
+	}
+}
+
 void bus_server_free(struct bus_server *s)
 {
 	if (!s)
@@ -540,19 +558,7 @@ void bus_server_free(struct bus_server *s)
 	}
 	nng_aio_free(s->recv);
 	nng_aio_free(s->tick);
-	while (!ring_empty(&s->table)) {
-		struct peer *p = RING_OF(struct peer, at, s->table.next);
-
-		ring_del(&p->at);
-		peer_end(p);
-		peer_free(p);
-	}
-	while (!ring_empty(&s->spare)) {
-		struct peer *p = RING_OF(struct peer, at, s->spare.next);
-
-		ring_del(&p->at);
-		peer_free(p);
-	}
+	free_peers(s);
 	(void)pthread_cond_destroy(&s->quiet);
 	(void)pthread_mutex_destroy(&s->lock);
 	explicit_bzero(&s->keys, sizeof(s->keys));
