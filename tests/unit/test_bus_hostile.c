@@ -452,35 +452,6 @@ static void a_recording_is_of_no_use(void **state)
 
 /* --- a rogue service --------------------------------------------------------------- */
 
-static void listen_as(struct rogue *r, enum bus_peer self, const char *url,
-                      const struct bus_keys *keys)
-{
-	r->keys = *keys;
-	assert_int_equal(nng_rep0_open_raw(&r->s), 0);
-	(void)nng_socket_set_ms(r->s, NNG_OPT_RECVTIMEO, 10);
-	assert_int_equal(nng_listen(r->s, url, NULL, 0), 0);
-	link_init(&r->link, self, true, self, &r->keys);
-	link_reset(&r->link);
-}
-
-static atomic_uint rogue_pipe;
-
-static void note_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
-{
-	(void)ev;
-	(void)arg;
-	atomic_store(&rogue_pipe, (unsigned)nng_pipe_id(p));
-}
-
-static void answer(struct rogue *r, nng_msg *m)
-{
-	assert_int_equal(nng_msg_header_append_u32(m, atomic_load(&rogue_pipe)),
-	                 0);
-	assert_int_equal(nng_msg_header_append_u32(m, 0x80000001u), 0);
-	if (nng_sendmsg(r->s, m, 0) != 0)
-		nng_msg_free(m);
-}
-
 /* What a service may say wrongly to a client that has one call open. */
 static void a_client_does_not_believe_a_wrong_service(void **state)
 {
