@@ -62,6 +62,7 @@ struct replica {
 	/* The owner's. */
 	struct link link;
 	uint32_t pipe;        /* that link belongs to; 0: none */
+	uint32_t there;       /* pipe that was connected at the last look */
 	uint64_t pipe_ms;     /* since when */
 	uint32_t shunned;     /* pipe that sent a bad frame */
 	uint64_t shun_end_ms; /* when it is closed, if it has been silent */

@@ -50,7 +50,7 @@ static void connect_to(struct bus_client *c, struct replica *r, uint32_t pipe,
 {
 	lost(c, r, now_ms);
 	if (r->busy)
-		(void)replica_cancel_send(r); /* a bye that nobody took */
+		(void)replica_cancel_send(r); /* the bye came too late */
 	r->shunned = 0;
 	r->pipe = pipe;
 	r->pipe_ms = now_ms;
@@ -263,10 +263,15 @@ nng_msg *session_last_word(struct replica *r, uint64_t now_ms)
 void session_part(struct bus_client *c, struct replica *r, uint64_t now_ms)
 {
 	nng_msg *m = session_last_word(r, now_ms);
+	bool there = r->there == r->pipe;
 
 	session_shun(c, r, now_ms);
-	if (m)
+	/* One for a pipe that is gone would wait for the next, whose end would
+	 * refuse it and the connection. */
+	if (m && there)
 		replica_send(r, m);
+	else if (m)
+		nng_msg_free(m);
 }
 
 static void on_frame(struct bus_client *c, struct replica *r, nng_msg *m,
@@ -292,6 +297,7 @@ void session_drain(struct bus_client *c, struct replica *r, uint64_t now_ms)
 	struct inbox in;
 
 	replica_collect(r, &in);
+	r->there = in.pipe;
 	if (in.sent) {
 		r->busy = false;
 		if (in.failed)
@@ -309,6 +315,8 @@ void session_drain(struct bus_client *c, struct replica *r, uint64_t now_ms)
 		         r->shun_end_ms < now_ms + SILENCE_MS)
 			r->shun_end_ms = now_ms + SILENCE_MS;
 	}
+	if (r->busy && r->shunned && in.pipe != r->shunned)
+		(void)replica_cancel_send(r); /* the bye came too late */
 	if (in.pipe == r->pipe || (in.pipe && in.pipe == r->shunned))
 		return;
 	if (in.pipe)

@@ -124,10 +124,38 @@ static void small_calls_are_not_behind_large_ones(void **state)
 }
 
 /* One end of a connection without a socket: frames by hand, no clock. */
+static void link_alone(struct link *l)
+{
+	static const struct bus_keys none;
+
+	link_init(l, PEER_AUTH, true, PEER_GATEWAY, &none);
+	link_reset(l);
+	l->met = true;
+	l->greet = false;
+}
+
+/* How many items of a kind the next frame has. */
+static unsigned next_has(struct link *l, enum item_kind kind)
+{
+	struct str items;
+	struct item it;
+	unsigned n = 0;
+	enum err e;
+	nng_msg *m = link_next(l, 1, &e);
+
+	assert_non_null(m);
+	items = (struct str){(char *)nng_msg_body(m) + FRAME_HEAD,
+	                     nng_msg_len(m) - FRAME_HEAD};
+	while (item_next(&items, &it))
+		n += it.kind == kind;
+	nng_msg_free(m);
+	return n;
+}
+
+static char large[4 << 20];
+
 static void a_small_item_leaves_with_the_next_frame(void **state)
 {
-	static char large[4 << 20];
-	static const struct bus_keys none;
 	struct bulk bulks[STREAMS];
 	struct item small = {.kind = ITEM_REPLY,
 	                     .cid = 1000,
@@ -135,10 +163,7 @@ static void a_small_item_leaves_with_the_next_frame(void **state)
 	struct link l;
 
 	(void)state;
-	link_init(&l, PEER_AUTH, true, PEER_GATEWAY, &none);
-	link_reset(&l);
-	l.met = true;
-	l.greet = false;
+	link_alone(&l);
 	for (size_t i = 0; i < STREAMS; i++) {
 		bulks[i] = (struct bulk){.cid = i + 1,
 		                         .left = {large, sizeof(large)},
@@ -146,29 +171,37 @@ static void a_small_item_leaves_with_the_next_frame(void **state)
 		link_bulk(&l, &bulks[i]);
 	}
 	for (unsigned n = 0; n < BUS_WINDOW; n++) {
-		struct str items;
-		struct item it;
-		bool found = false;
-		enum err e;
-		nng_msg *m;
-
 		assert_int_equal(link_put(&l, &small, 1), OK);
-		m = link_next(&l, 1, &e);
-		assert_non_null(m);
-		items = (struct str){(char *)nng_msg_body(m) + FRAME_HEAD,
-		                     nng_msg_len(m) - FRAME_HEAD};
-		while (item_next(&items, &it))
-			found |= it.cid == 1000;
-		nng_msg_free(m);
-		assert_true(found);
+		assert_int_equal(next_has(&l, ITEM_REPLY), 1);
 	}
 	/* They took turns: none is more than a part ahead of another. */
 	for (size_t i = 1; i < STREAMS; i++) {
-		size_t a = bulks[i - 1].left.n, b = bulks[i].left.n;
+		size_t x = bulks[i - 1].left.n, y = bulks[i].left.n;
 
-		assert_true((a > b ? a - b : b - a) <= BUS_PART_MAX);
-		assert_true(a < sizeof(large));
+		assert_true((x > y ? x - y : y - x) <= BUS_PART_MAX);
+		assert_true(x < sizeof(large));
 	}
+	link_fini(&l);
+}
+
+/* However many and however large those are that go whole. */
+static void a_large_one_has_a_part_in_each_frame(void **state)
+{
+	struct bulk bulk = {.cid = 1,
+	                    .left = {large, sizeof(large)},
+	                    .credit = SIZE_MAX};
+	struct item whole = {.kind = ITEM_REPLY,
+	                     .cid = 1000,
+	                     .bytes = {large, BUS_PART_MAX}};
+	struct link l;
+
+	(void)state;
+	link_alone(&l);
+	link_bulk(&l, &bulk);
+	for (unsigned n = 0; n < 3 * BUS_WINDOW; n++)
+		assert_int_equal(link_put(&l, &whole, 1), OK);
+	for (unsigned n = 0; n < BUS_WINDOW - 1; n++)
+		assert_true(next_has(&l, ITEM_PART) > 0);
 	link_fini(&l);
 }
 
@@ -305,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(small_calls_are_not_behind_large_ones),
 		cmocka_unit_test(a_small_item_leaves_with_the_next_frame),
+		cmocka_unit_test(a_large_one_has_a_part_in_each_frame),
 		cmocka_unit_test(cancelling_frees_both_ends),
 		cmocka_unit_test(
 			a_replica_that_does_not_read_costs_a_bounded_queue),
