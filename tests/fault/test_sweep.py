@@ -186,49 +186,67 @@ class SweepOnPostgres(Sweep):
 class Starting(unittest.TestCase):
     """What fails while a program starts: it becomes ready all the same, or says
     why not and ends."""
+    layout = "one"
+    classes = ("open", "file", "thread")
+
+    def outcome(self, stack, name, where):
+        program = stack.processes[name]
+
+        def settled():
+            if not program.running():
+                return "ended"
+            answer = stack.admin(name, "/readyz")
+            return "ready" if answer and answer.status == 200 else None
+
+        found = wait_until(settled, 60, what=f"{where}: an end or a start")
+        if found == "ended":
+            del stack.processes[name]
+            self.assertIn(program.wait(), (1, 2), f"{where}: {program.text()[-2000:]}")
+            self.assertNotEqual(program.text().strip(), "", where)
+            self.assertNotIn("Sanitizer", program.text(), where)
+        return found
 
     def sweep(self, folder, what, numbers, library=None):
-        outcomes = collections.Counter()
-        for nth in numbers:
-            stack = Stack("one")
+        stack = Stack(self.layout, REDIS_URL="redis://127.0.0.1:1")
+        self.addCleanup(stack.close)
+        stack.bin = folder
+        stack.start()
+        delivered = 0
+        for name in stack.names():
+            outcomes = collections.Counter()
             faults = Faults(stack.dir / "faults", library)
-            try:
+            self.addCleanup(faults.close)
+            stack.env_of[name] = faults.env()
+            for nth in numbers:
+                if name in stack.processes:
+                    self.assertEqual(stack.processes[name].stop(), 0)
+                if self.layout == "one":  # the first start of all
+                    stack.env_of[name]["DATA_DIR"] = str(stack.dir / f"{what}-{nth}")
                 faults.arm(what, nth)
-                stack.bin = folder
-                stack.env_of["knowalledge"] = faults.env()
-                stack.start_one("knowalledge")
-                program = stack.processes["knowalledge"]
-
-                def settled(program=program, stack=stack):
-                    if not program.running():
-                        return "ended"
-                    answer = stack.admin("knowalledge", "/readyz")
-                    return "ready" if answer and answer.status == 200 else None
-
-                outcome = wait_until(settled, 60, what=f"{what} {nth}: an end or a start")
-                failed = faults.disarm()
-                where = f"{what} {nth}: {program.text()[-2000:]}"
-                if outcome == "ended":
-                    self.assertIn(program.wait(), (1, 2), where)
-                    self.assertNotEqual(program.text().strip(), "", where)
-                    del stack.processes["knowalledge"]
-                    self.assertNotIn("Sanitizer", program.text(), where)
-                outcomes[outcome] += 1
-                if not failed:
+                stack.start_one(name)
+                outcomes[self.outcome(stack, name, f"{name}: {what} {nth}")] += 1
+                if not faults.disarm():
                     break
-            finally:
-                stack.close()
-                faults.close()
-        print(f"\nstarting, {what}: {dict(outcomes)}")
-        self.assertGreater(sum(outcomes.values()), 1)
+            print(f"\nstarting {name}, {what}: {dict(outcomes)}")
+            delivered += sum(outcomes.values()) - 1
+            if name not in stack.processes:
+                stack.start_one(name)
+                self.assertEqual(self.outcome(stack, name, name), "ready")
+            stack.env_of[name] = {}
+        self.assertGreater(delivered, 1)
 
     def test_memory(self):
-        self.sweep(FAULTY, "memory", range(1, 100000) if FULL else range(1, 4000, 97))
+        self.sweep(FAULTY, "memory", range(1, 100000) if FULL else range(1, 4000, 41))
 
     def test_descriptors_files_and_threads(self):
-        for what in ("open", "file", "thread"):
-            self.sweep(BIN, what, range(1, 2000) if FULL else range(1, 40, 2),
+        for what in self.classes:
+            self.sweep(BIN, what, range(1, 2000) if FULL else range(1, 40, 4),
                        FAULTY / "io.so")
+
+
+class StartingOnPostgres(Starting):
+    layout = "tcp"
+    classes = ("open", "thread")  # the files are the server's
 
 
 def load_tests(_loader, tests, _pattern):
