@@ -298,6 +298,18 @@ static void expect_all(int64_t n)
 	assert_int_equal(store_i64(in, &ist[DISORDER]), 0);
 }
 
+/* The relay counts after it has deleted: the rows are gone a moment before. */
+static struct event_stats stats_when_acked(struct event_relay *r, uint64_t n)
+{
+	uint64_t end = mono_ms() + 10000;
+	struct event_stats s;
+
+	do
+		event_relay_stats(r, &s);
+	while (s.acked < n && mono_ms() < end);
+	return s;
+}
+
 /* --- the outbox ----------------------------------------------------------------- */
 
 static void an_event_of_a_rolled_back_transaction_is_not_there(void **state)
@@ -516,7 +528,7 @@ static void events_arrive_in_order_per_subject(void **state)
 	emit_n("u3", 7);
 	event_kick(r);
 	expect_all(200);
-	event_relay_stats(r, &s);
+	s = stats_when_acked(r, 200);
 	assert_int_equal(s.sent, 200);
 	assert_int_equal(s.acked, 200);
 	assert_int_equal(s.repeated, 0);
@@ -558,7 +570,7 @@ static void an_event_is_applied_once_though_its_answer_was_lost(void **state)
 	emit_n("u2", 5);
 	r = relay_on(&w, "r1", 0);
 	expect_all(10);
-	event_relay_stats(r, &s);
+	s = stats_when_acked(r, 10);
 	assert_true(s.failed >= 3);
 	assert_int_equal(s.repeated, 30);
 	assert_int_equal(s.acked, 10);
@@ -645,7 +657,7 @@ static void an_event_that_is_refused_as_a_whole_waits_alone(void **state)
 	w.unreadable = NULL;
 	r = relay_on(&w, "r2", 0);
 	expect_all(27);
-	event_relay_stats(r, &s);
+	s = stats_when_acked(r, 27 - 24);
 	assert_int_equal(s.failed, 0);
 	event_relay_free(r);
 }
@@ -687,7 +699,7 @@ static void drain_backlog(int64_t subjects)
 	assert_true(comes_to_within(out, &ost[ROWS], 0, 120000));
 	ms = mono_ms() - start;
 	expect_all(BACKLOG);
-	event_relay_stats(r, &s);
+	s = stats_when_acked(r, BACKLOG);
 	event_relay_free(r);
 	print_message("%d events of %d subjects: %llu/s, %zu KiB more memory\n",
 	              (int)BACKLOG, (int)subjects,
