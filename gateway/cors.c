@@ -24,8 +24,38 @@ static bool host_char(char c)
 	char lower = (char)(c | 0x20);
 
 	return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') ||
-	       c == '.' || c == '-' || c == '_' || c == '[' || c == ']' ||
-	       c == ':';
+	       c == '.' || c == '-' || c == '_';
+}
+
+/* "[" hex digits, colons and points "]": enough to tell an IPv6 address from
+ * what surely is none. */
+static bool is_ipv6(struct str s)
+{
+	if (s.n < 4 || s.p[0] != '[' || s.p[s.n - 1] != ']')
+		return false;
+	for (size_t i = 1; i < s.n - 1; i++)
+		if (!memchr("0123456789abcdefABCDEF:.", s.p[i], 24))
+			return false;
+	return true;
+}
+
+static bool is_host(struct str s)
+{
+	if (is_ipv6(s))
+		return true;
+	for (size_t i = 0; i < s.n; i++)
+		if (!host_char(s.p[i]))
+			return false;
+	return s.n > 0;
+}
+
+/* 1 to 65535, without leading zeros: a browser sends none. */
+static bool is_port(struct str s)
+{
+	int64_t port = 0;
+
+	return s.n > 0 && s.n <= 5 && s.p[0] >= '1' && s.p[0] <= '9' &&
+	       str_to_i64(s, &port) && port <= 65535;
 }
 
 /* scheme "://" host [":" port], and nothing behind it. */
@@ -34,13 +64,23 @@ static bool is_origin(struct str s)
 	static const struct str schemes[] = {STR("http://"), STR("https://")};
 
 	for (size_t i = 0; i < COUNTOF(schemes); i++) {
+		struct str host = {s.p + schemes[i].n, s.n - schemes[i].n};
+		const char *colon;
+
 		if (s.n <= schemes[i].n ||
 		    strncasecmp(s.p, schemes[i].p, schemes[i].n) != 0)
 			continue;
-		for (size_t at = schemes[i].n; at < s.n; at++)
-			if (!host_char(s.p[at]))
+		colon = memrchr(host.p, ':', host.n);
+		if (colon && host.p[host.n - 1] != ']') {
+			struct str port = {colon + 1,
+			                   host.n - (size_t)(colon - host.p) -
+			                           1};
+
+			host.n = (size_t)(colon - host.p);
+			if (!is_port(port))
 				return false;
-		return true;
+		}
+		return is_host(host);
 	}
 	return false;
 }

@@ -94,6 +94,10 @@ static void development_knows_the_usual_ports(void **state)
 	assert_non_null(p);
 	assert_int_equal(cors_check(c, STR("http://localhost:3000")),
 	                 CORS_EXACT);
+	assert_int_equal(cors_check(c, STR("http://localhost:5173")),
+	                 CORS_EXACT);
+	assert_int_equal(cors_check(c, STR("http://localhost:5174")),
+	                 CORS_EXACT);
 	assert_int_equal(cors_check(c, STR("http://localhost:8080")),
 	                 CORS_EXACT);
 	assert_int_equal(cors_check(c, STR("http://localhost:9999")), CORS_NO);
@@ -112,6 +116,19 @@ static void what_is_no_origin_refuses_to_start(void **state)
 		"https://*.example",
 		"https://user@a.example",
 		"null",
+		"https://a.example:",
+		"https://a.example:0",
+		"https://a.example:080",
+		"https://a.example:65536",
+		"https://a.example:http",
+		"https://a.example:80:80",
+		"https://:443",
+		"https://[::1",
+		"https://[::g]:443",
+		"https://a[b]",
+		"https://a.example?",
+		"https://a.example#x",
+		"file://",
 	};
 
 	(void)state;
@@ -122,6 +139,48 @@ static void what_is_no_origin_refuses_to_start(void **state)
 			fail_msg("%s", lists[i]);
 		assert_non_null(why);
 	}
+}
+
+static void hosts_ports_and_addresses_are_origins(void **state)
+{
+	static const char *const origins[] = {
+		"http://localhost:3000",
+		"https://a.example:65535",
+		"https://xn--bcher-kva.example",
+		"http://127.0.0.1:8080",
+		"http://[::1]",
+		"http://[2001:DB8::1]:8443",
+		"https://under_score.example",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(origins); i++) {
+		const char *why = NULL;
+		AUTO(cors) c = with(ENV_PRODUCTION, origins[i], true, &why);
+
+		if (!c || cors_check(c, str_from(origins[i])) != CORS_EXACT)
+			fail_msg("%s", origins[i]);
+	}
+}
+
+/* Word for word: front ends are written against it. */
+static void the_headers_name_what_clients_use(void **state)
+{
+	(void)state;
+	assert_string_equal(CORS_METHODS,
+	                    "GET, POST, PUT, PATCH, DELETE, OPTIONS");
+	assert_string_equal(
+		CORS_HEADERS,
+		"Content-Type, Authorization, X-API-Key, X-CSRF-Token, "
+		"Accept-Language, X-User-ID, X-Request-ID, X-Timestamp, "
+		"X-Signature, X-Encrypted-Request, Idempotency-Key, "
+		"traceparent");
+	assert_string_equal(
+		CORS_EXPOSED,
+		"X-Request-ID, X-RateLimit-Limit, X-RateLimit-Remaining, "
+		"X-RateLimit-Reset, RateLimit, RateLimit-Policy, Retry-After, "
+		"Idempotent-Replayed");
+	assert_string_equal(CORS_MAX_AGE, "3600");
 }
 
 static void more_origins_than_fit_refuse_to_start(void **state)
@@ -179,6 +238,8 @@ int main(void)
 		cmocka_unit_test(a_star_in_development_gives_no_credentials),
 		cmocka_unit_test(development_knows_the_usual_ports),
 		cmocka_unit_test(what_is_no_origin_refuses_to_start),
+		cmocka_unit_test(hosts_ports_and_addresses_are_origins),
+		cmocka_unit_test(the_headers_name_what_clients_use),
 		cmocka_unit_test(more_origins_than_fit_refuse_to_start),
 		cmocka_unit_test(switched_off_it_lets_nobody_in),
 		cmocka_unit_test(no_memory_makes_no_list),
