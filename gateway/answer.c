@@ -3,8 +3,10 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "gateway/page.h"
 #include "gateway/problem.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -20,7 +22,7 @@ struct lines {
 	char allow[ROUTE_ALLOW_MAX], retry_after[12];
 };
 
-/* On every answer (contract 1.2, tightened: we serve no page here). */
+/* On every answer (contract 1.2, tightened). */
 static const struct line always[] = {
 	{"X-Content-Type-Options", "nosniff"},
 	{"X-Frame-Options", "DENY"},
@@ -28,19 +30,7 @@ static const struct line always[] = {
 	{"Permissions-Policy",
          "geolocation=(), microphone=(), camera=(), payment=()"},
 	{"X-Permitted-Cross-Domain-Policies", "none"},
-	{"Content-Security-Policy",
-         "default-src 'none'; frame-ancestors 'none'"},
-	{"Vary", "Origin"},
 };
-
-/* Without memory for the real body. */
-static const char no_memory[] =
-	"{\"type\":\"/problems/SERVICE_UNAVAILABLE\","
-	"\"title\":\"Service Unavailable\",\"status\":503,"
-	"\"detail\":\"The service has too much to do. Try again shortly.\","
-	"\"error\":\"Service Unavailable\","
-	"\"message\":\"The service has too much to do. Try again shortly.\","
-	"\"error_code\":\"SERVICE_UNAVAILABLE\",\"retry_after\":1}";
 
 static void add(struct lines *l, const char *name, const char *value)
 {
@@ -99,6 +89,11 @@ static void add_headers(struct req *rq, struct lines *l)
 
 	for (size_t i = 0; i < COUNTOF(always); i++)
 		add(l, always[i].name, always[i].value);
+	add(l, "Content-Security-Policy",
+	    !rq->err && rq->form == FORM_HTML
+	            ? PAGE_POLICY
+	            : "default-src 'none'; frame-ancestors 'none'");
+	add(l, "Vary", rq->forms == FORMS_PAGE ? "Origin, Accept" : "Origin");
 	/* The request ID ends with a NUL: rid is cleared with the request. */
 	add(l, "X-Request-ID", rq->rid);
 	add_cors(rq, l);
@@ -117,11 +112,35 @@ static void add_headers(struct req *rq, struct lines *l)
 	if (!cache_said)
 		add(l, "Cache-Control",
 		    may_keep(rq) ? "public, max-age=300" : "no-store");
-	if (rq->out.n)
+	if (rq->out.n || rq->page.n)
 		add(l, "Content-Type",
-		    rq->err ? PROBLEM_TYPE : "application/json");
+		    rq->err ? PROBLEM_TYPE : form_type(rq->form));
 	if (rq->close)
 		add(l, "Connection", "close");
+}
+
+static struct str body_of(const struct req *rq)
+{
+	return rq->page.n ? rq->page : buf_view(&rq->out);
+}
+
+/* Without memory for the real body: one of the same shape that needs none. */
+static void say_no_memory(struct req *rq)
+{
+	const char *title = err_title(ERR_NOMEM), *text = err_text(ERR_NOMEM);
+	int n = snprintf(rq->no_memory, sizeof(rq->no_memory),
+	                 "{\"type\":\"/problems/%s\",\"title\":\"%s\","
+	                 "\"status\":503,\"detail\":\"%s\",\"instance\":\"/\","
+	                 "\"error\":\"%s\",\"message\":\"%s\","
+	                 "\"error_code\":\"%s\",\"request_id\":\"%.*s\","
+	                 "\"retry_after\":1}",
+	                 err_code(ERR_NOMEM), title, text, title, text,
+	                 err_code(ERR_NOMEM), STR_FMT(rq->cx.rid));
+
+	assert(n > 0 && (size_t)n < sizeof(rq->no_memory));
+	rq->err = ERR_NOMEM;
+	rq->status = 503;
+	rq->page = (struct str){rq->no_memory, (size_t)n};
 }
 
 /* Decides status and body, then the headers. */
@@ -135,24 +154,17 @@ static void compose(struct req *rq, struct lines *l)
 		rq->err = ERR_INTERNAL;
 	if (rq->err) {
 		rq->status = err_http(rq->err);
+		rq->page.n = 0;
 		buf_clear(&rq->out);
 		problem_write(&rq->out, &rq->cx, rq->err, rq->head.path,
 		              rq->loop->site->conf->env == ENV_DEVELOPMENT);
 	} else if (rq->status == 0) {
-		rq->status = rq->out.n ? 200 : 204;
+		rq->status = rq->out.n || rq->page.n ? 200 : 204;
 	}
-	if (rq->out.failed) {
-		rq->err = ERR_NOMEM;
-		rq->status = 503;
-	}
+	if (rq->out.failed)
+		say_no_memory(rq);
 	add_headers(rq, l);
-	rq->out_sent = rq->verb == VERB_HEAD ? 0 : rq->out.n;
-}
-
-static struct str body_of(struct req *rq)
-{
-	return rq->out.failed ? (struct str){no_memory, sizeof(no_memory) - 1}
-	                      : buf_view(&rq->out);
+	rq->out_sent = rq->verb == VERB_HEAD ? 0 : body_of(rq).n;
 }
 
 /* Takes a void pointer for whatever it is given, and only reads it. */

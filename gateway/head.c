@@ -6,9 +6,10 @@
 
 #include <stddef.h>
 
-/* A repeated header is joined by its grammar (MANY: the first is kept) or is a
+/* A repeated header is joined by its grammar (MANY: the first is kept; NEVER:
+ * half of it would say something else than the whole, so none is kept) or is a
  * way to make two readers see two requests (ONCE: refused). */
-enum times { MANY, ONCE };
+enum times { MANY, NEVER, ONCE };
 
 static const struct known {
 	struct str name;
@@ -29,6 +30,7 @@ static const struct known {
 	KNOWN("origin", origin, ONCE),
 	KNOWN("idempotency-key", idempotency_key, ONCE),
 	KNOWN("expect", expect, MANY),
+	KNOWN("accept", accept, NEVER),
 	KNOWN("x-request-id", request_id, MANY),
 	KNOWN("traceparent", traceparent, MANY),
 	KNOWN("access-control-request-method", cors_method, MANY),
@@ -164,6 +166,8 @@ void head_line(struct head *h, struct str name, struct str value)
 		else if (known[i].times == ONCE)
 			refuse(h, ERR_BAD_REQUEST,
 			       "A header that may stand once stands twice.");
+		else if (known[i].times == NEVER)
+			*slot = (struct str){"", 0};
 		h->seen |= 1U << i;
 		return;
 	}

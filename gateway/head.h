@@ -27,7 +27,7 @@ struct head {
 	bool has_query, http11; /* 1.1 or a later 1.x */
 
 	struct str host, content_length, transfer_encoding, content_type,
-		expect, authorization, api_key, user_id, request_id,
+		expect, accept, authorization, api_key, user_id, request_id,
 		traceparent, origin, cors_method, accept_language, user_agent,
 		referer, idempotency_key;
 	uint32_t seen; /* bits of the headers above that have come */

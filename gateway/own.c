@@ -243,23 +243,24 @@ static enum err api_health(struct req *rq)
 static enum err problem(struct req *rq)
 {
 	struct str code = rq->match.params[0].value;
+	bool known = rq->form == FORM_HTML ? problem_page(&rq->out, code)
+	                                   : problem_explain(&rq->out, code);
 
-	return problem_explain(&rq->out, code) ? OK : ERR_NOT_FOUND;
+	return known ? OK : ERR_NOT_FOUND;
 }
 
-own_fn *own_find(const char *call)
+const struct own *own_find(const char *call)
 {
-	static const struct {
-		const char *call;
-		own_fn *fn;
-	} own[] = {
-		{"root", root},       {"health", health},
-		{"ready", ready},     {"api_health", api_health},
-		{"problem", problem},
+	static const struct own own[] = {
+		{.call = "root", .run = root},
+		{.call = "health", .run = health},
+		{.call = "ready", .run = ready},
+		{.call = "api_health", .run = api_health},
+		{.call = "problem", .run = problem, .forms = FORMS_PAGE},
 	};
 
 	for (size_t i = 0; i < COUNTOF(own); i++)
 		if (strcmp(own[i].call, call) == 0)
-			return own[i].fn;
+			return &own[i];
 	return NULL;
 }

@@ -2,6 +2,7 @@
 
 #include "common/base/utf8.h"
 #include "common/codec/json.h"
+#include "gateway/page.h"
 
 unsigned problem_retry_after(enum err e, const struct problem *pb)
 {
@@ -74,33 +75,65 @@ void problem_write(struct buf *out, const struct ctx *cx, enum err e,
 	buf_char(out, '}');
 }
 
+/* The next error from e on with that code, ERR_COUNT behind the last.  Codes
+ * that stay inside have no page; several errors share one. */
+static enum err with_code(int e, struct str error_code)
+{
+	while (e < ERR_COUNT &&
+	       (e == ERR_DB_CONFLICT || e == ERR_DB_DUPLICATE ||
+	        !str_eq(str_from(err_code((enum err)e)), error_code)))
+		e++;
+	return (enum err)e;
+}
+
 bool problem_explain(struct buf *out, struct str error_code)
 {
-	bool found = false;
+	enum err e = with_code(1, error_code);
 
-	/* Codes that stay inside have no page; several errors share one. */
-	for (int i = 1; i < ERR_COUNT; i++) {
-		enum err e = (enum err)i;
-
-		if (!str_eq(str_from(err_code(e)), error_code) ||
-		    e == ERR_DB_CONFLICT || e == ERR_DB_DUPLICATE)
-			continue;
-		if (!found) {
-			buf_printf(out, "{\"type\":\"/problems/%s\",\"title\":",
-			           err_code(e));
-			json_add_str(out, str_from(err_title(e)));
-			buf_printf(out, ",\"status\":%u,\"retry\":%s",
-			           err_http(e),
-			           err_may_retry(e) ? "true" : "false");
-			member(out, "error_code", error_code);
-			buf_str(out, STR(",\"causes\":["));
-		} else {
+	if (e == ERR_COUNT)
+		return false;
+	buf_printf(out, "{\"type\":\"/problems/%s\",\"title\":", err_code(e));
+	json_add_str(out, str_from(err_title(e)));
+	buf_printf(out, ",\"status\":%u,\"retry\":%s", err_http(e),
+	           err_may_retry(e) ? "true" : "false");
+	member(out, "error_code", error_code);
+	buf_str(out, STR(",\"causes\":["));
+	for (enum err each = e; each < ERR_COUNT;
+	     each = with_code((int)each + 1, error_code)) {
+		if (each != e)
 			buf_char(out, ',');
-		}
-		json_add_str(out, str_from(err_text(e)));
-		found = true;
+		json_add_str(out, str_from(err_text(each)));
 	}
-	if (found)
-		buf_str(out, STR("]}"));
-	return found;
+	buf_str(out, STR("]}"));
+	return true;
+}
+
+bool problem_page(struct buf *out, struct str error_code)
+{
+	enum err e = with_code(1, error_code);
+
+	if (e == ERR_COUNT)
+		return false;
+	page_begin(out, str_from(err_title(e)));
+	buf_printf(out,
+	           "<p>Answers with <code>%s</code> have the status %u.</p>\n"
+	           "<ul>\n",
+	           err_code(e), err_http(e));
+	for (enum err each = e; each < ERR_COUNT;
+	     each = with_code((int)each + 1, error_code)) {
+		buf_str(out, STR("<li>"));
+		page_text(out, str_from(err_text(each)));
+		buf_str(out, STR("</li>\n"));
+	}
+	buf_str(out, STR("</ul>\n<p>"));
+	buf_str(out,
+	        err_may_retry(e)
+	                ? STR("The same request may succeed later; the "
+	                      "answer says when in "
+	                      "<code>Retry-After</code>, if that is known.")
+	                : STR("The same request will have the same "
+	                      "answer: something in it must change."));
+	buf_str(out, STR("</p>\n<p><a href=\"/docs\">The API</a></p>\n"));
+	page_end(out);
+	return true;
 }

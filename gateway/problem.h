@@ -23,7 +23,9 @@ unsigned problem_retry_after(enum err e, const struct problem *pb);
 void problem_write(struct buf *out, const struct ctx *cx, enum err e,
                    struct str instance, bool development);
 
-/* The page behind a `type`: appends JSON; false when no code has that name. */
+/* The page behind a `type`, as JSON and as HTML; false when no code has that
+ * name. */
 bool problem_explain(struct buf *out, struct str error_code);
+bool problem_page(struct buf *out, struct str error_code);
 
 #endif

@@ -215,6 +215,8 @@ static enum err match(struct req *rq)
 	if (rq->route->access != ACCESS_ANYONE && h->authorization.n == 0 &&
 	    h->api_key.n == 0)
 		return ERR_LOGIN_NEEDED; /* before a body is taken in */
+	if (!h->has_length && !h->chunked && route_needs_body(rq->route))
+		return ERR_LENGTH_NEEDED;
 	return OK;
 }
 
@@ -412,15 +414,39 @@ static enum err decode_body(struct req *rq)
 	return OK;
 }
 
+/* What a service answers is JSON; what we answer has its forms in own.c. */
+static enum err choose_form(struct req *rq, unsigned forms)
+{
+	if (accept_choose(rq->head.accept, forms, &rq->form))
+		return OK;
+	return ctx_fail(&rq->cx, ERR_NOT_ACCEPTABLE,
+	                "This address answers with %s%s.",
+	                form_type(forms & FORMS_JSON   ? FORM_JSON
+	                          : forms & FORMS_HTML ? FORM_HTML
+	                                               : FORM_CSS),
+	                forms == FORMS_PAGE ? " or text/html" : "");
+}
+
+static enum err run_own(struct req *rq)
+{
+	const struct own *own = own_find(rq->route->call);
+	enum err e;
+
+	rq->forms = own->forms ? own->forms : FORMS_JSON;
+	e = choose_form(rq, rq->forms);
+	return e ? e : own->run(rq);
+}
+
 /* Query, path parameters and body stand one behind the other in rq->input. */
 static enum next step_decode(struct req *rq)
 {
 	enum err e;
 
-	if (rq->route->service == PEER_GATEWAY) {
-		e = own_find(rq->route->call)(rq);
+	if (rq->route->service == PEER_GATEWAY)
+		return fail(rq, run_own(rq));
+	e = choose_form(rq, FORMS_JSON);
+	if (e)
 		return fail(rq, e);
-	}
 	e = query_pack(&rq->cx, rq->head.query, &rq->input);
 	rq->query_n = rq->input.n;
 	if (!e)

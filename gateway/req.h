@@ -14,6 +14,7 @@
 #define GATEWAY_REQ_H
 
 #include "common/bus/entry.h"
+#include "gateway/accept.h"
 #include "gateway/head.h"
 #include "gateway/loop.h"
 
@@ -60,6 +61,9 @@ struct req {
 	struct buf input;       /* msgpack of query, path parameters and body */
 	size_t query_n, path_n; /* of which these are the first bytes */
 	struct buf out;         /* the answer's bytes; sent from here */
+	struct str page;        /* or these, which stay for ever */
+	unsigned forms;         /* FORMS_* that there are; 0: JSON */
+	enum form form;         /* of the body, if it is no problem */
 	size_t out_sent;        /* for the log */
 	const char *cache_control;
 	size_t extra_n; /* headers that the service asked for */
@@ -76,6 +80,7 @@ struct req {
 	uint64_t refused_at_ms;
 	size_t read; /* bytes of the body, kept or dropped */
 
+	char no_memory[640]; /* the body that says so */
 	char rid[130];
 	char tp[56];
 };
@@ -115,6 +120,11 @@ void reqlog_completed(const struct req *rq, uint64_t took_us);
 
 /* own.c: routes that the gateway answers itself; NULL: no such call. */
 typedef enum err own_fn(struct req *rq);
-own_fn *own_find(const char *call);
+struct own {
+	const char *call;
+	own_fn *run;
+	unsigned forms; /* FORMS_*; 0: JSON */
+};
+const struct own *own_find(const char *call);
 
 #endif

@@ -83,6 +83,24 @@ const char *route_reason(const struct route *r)
 	return NULL;
 }
 
+bool route_needs_body(const struct route *r)
+{
+	static const struct {
+		enum verb verb;
+		const char *path;
+	} needs[] = {
+#define NEEDS(verb, path) {VERB_##verb, path},
+#include "gateway/needs.def"
+#undef NEEDS
+	};
+
+	for (size_t i = 0; i < COUNTOF(needs); i++)
+		if (needs[i].verb == r->verb &&
+		    strcmp(needs[i].path, r->path) == 0)
+			return true;
+	return false;
+}
+
 /* --- the tree -------------------------------------------------------------- */
 
 struct node {

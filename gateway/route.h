@@ -73,6 +73,8 @@ const char *access_name(enum access a);
 const char *rate_name(enum rate r);
 /* Why a route is open to anyone, from anyone.def; NULL: no reason is given. */
 const char *route_reason(const struct route *r);
+/* Whether there is nothing to do without a body (needs.def). */
+bool route_needs_body(const struct route *r);
 
 #define ROUTE_DEPTH_MAX  8
 #define ROUTE_PARAMS_MAX ROUTE_DEPTH_MAX

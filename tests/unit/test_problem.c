@@ -1,6 +1,8 @@
 #include "common/codec/json.h"
 #include "common/codec/mp.h"
+#include "gateway/page.h"
 #include "gateway/problem.h"
+#include "tests/alloc_fault.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -155,12 +157,56 @@ static void every_type_has_its_page(void **state)
 		                            str_from(err_code((enum err)i))));
 		assert_true(json_to_mp(buf_view(&json), &mp, &at));
 	}
+	for (int i = 1; i < ERR_COUNT; i++) {
+		enum err e = (enum err)i;
+		AUTO_BUF html = {0};
+
+		assert_true(problem_page(&html, str_from(err_code(e))));
+		buf_char(&html, '\0');
+		assert_non_null(strstr(html.p, "<!doctype html>"));
+		assert_non_null(strstr(html.p, err_code(e)));
+		assert_non_null(strstr(html.p, "</html>"));
+		assert_null(strstr(html.p, "<script"));
+		assert_null(strstr(html.p, "style="));
+	}
 	{
 		AUTO_BUF json = {0};
 
+		assert_false(problem_page(&json, STR("NOPE")));
+		assert_false(problem_page(&json, STR("<b>")));
 		assert_false(problem_explain(&json, STR("NOPE")));
 		assert_false(problem_explain(&json, STR("")));
 		assert_int_equal(json.n, 0);
+	}
+}
+
+static void pages_escape_what_html_reads(void **state)
+{
+	AUTO_BUF html = {0};
+
+	(void)state;
+	page_text(&html, STR("<a href='x'>\"&amp;"));
+	assert_true(str_eq(buf_view(&html),
+	                   STR("&lt;a href=&#39;x&#39;&gt;&quot;&amp;amp;")));
+}
+
+static void without_memory_a_body_is_marked_as_failed(void **state)
+{
+	const struct ctx cx = {.rid = STR("r")};
+
+	(void)state;
+	for (unsigned n = 1;; n++) {
+		AUTO_BUF json = {0};
+		AUTO_BUF html = {0};
+		bool failed;
+
+		alloc_fault_arm(n);
+		problem_write(&json, &cx, ERR_BUSY, STR("/x"), false);
+		assert_true(problem_page(&html, STR("NOT_FOUND")));
+		failed = alloc_fault_disarm();
+		assert_int_equal(failed, json.failed || html.failed);
+		if (!failed)
+			break;
 	}
 }
 
@@ -175,6 +221,8 @@ int main(void)
 		cmocka_unit_test(hostile_paths_and_words_stay_json),
 		cmocka_unit_test(what_may_pass_soon_says_when_to_come_again),
 		cmocka_unit_test(every_type_has_its_page),
+		cmocka_unit_test(pages_escape_what_html_reads),
+		cmocka_unit_test(without_memory_a_body_is_marked_as_failed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

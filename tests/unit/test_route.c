@@ -169,6 +169,24 @@ static void every_open_route_has_a_reason_and_no_other(void **state)
 	assert_int_equal(open, reasons);
 }
 
+static void what_needs_a_body_is_a_row_that_takes_one(void **state)
+{
+	size_t found = 0, listed = 0;
+
+	(void)state;
+	for (size_t i = 0; i < routes_n; i++) {
+		if (!route_needs_body(&routes[i]))
+			continue;
+		found++;
+		if (routes[i].body_max == 0 || !routes[i].built)
+			fail_msg("%s", routes[i].path);
+	}
+#define NEEDS(verb, path) listed++;
+#include "gateway/needs.def"
+#undef NEEDS
+	assert_int_equal(found, listed);
+}
+
 static void rows_are_consistent(void **state)
 {
 	(void)state;
@@ -233,6 +251,7 @@ int main(void)
 		cmocka_unit_test(allow_names_what_the_path_takes),
 		cmocka_unit_test(head_is_answered_by_get_and_only_by_get),
 		cmocka_unit_test(every_open_route_has_a_reason_and_no_other),
+		cmocka_unit_test(what_needs_a_body_is_a_row_that_takes_one),
 		cmocka_unit_test(rows_are_consistent),
 		cmocka_unit_test(verbs_are_read_exactly),
 		cmocka_unit_test(no_memory_makes_no_tree),

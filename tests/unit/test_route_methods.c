@@ -41,6 +41,8 @@ static const struct {
 	{PEER_GDPR, name, CALL_##caller, AGAIN_##again},
 #include "svc-gdpr/methods.def"
 #undef METHOD
+#undef FIELD
+#undef END
 };
 
 static bool is_harmless(const char *name)
@@ -49,6 +51,61 @@ static bool is_harmless(const char *name)
 		if (strcmp(harmless[i].name, name) == 0)
 			return true;
 	return false;
+}
+
+/* Methods that need one of several fields, none of which is REQUIRED. */
+static const char *const either[] = {
+	"auth.register", /* user_id, or e-mail and password */
+	"auth.login",    /* api_key, or e-mail and password */
+	"content.quiz_submit",
+};
+
+enum { FROM_BODY, FROM_QUERY, FROM_PATH };
+enum { NEED_OPTIONAL, NEED_REQUIRED };
+
+/* Methods with a required body field, one entry per field. */
+static const struct {
+	const char *method;
+	bool needed;
+} fields[] = {
+#define METHOD(id, name, lane, caller, again, peek) {name, false},
+#define FIELD(id, from, type, name, need, min, max, text, num) \
+	{NULL, FROM_##from == FROM_BODY && NEED_##need == NEED_REQUIRED},
+#define END(id)
+#include "svc-auth/methods.def"
+#include "svc-content/methods.def"
+#include "svc-gdpr/methods.def"
+#undef METHOD
+#undef FIELD
+#undef END
+};
+
+static bool needs_body(const char *method)
+{
+	bool here = false, needs = false;
+
+	for (size_t i = 0; i < COUNTOF(either); i++)
+		needs |= strcmp(either[i], method) == 0;
+	for (size_t i = 0; i < COUNTOF(fields); i++) {
+		if (fields[i].method)
+			here = strcmp(fields[i].method, method) == 0;
+		needs |= here && fields[i].needed;
+	}
+	return needs;
+}
+
+static void a_body_is_needed_where_a_method_has_nothing_without(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < routes_n; i++) {
+		const struct route *r = &routes[i];
+
+		if (r->access == ACCESS_INTERNAL || !r->built)
+			continue;
+		if (route_needs_body(r) != needs_body(r->call))
+			fail_msg("%s %s in needs.def", verb_name(r->verb),
+			         r->path);
+	}
 }
 
 /* READ in methods.def is what GET routes call, and nothing else unasked. */
@@ -117,6 +174,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_built_route_has_a_method_that_agrees),
 		cmocka_unit_test(every_method_for_clients_has_a_route),
+		cmocka_unit_test(
+			a_body_is_needed_where_a_method_has_nothing_without),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
