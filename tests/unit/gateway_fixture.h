@@ -14,6 +14,7 @@
  *   big      200 000 bytes of text
  *   empty    204
  *   made     201 with a header
+ *   CONFLICT and every other name of err.def: that error
  *
  * Asked how they are they tell their `health`, which is "up" after a start.
  */
@@ -113,13 +114,21 @@ static inline void big(struct buf *b)
 	mp_kv_str(b, "text", buf_view(&text));
 }
 
+static inline enum err err_named(struct str name)
+{
+	for (int i = 1; i < ERR_COUNT; i++)
+		if (str_eq(str_from(err_name((enum err)i)), name))
+			return (enum err)i;
+	return OK;
+}
+
 static inline void answer_mode(struct fake *f, struct bus_item *it,
                                struct ctx *cx, const struct entry *en)
 {
 	struct str mode = mp_find_str(en->query, "mode",
 	                              mp_find_str(en->body, "topic", STR("")));
 	struct reply r = {0};
-	enum err e = OK;
+	enum err e = err_named(mode);
 
 	if (str_eq(mode, STR("hold"))) {
 		f->held[f->held_n % HELD_MAX] = it;
@@ -143,7 +152,7 @@ static inline void answer_mode(struct fake *f, struct bus_item *it,
 		big(&r.body);
 	} else if (str_eq(mode, STR("empty"))) {
 		r.status = 204;
-	} else {
+	} else if (!e) {
 		echo(&r.body, cx, en);
 	}
 	if (str_eq(mode, STR("made"))) {
