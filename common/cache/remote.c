@@ -90,26 +90,59 @@ bool pending_has(const struct remote *r, const struct remote_marks *m)
 	return is_pending(r, CACHE_SLOT_ALL);
 }
 
-void cmd_end(struct remote *r, struct cmd *c, enum err e)
+/* Holds the lock; true when the command is not its caller's. */
+static bool end_get(struct remote *r, struct cmd *c)
 {
-	bool mine = true;
+	r->under_way--;
+	/* Perhaps a forgetting that was said before it has failed. */
+	if (pending_has(r, &c->marks)) {
+		c->marks.known = false;
+		c->left_ms = 0;
+	}
+	if (c->left)
+		return true;
+	c->done = true;
+	pthread_cond_signal(&c->answered);
+	return false;
+}
 
-	pthread_mutex_lock(&r->lock);
-	if (c->kind == CMD_GET || c->kind == CMD_SET || c->kind == CMD_FORGET)
-		r->under_way--;
+static void end_other(struct remote *r, struct cmd *c)
+{
+	GUARD(&r->lock);
+
+	r->under_way -= c->kind == CMD_SET || c->kind == CMD_FORGET;
 	r->bytes_under_way -= c->bytes_n;
-	if (c->kind == CMD_FORGET && e)
+	if (c->kind == CMD_FORGET && c->err)
 		for (size_t i = 0; i < c->slots_n; i++)
 			pending_add(r, c->slots[i]);
-	r->stats.sets_dropped += c->kind == CMD_SET && e;
-	if (c->kind == CMD_GET && !c->left) {
-		mine = false;
-		c->done = true;
-		c->err = e;
-		pthread_cond_signal(&c->answered);
+	r->stats.sets_dropped += c->kind == CMD_SET && c->err;
+}
+
+void cmd_end(struct remote *r, struct cmd *c, enum err e)
+{
+	c->err = e;
+	if (c->kind == CMD_GET) {
+		fifo_add(&r->ended, c);
+		return;
 	}
+	end_other(r, c);
+	cmd_free(c);
+}
+
+void hand_over(struct remote *r)
+{
+	struct fifo ours;
+	struct cmd *c;
+
+	if (!r->ended.first)
+		return;
+	fifo_init(&ours);
+	pthread_mutex_lock(&r->lock);
+	for (c = fifo_take(&r->ended); c; c = fifo_take(&r->ended))
+		if (end_get(r, c))
+			fifo_add(&ours, c);
 	pthread_mutex_unlock(&r->lock);
-	if (mine)
+	for (c = fifo_take(&ours); c; c = fifo_take(&ours))
 		cmd_free(c);
 }
 
@@ -157,6 +190,7 @@ struct remote *remote_new(const struct remote_conf *conf)
 	r->conf = *conf;
 	pthread_mutex_init(&r->lock, NULL);
 	fifo_init(&r->queue);
+	fifo_init(&r->ended);
 	for (int ch = 0; ch < WIRE_CHANNELS; ch++)
 		fifo_init(&r->sent[ch]);
 	r->started = set_up(r, conf) &&

@@ -123,6 +123,7 @@ struct remote {
 
 	/* The thread's own. */
 	struct fifo sent[WIRE_CHANNELS];
+	struct fifo ended; /* gets, answered or failed */
 	bool known[SCRIPTS]; /* on this connection */
 	char run[WIRE_CHANNELS][REMOTE_RUN_MAX];
 	bool subscribed;
@@ -155,9 +156,11 @@ struct cmd *fifo_take(struct fifo *f); /* NULL: empty */
 
 struct cmd *cmd_new(enum cmd_kind kind, size_t replies, size_t room);
 void cmd_free(struct cmd *c);
-/* Ends a command: hands a get to its caller, frees the others.  What was to
- * be forgotten and was not is pending again. */
+/* Ends a command.  What was to be forgotten and was not is pending again. */
 void cmd_end(struct remote *r, struct cmd *c, enum err e);
+/* Hands the gets that have ended to their callers: all at once, since each that
+ * wakes wants the lock. */
+void hand_over(struct remote *r);
 
 void pending_add(struct remote *r, unsigned slot); /* holds the lock */
 bool pending_has(const struct remote *r, const struct remote_marks *m);

@@ -143,13 +143,6 @@ static void read_value(struct cmd *c, const struct redisReply *left,
 		c->left_ms = (uint64_t)left->integer;
 }
 
-static bool forgot_meanwhile(struct remote *r, const struct cmd *c)
-{
-	GUARD(&r->lock);
-
-	return pending_has(r, &c->marks);
-}
-
 static enum err got(struct remote *r, struct cmd *c)
 {
 	enum refusal how = REFUSED_ONCE;
@@ -166,9 +159,6 @@ static enum err got(struct remote *r, struct cmd *c)
 	}
 	if (read_marks(r, c, c->reply[2]))
 		return ERR_UNAVAILABLE;
-	/* Perhaps a forgetting that was said before has failed. */
-	if (forgot_meanwhile(r, c))
-		c->marks.known = false;
 	read_value(c, c->reply[0], c->reply[1]);
 	return OK;
 }

@@ -86,6 +86,7 @@ static void hang_up(struct remote *r)
 		end_all(r, &r->sent[ch]);
 	queue = take_queue(r);
 	end_all(r, &queue);
+	hand_over(r);
 }
 
 static void away(struct remote *r, uint64_t now)
@@ -489,6 +490,7 @@ static bool turn(struct remote *r)
 	 * then known as such when the message of it comes. */
 	if (r->step != STEP_AWAY)
 		more = hear(r, WIRE_COMMANDS);
+	hand_over(r);
 	if (r->step != STEP_AWAY && !r->lost)
 		more |= hear(r, WIRE_MESSAGES);
 	if (!r->lost)
