@@ -121,8 +121,7 @@ void remote_set(struct remote *r, struct str key,
  * Never waits, never lost while this process lives.  key may be empty (a tag);
  * slot is remote_slot() of key or tag, or CACHE_SLOT_ALL.  To be called before
  * the caller forgets it itself: then whoever misses in memory after that finds
- * the slot raised, and nobody need be told here what was forgotten here (the
- * callback is for what others have).
+ * the slot raised.  The callback follows once it has been.
  */
 void remote_forget(struct remote *r, unsigned slot, struct str key);
 

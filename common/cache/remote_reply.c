@@ -39,18 +39,19 @@ static void doubt_epoch(struct remote *r)
 /*
  * A generation as an answer has it that was asked for at lesson `asked`.  One
  * that is lower than what is known may only be older than it; but if that was
- * known when this was asked, the store has gone back: false.  own: this
- * instance has raised it by one, and has forgotten itself what that forgets.
+ * known when this was asked, the store has gone back: false.
+ *
+ * What this instance has raised itself is forgotten here once more: until it
+ * was raised another may have changed what this one has loaded since, and have
+ * died before it could say so.
  */
-static bool learn(struct remote *r, unsigned slot, uint64_t gen, uint64_t asked,
-                  bool own)
+static bool learn(struct remote *r, unsigned slot, uint64_t gen, uint64_t asked)
 {
 	struct seen *s = &r->seen[slot];
 
 	if (gen <= s->gen)
 		return gen == s->gen || s->lesson > asked;
-	if (!own || gen != s->gen + 1)
-		forget_here(r, slot);
+	forget_here(r, slot);
 	s->gen = gen;
 	s->lesson = ++r->lessons;
 	return true;
@@ -111,10 +112,10 @@ static enum err read_marks(struct remote *r, struct cmd *c,
 			return OK;
 		}
 	}
-	if (!learn(r, CACHE_SLOT_ALL, m->gen_all, c->sent_lesson, false))
+	if (!learn(r, CACHE_SLOT_ALL, m->gen_all, c->sent_lesson))
 		doubt_epoch(r);
 	for (size_t i = 0; i < m->n; i++)
-		if (!learn(r, m->slot[i], m->gen[i], c->sent_lesson, false))
+		if (!learn(r, m->slot[i], m->gen[i], c->sent_lesson))
 			doubt_epoch(r);
 	/* In doubt nothing is to be set either. */
 	m->known = !r->in_doubt;
@@ -212,7 +213,7 @@ static enum err was_forgotten(struct remote *r, struct cmd *c)
 			lose(r, nonsense);
 			return ERR_UNAVAILABLE;
 		}
-		if (!learn(r, c->slots[i], gen, c->sent_lesson, true))
+		if (!learn(r, c->slots[i], gen, c->sent_lesson))
 			doubt_epoch(r);
 	}
 	return OK;
@@ -278,7 +279,7 @@ static bool read_field(struct reading *rd, const struct redisReply *field,
 		return false;
 	rd->listed[slot / 64] |= (uint64_t)1 << slot % 64;
 	if (!rd->anew)
-		return learn(r, (unsigned)slot, gen, rd->c->sent_lesson, false);
+		return learn(r, (unsigned)slot, gen, rd->c->sent_lesson);
 	r->seen[slot] = (struct seen){gen, r->lessons};
 	return true;
 }
@@ -291,7 +292,7 @@ static bool read_all(struct reading *rd, const struct redisReply *all)
 	/* What is not listed is 0. */
 	for (unsigned s = 0; s <= CACHE_SLOT_ALL; s++)
 		if (!(rd->listed[s / 64] >> s % 64 & 1) &&
-		    !learn(rd->r, s, 0, rd->c->sent_lesson, false))
+		    !learn(rd->r, s, 0, rd->c->sent_lesson))
 			return false;
 	return true;
 }
@@ -449,7 +450,7 @@ static void hear_forgetting(struct remote *r, struct str payload)
 		doubt(r);
 	} else {
 		/* It may be late: lower is no sign of going back. */
-		(void)learn(r, m.slot, m.gen, 0, false);
+		(void)learn(r, m.slot, m.gen, 0);
 	}
 }
 

@@ -486,8 +486,6 @@ static bool turn(struct remote *r)
 	uint64_t now = mono_ms();
 	bool more = false;
 
-	/* Answers before messages: what this instance has forgotten itself is
-	 * then known as such when the message of it comes. */
 	if (r->step != STEP_AWAY)
 		more = hear(r, WIRE_COMMANDS);
 	hand_over(r);
@@ -558,6 +556,8 @@ static void say_farewell(struct remote *r)
 	while (!r->lost && is_forgetting(r) && mono_ms() < until) {
 		w->wait(w->arg, until);
 		(void)hear(r, WIRE_COMMANDS);
+		if (!r->lost) /* else they would wake us again at once */
+			(void)hear(r, WIRE_MESSAGES);
 	}
 	hang_up(r);
 }

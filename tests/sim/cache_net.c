@@ -34,6 +34,7 @@ struct link {
 	enum wire_channel ch;
 	enum link_state state; /* as the client sees it */
 	bool client_gone, server_gone;
+	bool is_cut; /* nothing that is answered from now on arrives */
 
 	uint64_t stalled_us;
 
@@ -395,6 +396,8 @@ static void answer(struct link *l, const struct buf *out)
 	size_t cut = out->n > 1 && fiber_chance(200) ? fiber_random(out->n) : 0;
 	struct parcel *p;
 
+	if (l->is_cut)
+		return;
 	if (cut > 0) {
 		p = queue_put(l, false, false);
 		buf_add(&p->bytes, out->p, cut);
@@ -559,6 +562,9 @@ void net_stall(struct net *n, unsigned owner, enum wire_channel ch,
 
 static void cut(struct link *l, bool silently)
 {
+	if (l->is_cut)
+		return;
+	l->is_cut = true;
 	queue_lose_some(&l->up);
 	queue_lose_some(&l->down);
 	if (l->up.head) /* what it still gets, then no more */
