@@ -148,11 +148,20 @@ static bool copy(struct arena *a, struct str *s)
 	return s->n == 0 || s->p;
 }
 
+static bool copy_texts(struct ctx *c)
+{
+	struct str *const texts[] = {&c->rid, &c->tp, &c->sub, &c->hnd,
+	                             &c->sid, &c->ip, &c->ua,  &c->lang};
+
+	for (size_t i = 0; i < COUNTOF(texts); i++)
+		if (!copy(c->arena, texts[i]))
+			return false;
+	return true;
+}
+
 struct ctx *cached_cx_new(const struct ctx *cx, uint64_t ms)
 {
 	AUTO(cached_cx) c = calloc(1, sizeof(*c));
-	struct str *const texts[] = {&c->rid, &c->tp, &c->sub, &c->hnd,
-	                             &c->sid, &c->ip, &c->ua,  &c->lang};
 
 	if (!c)
 		return NULL;
@@ -173,12 +182,7 @@ struct ctx *cached_cx_new(const struct ctx *cx, uint64_t ms)
 	                  .ip = cx->ip,
 	                  .ua = cx->ua,
 	                  .lang = cx->lang};
-	if (!c->arena)
-		return NULL;
-	for (size_t i = 0; i < COUNTOF(texts); i++)
-		if (!copy(c->arena, texts[i]))
-			return NULL;
-	return STEAL(c);
+	return c->arena && copy_texts(c) ? STEAL(c) : NULL;
 }
 
 void cached_cx_free(struct ctx *cx)

@@ -26,6 +26,25 @@ static void an_empty_value_and_an_empty_key_are_values(void **state)
 	assert_int_equal(expect(c, &w, ""), CACHE_FROM_MEMORY);
 }
 
+static void no_time_to_live_keeps_nothing(void **state)
+{
+	AUTO(cache) c = memory(1 << 20);
+	struct source so = {.text = "v"};
+	struct cache_want w = want(&so, "k", 0);
+
+	(void)state;
+	(void)expect(c, &w, "v");
+	/* Also takes away what was there. */
+	w.ttl_ms = 0;
+	w.stale_ms = 10000;
+	w.skip = CACHE_SKIP_MEMORY_READ;
+	assert_false(expect_info(c, &w, "v").stored);
+	assert_int_equal(peek(c, "k", 0), CACHE_MISS);
+	w.skip = 0;
+	so.err = ERR_DATABASE;
+	expect_error(c, &w, ERR_DATABASE);
+}
+
 static void a_value_is_gone_at_its_deadline(void **state)
 {
 	AUTO(cache) c = memory(1 << 20);
@@ -565,6 +584,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_value_is_loaded_once_and_then_remembered),
 		cmocka_unit_test(an_empty_value_and_an_empty_key_are_values),
+		cmocka_unit_test(no_time_to_live_keeps_nothing),
 		cmocka_unit_test(a_value_is_gone_at_its_deadline),
 		cmocka_unit_test(times_to_live_differ_by_up_to_a_tenth),
 		cmocka_unit_test(a_time_to_live_may_be_endless),

@@ -390,6 +390,60 @@ static void a_renewal_without_a_thread_is_left_for_later(void **state)
 	}
 }
 
+static struct asker {
+	struct cache *c;
+	struct cache_want w;
+	pthread_t thread;
+} late;
+
+static void *ask_late(void *arg)
+{
+	struct asker *a = arg;
+
+	(void)expect(a->c, &a->w, "new");
+	return NULL;
+}
+
+/* While the renewal is being prepared the value's time ends and another one
+ * asks, who finds the flight. */
+static void *somebody_joins(const void *arg)
+{
+	struct cache_stats st;
+
+	(void)arg;
+	clock_move(1000);
+	late.w.now_ms = mono_ms();
+	assert_int_equal(pthread_create(&late.thread, NULL, ask_late, &late),
+	                 0);
+	do {
+		(void)usleep(200);
+		cache_stats(late.c, &st);
+	} while (st.waits == 0);
+	return NULL;
+}
+
+static void a_renewal_that_does_not_begin_holds_nobody_up(void **state)
+{
+	AUTO(cache) c = with_threads(1);
+	struct source so = {.text = "old"};
+	struct cache_want w = eager(&so);
+
+	(void)state;
+	(void)expect(c, &w, "old");
+	clock_move(600);
+	so.text = "new";
+	w.now_ms = mono_ms();
+	late.c = c;
+	late.w = w;
+	late.w.detach = NULL;
+	late.w.stale_ms = 0;
+	late.w.deadline_ms = FAR_MS;
+	w.detach = somebody_joins;
+	(void)expect(c, &w, "old");
+	assert_int_equal(pthread_join(late.thread, NULL), 0);
+	assert_int_equal(atomic_load(&so.calls), 2);
+}
+
 /* --- the end, and failing memory ------------------------------------------------ */
 
 static void *let_go(void *arg)
@@ -487,6 +541,7 @@ int main(void)
 		cmocka_unit_test(
 			a_renewal_that_fails_leaves_the_value_and_pauses),
 		cmocka_unit_test(a_renewal_without_a_thread_is_left_for_later),
+		cmocka_unit_test(a_renewal_that_does_not_begin_holds_nobody_up),
 		cmocka_unit_test(the_end_of_the_cache_waits_for_its_loads),
 		cmocka_unit_test(every_allocation_may_fail),
 	};

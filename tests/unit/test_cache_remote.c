@@ -692,6 +692,44 @@ static void a_refresh_does_not_take_what_is_due_itself(void **state)
 	(void)expect(c, &w, "new");
 }
 
+static void an_old_value_of_the_remote_has_a_soft_limit_too(void **state)
+{
+	AUTO(cache) c = shared();
+	struct source so = {.text = "new",
+	                    .hold = true,
+	                    .meanwhile = half_a_second_passes};
+	struct cache_want w = eager(&so);
+	struct cache_info info;
+
+	(void)state;
+	w.stale_ms = 5000;
+	w.soft_ms = 100;
+	remote_has("old", 0, 3000);
+	info = expect_info(c, &w, "old");
+	assert_int_equal(info.why, CACHE_LOAD_SLOW);
+	assert_int_equal(the.gets, 1);
+	atomic_store(&so.hold, false);
+	wait_for_drop(&so);
+	(void)expect(c, &w, "new");
+}
+
+static void a_background_load_has_more_time_than_who_asked(void **state)
+{
+	AUTO(cache) c = shared();
+	struct source so = {.text = "v"};
+	struct cache_want w = eager(&so);
+
+	(void)state;
+	(void)expect(c, &w, "v");
+	clock_move(60000);
+	the.proof_ms = mono_ms();
+	w.now_ms = mono_ms();
+	w.deadline_ms = w.now_ms + 10;
+	(void)expect(c, &w, "v");
+	wait_for_drop(&so);
+	assert_int_equal(the.until_ms, mono_ms() + 50);
+}
+
 /* --- the rest ------------------------------------------------------------------------- */
 
 static void figures_of_the_remote_are_told(void **state)
@@ -785,6 +823,10 @@ int main(void)
 		cmocka_unit_test(
 			a_refresh_takes_what_another_instance_has_renewed),
 		cmocka_unit_test(a_refresh_does_not_take_what_is_due_itself),
+		cmocka_unit_test(
+			an_old_value_of_the_remote_has_a_soft_limit_too),
+		cmocka_unit_test(
+			a_background_load_has_more_time_than_who_asked),
 		cmocka_unit_test(figures_of_the_remote_are_told),
 		cmocka_unit_test(every_allocation_may_fail),
 	};
