@@ -176,7 +176,7 @@ static void run_loader(struct job *j, struct result *r)
 		r->e = r->value ? OK : ERR_NOMEM;
 	}
 	r->life.ttl_ms = r->e ? w->negative_ttl_ms : w->ttl_ms;
-	r->life.stale_ms = r->e || w->ttl_ms == 0 ? 0 : w->stale_ms;
+	r->life.stale_ms = r->e ? 0 : w->stale_ms;
 }
 
 /* Holds the lock.  The old value is served for a while without a load. */

@@ -172,6 +172,19 @@ static void room_is_made_although_all_were_asked_for(void **state)
 	assert_true(shard.stats.entries > 50);
 }
 
+static void what_was_asked_for_long_ago_goes_in_the_end(void **state)
+{
+	(void)state;
+	fill_main(40);
+	for (unsigned i = 0; i < 40; i++)
+		ask(find(i), ASKED_MAX);
+	/* Others that were asked for, so that they come to the same queue. */
+	for (unsigned i = 100; i < 1000; i++)
+		ask(put(i), 2);
+	for (unsigned i = 0; i < 40; i++)
+		assert_null(find(i));
+}
+
 static void a_new_value_has_the_place_of_the_former(void **state)
 {
 	(void)state;
@@ -230,6 +243,7 @@ int main(void)
 		EACH(one_that_comes_back_soon_is_no_newcomer),
 		EACH(what_is_over_goes_although_it_was_asked_for),
 		EACH(room_is_made_although_all_were_asked_for),
+		EACH(what_was_asked_for_long_ago_goes_in_the_end),
 		EACH(a_new_value_has_the_place_of_the_former),
 		EACH(what_is_retired_is_no_newcomer_when_it_comes_back),
 		EACH(an_empty_shard_keeps_no_count),
