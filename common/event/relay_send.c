@@ -139,9 +139,13 @@ static enum err fetch(struct db *db, void *arg)
 	const struct db_sink sink = {take_row, b};
 	/* Each parked subject stands in the way with at most a batch. */
 	const size_t enough = t->batch * (1 + t->parked_n);
+	const struct db_val owner =
+		db_kind(db) == DB_SQLITE ? DB_NULL : DB_TEXT(j->conf->owner);
 	const struct db_val v[] = {
-		DB_TEXT(bus_peer_name(t->peer)), DB_TEXT(t->after),
-		DB_TEXT(j->conf->owner),         DB_I64((int64_t)enough),
+		DB_TEXT(bus_peer_name(t->peer)),
+		DB_TEXT(t->after),
+		owner,
+		DB_I64((int64_t)enough),
 		DB_I64((int64_t)t->batch),
 	};
 	enum err e;

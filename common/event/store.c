@@ -11,25 +11,38 @@
  * behind them: a step of `h` leaps from a subject to the next in the index
  * (target, sub, seq), until the rows of those behind it come to $4.  So a look
  * costs what it brings back, whether the backlog is of one subject or of a
- * hundred thousand.  $5 rows of each subject at most.  A subject's rows ($5 and
- * below) come together and in order.
+ * hundred thousand.  $5 rows of each subject at most, together and in order.
  */
 #define BEHIND(sub)                                               \
 	" FROM @outbox AS n WHERE n.target = $1 AND n.sub > " sub \
 	" ORDER BY n.sub, n.seq LIMIT 1)"
 #define FIRST "(SELECT n.sub" BEHIND("$2") ", (SELECT n.seq" BEHIND("$2")
 #define NEXT  "(SELECT n.sub" BEHIND("h.sub") ", (SELECT n.seq" BEHIND("h.sub")
-#define DUE(owned)                                                        \
+#define OWNED                                                 \
+	"o.shard IN (SELECT l.shard FROM @outbox_lease AS l " \
+	"WHERE l.owner = $3)"
+#define DUE(owned, rows)                                                  \
 	"WITH RECURSIVE h (sub, seq, before) AS ("                        \
 	"SELECT " FIRST ", CAST(0 AS BIGINT) UNION ALL SELECT " NEXT ", " \
 	"h.before + (SELECT count(*) FROM @outbox AS o "                  \
 	"WHERE o.target = $1 AND o.sub = h.sub AND o.seq >= h.seq "       \
-	"AND o.seq < h.seq + $5 " owned                                   \
+	"AND o.seq < h.seq + $5 AND " owned                               \
 	") FROM h WHERE h.sub IS NOT NULL AND h.before < $4) "            \
 	"SELECT o.id, o.sub, o.seq, o.type, o.body, o.at "                \
-	"FROM h JOIN @outbox AS o ON o.target = $1 AND o.sub = h.sub "    \
-	"AND o.seq >= h.seq AND o.seq < h.seq + $5 "                      \
-	"WHERE h.before < $4 " owned "ORDER BY o.sub, o.seq"
+	"FROM h CROSS JOIN " rows " AND h.before < $4 AND " owned         \
+	" ORDER BY o.sub, o.seq"
+/*
+ * Both are told to look up the rows of one h after the other: left to itself
+ * either planner reads the whole table now and then, whatever it knows of it.
+ * SQLite takes CROSS JOIN for an order, PostgreSQL needs a LIMIT inside.
+ */
+#define ROWS_SQLITE                                           \
+	"@outbox AS o WHERE o.target = $1 AND o.sub = h.sub " \
+	"AND o.seq >= h.seq AND o.seq < h.seq + $5"
+#define ROWS_POSTGRES                                                  \
+	"LATERAL (SELECT * FROM @outbox AS r WHERE r.target = $1 "     \
+	"AND r.sub = h.sub AND r.seq >= h.seq AND r.seq < h.seq + $5 " \
+	"ORDER BY r.seq LIMIT $5) AS o WHERE true"
 #define ALL_SHARDS                                                   \
 	"(VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), " \
 	"(10), (11), (12), (13), (14), (15))"
@@ -76,9 +89,9 @@ static const struct db_stmt rows[ES_COUNT] = {
                       "RETURNING shard"},
 	[ES_RELEASE] = {"event.release",
                         "DELETE FROM @outbox_lease WHERE owner = $1", NULL},
-	[ES_DUE] = {"event.due", DUE(""),
-                    DUE("AND o.shard IN (SELECT l.shard FROM @outbox_lease "
-                        "AS l WHERE l.owner = $3) ")},
+	/* $3 is NULL where there are no leases. */
+	[ES_DUE] = {"event.due", DUE("($3 IS NULL OR " OWNED ")", ROWS_SQLITE),
+                    DUE(OWNED, ROWS_POSTGRES)},
 	[ES_ACKED] = {"event.acked",
                       "DELETE FROM @outbox "
                       "WHERE target = $1 AND sub = $2 AND seq <= $3",

@@ -146,10 +146,14 @@ int64_t sim_db_i64(struct sim_db *d, const char *sql)
 
 /* --- statements -------------------------------------------------------------- */
 
-/* The PostgreSQL text, with the one expression that SQLite has not. */
+/*
+ * The PostgreSQL text, with the server's clock made ours.  The one that SQLite
+ * cannot read says the same in its own text, with the leases of an owner.
+ */
 static char *text_of(const struct db_stmt *st)
 {
-	const char *from = st->postgres ? st->postgres : st->sqlite, *at;
+	bool foreign = !st->postgres || strstr(st->postgres, "LATERAL");
+	const char *from = foreign ? st->sqlite : st->postgres, *at;
 	AUTO_BUF b = {0};
 
 	for (; (at = strstr(from, NOW)) != NULL; from = at + strlen(NOW)) {

@@ -4,7 +4,8 @@
  *
  * Why:     a thousand seeds a second need no files, no writer thread and no
  *          real time; the statements are the real ones, in their PostgreSQL
- *          texts, because only there the leases are used.
+ *          texts where SQLite can read them, because only there the leases are
+ *          used.
  *
  * These take the place of db_read, db_write, db_run, db_change, db_get_i64,
  * db_kind and the row functions (Makefile, wrap).  The transactions of one
