@@ -61,7 +61,7 @@ static enum monitor_state state_from(struct str s)
 static bool read_health(struct str body, struct monitor_view *out)
 {
 	struct str status = mp_find_str(body, "status", STR(""));
-	struct str checks = STR(""), database = STR("");
+	struct str checks = STR(""), check = STR("");
 
 	if (status.n == 0)
 		return false;
@@ -72,10 +72,14 @@ static bool read_health(struct str body, struct monitor_view *out)
 	else
 		out->service = MONITOR_DEGRADED;
 	out->database = MONITOR_UNKNOWN;
-	if (mp_find(body, "checks", &checks) &&
-	    mp_find(checks, "database", &database))
+	if (!mp_find(body, "checks", &checks))
+		return true;
+	if (mp_find(checks, "database", &check))
 		out->database =
-			state_from(mp_find_str(database, "status", STR("")));
+			state_from(mp_find_str(check, "status", STR("")));
+	out->has_redis = mp_find(checks, "redis", &check);
+	if (out->has_redis)
+		out->redis = state_from(mp_find_str(check, "status", STR("")));
 	return true;
 }
 
@@ -237,7 +241,8 @@ struct monitor_view monitor_view(struct monitor *m, enum bus_peer service,
                                  uint64_t now_ms)
 {
 	const struct target *t = &m->targets[service];
-	struct monitor_view v = {MONITOR_UNKNOWN, MONITOR_UNKNOWN};
+	struct monitor_view v = {.service = MONITOR_UNKNOWN,
+	                         .database = MONITOR_UNKNOWN};
 	GUARD(&m->lock);
 
 	/* Another loop's turn may have begun before the answer came. */

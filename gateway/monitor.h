@@ -64,6 +64,9 @@ struct monitor_view {
 	 * or not for MONITOR_OLD_MS. */
 	enum monitor_state service;
 	enum monitor_state database;
+	/* The cache's tier that instances share, where it has one. */
+	bool has_redis;
+	enum monitor_state redis;
 };
 struct monitor_view monitor_view(struct monitor *m, enum bus_peer service,
                                  uint64_t now_ms);

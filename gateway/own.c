@@ -100,6 +100,36 @@ static enum monitor_state database(const struct req *rq, struct buf *out)
 	return worst;
 }
 
+/* Without it the services go on with what they have in memory, so the worst that
+ * it can do to the whole is to degrade it. */
+static enum monitor_state redis(const struct req *rq, struct buf *out)
+{
+	static const char *const messages[] = {
+		[MONITOR_UP] = "instances tell each other what changed",
+		[MONITOR_UNKNOWN] = "not known at the moment",
+		[MONITOR_DEGRADED] = "answers badly; memory does instead",
+		[MONITOR_DOWN] = "cannot be reached; memory does instead",
+	};
+	enum monitor_state worst = MONITOR_UP;
+	bool configured = false;
+
+	for (size_t i = 0; i < COUNTOF(services); i++) {
+		struct monitor_view v =
+			monitor_view(rq->loop->site->monitor, services[i],
+		                     rq->loop->now_ms);
+
+		configured |= v.has_redis;
+		if (v.has_redis)
+			worst = monitor_worse(worst, v.redis);
+	}
+	if (configured)
+		add_check(out, "redis", state_names[worst], messages[worst]);
+	else
+		add_check(out, "redis", "not_configured",
+		          "what is cached is kept in memory");
+	return worst == MONITOR_DOWN ? MONITOR_DEGRADED : worst;
+}
+
 /* The bus of this loop notices within milliseconds that a service is gone; what
  * else is wrong with it the monitor has asked. */
 static enum monitor_state service(const struct req *rq, enum bus_peer peer,
@@ -145,8 +175,7 @@ static enum monitor_state checks(const struct req *rq, struct buf *out)
 	AUTO_BUF each = {0};
 	enum monitor_state worst = database(rq, &each);
 
-	add_check(&each, "redis", "not_configured",
-	          "what is cached is kept in memory");
+	worst = monitor_worse(worst, redis(rq, &each));
 	add_check(&each, "gemini_api", "not_configured",
 	          "lessons are made from the built-in lexicon");
 	add_check(&each, "quota", "not_configured",

@@ -91,8 +91,9 @@ static void end(struct world *w, enum bus_peer p, enum err e, struct str bytes)
 	fn(w->open[p].arg, e, bytes, false);
 }
 
+/* redis NULL: it has none. */
 static void pack_health(struct buf *b, bool ready, const char *status,
-                        const char *database)
+                        const char *database, const char *redis)
 {
 	const struct ctx cx = {.rid = STR("r")};
 	struct reply r = {0};
@@ -100,9 +101,13 @@ static void pack_health(struct buf *b, bool ready, const char *status,
 	mp_map(&r.body, 3);
 	mp_kv_bool(&r.body, "ready", ready);
 	mp_kv_text(&r.body, "status", status);
-	mp_kv_map(&r.body, "checks", 1);
+	mp_kv_map(&r.body, "checks", redis ? 2 : 1);
 	mp_kv_map(&r.body, "database", 1);
 	mp_kv_text(&r.body, "status", database);
+	if (redis) {
+		mp_kv_map(&r.body, "redis", 1);
+		mp_kv_text(&r.body, "status", redis);
+	}
 	reply_pack(b, &cx, OK, &r);
 	buf_fini(&r.body);
 }
@@ -112,7 +117,7 @@ static void answer(struct world *w, enum bus_peer p, bool ready,
 {
 	AUTO_BUF b = {0};
 
-	pack_health(&b, ready, status, database);
+	pack_health(&b, ready, status, database, NULL);
 	end(w, p, OK, buf_view(&b));
 }
 
@@ -232,6 +237,23 @@ static void states_are_taken_as_they_are_told(void **state)
 	}
 }
 
+static void a_shared_cache_is_told_where_there_is_one(void **state)
+{
+	struct world *w = *state;
+	struct monitor_view v;
+	AUTO_BUF b = {0};
+
+	all_well(w);
+	assert_false(monitor_view(w->m, PEER_GDPR, w->now_ms).has_redis);
+	turn(w, MONITOR_EVERY_MS);
+	pack_health(&b, true, "degraded", "up", "down");
+	end(w, PEER_GDPR, OK, buf_view(&b));
+	v = monitor_view(w->m, PEER_GDPR, w->now_ms);
+	assert_true(v.has_redis);
+	assert_int_equal(v.redis, MONITOR_DOWN);
+	assert_int_equal(v.service, MONITOR_DEGRADED);
+}
+
 static void without_answers_what_was_found_is_doubted_then_unknown(void **state)
 {
 	struct world *w = *state;
@@ -328,7 +350,7 @@ static void hostile_answers_are_survived(void **state)
 	AUTO_BUF good = {0};
 	uint64_t seed = 3;
 
-	pack_health(&good, true, "ready", "up");
+	pack_health(&good, true, "ready", "up", "up");
 	for (size_t i = 0; i < 4000; i++) {
 		AUTO_BUF b = {0};
 
@@ -357,7 +379,7 @@ static void without_memory_an_answer_is_missed_and_asked_for_again(void **state)
 	alloc_fault_arm(1);
 	assert_null(monitor_new(&conf));
 	assert_true(alloc_fault_disarm());
-	pack_health(&good, true, "ready", "up");
+	pack_health(&good, true, "ready", "up", "up");
 	for (unsigned n = 1; more; n++) {
 		alloc_fault_arm(n);
 		turn(w, MONITOR_EVERY_MS);
@@ -378,6 +400,7 @@ int main(void)
 		TEST(who_is_not_well_is_asked_again_soon),
 		TEST(who_has_not_started_is_asked_often_until_it_has),
 		TEST(states_are_taken_as_they_are_told),
+		TEST(a_shared_cache_is_told_where_there_is_one),
 		TEST(without_answers_what_was_found_is_doubted_then_unknown),
 		TEST(a_bus_that_takes_no_call_is_no_answer),
 		TEST(answers_that_are_none_change_nothing_for_the_better),
