@@ -4,7 +4,8 @@
 # NO_INSTALL=1, or neither root nor sudo: prints the command and exits 2.
 set -eu
 
-build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libpq-dev
+build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-dev
+	zlib1g-dev libpq-dev
 	libhiredis-dev libmsgpack-dev libjwt-dev libsqlite3-dev libssl-dev
 	libsodium-dev libjansson-dev libutf8proc-dev"
 run="wordnet-base"

@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "gateway/etag.h"
 #include "gateway/page.h"
 #include "gateway/problem.h"
 
@@ -19,7 +20,10 @@ struct line {
 struct lines {
 	struct line v[LINES_MAX];
 	size_t n;
-	char allow[ROUTE_ALLOW_MAX], retry_after[12];
+	char allow[ROUTE_ALLOW_MAX], retry_after[12], etag[ETAG_MAX];
+	char vary[48];
+	bool may_pack, packed; /* compressed if asked for; compressed */
+	bool same;             /* 304: the client has these bytes */
 };
 
 /* On every answer (contract 1.2, tightened). */
@@ -83,6 +87,16 @@ static bool may_keep(const struct req *rq)
 	       rq->status == 200;
 }
 
+static struct str plain_body_of(const struct req *rq)
+{
+	return rq->page.n ? rq->page : buf_view(&rq->out);
+}
+
+static struct str body_of(const struct req *rq)
+{
+	return rq->packed.n ? buf_view(&rq->packed) : plain_body_of(rq);
+}
+
 static void add_headers(struct req *rq, struct lines *l)
 {
 	bool cache_said = false;
@@ -93,7 +107,14 @@ static void add_headers(struct req *rq, struct lines *l)
 	    !rq->err && rq->form == FORM_HTML
 	            ? PAGE_POLICY
 	            : "default-src 'none'; frame-ancestors 'none'");
-	add(l, "Vary", rq->forms == FORMS_PAGE ? "Origin, Accept" : "Origin");
+	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",
+	               rq->forms == FORMS_PAGE ? ", Accept" : "",
+	               l->may_pack ? ", Accept-Encoding" : "");
+	add(l, "Vary", l->vary);
+	if (l->packed)
+		add(l, "Content-Encoding", "gzip");
+	if (l->etag[0])
+		add(l, "ETag", l->etag);
 	/* The request ID ends with a NUL: rid is cleared with the request. */
 	add(l, "X-Request-ID", rq->rid);
 	add_cors(rq, l);
@@ -112,16 +133,42 @@ static void add_headers(struct req *rq, struct lines *l)
 	if (!cache_said)
 		add(l, "Cache-Control",
 		    may_keep(rq) ? "public, max-age=300" : "no-store");
-	if (rq->out.n || rq->page.n)
+	if (body_of(rq).n)
 		add(l, "Content-Type",
 		    rq->err ? PROBLEM_TYPE : form_type(rq->form));
 	if (rq->close)
 		add(l, "Connection", "close");
 }
 
-static struct str body_of(const struct req *rq)
+/*
+ * What svc-auth answers holds secrets beside words that the client may have
+ * chosen.  Compressed, its length would tell somebody on the wire how well the
+ * words guess the secret, so it is not.
+ */
+static bool may_pack(const struct req *rq)
 {
-	return rq->page.n ? rq->page : buf_view(&rq->out);
+	size_t n = plain_body_of(rq).n;
+
+	return !rq->err && rq->route && rq->status / 100 == 2 &&
+	       (rq->route->service != PEER_AUTH ||
+	        rq->route->keep == KEEP_PUBLIC) &&
+	       n >= GZIP_MIN && n <= GZIP_MAX;
+}
+
+/* The form of the bytes: compressed where the client gladly takes that; without
+ * memory they go as they are.  And whether it has them already. */
+static void pack(struct req *rq, struct lines *l)
+{
+	struct str plain = plain_body_of(rq);
+
+	l->may_pack = may_pack(rq);
+	l->packed = l->may_pack &&
+	            gzip_taken(rq->head.accept_encoding, STR("gzip")) &&
+	            gzip_write(rq->loop->gzip, plain, &rq->packed);
+	if (!may_keep(rq) || plain.n == 0)
+		return;
+	(void)etag_of(plain, l->packed ? "gzip" : NULL, l->etag);
+	l->same = etag_listed(rq->head.if_none_match, str_from(l->etag));
 }
 
 /* Without memory for the real body: one of the same shape that needs none. */
@@ -156,6 +203,7 @@ static void compose(struct req *rq, struct lines *l)
 		rq->status = err_http(rq->err);
 		rq->page.n = 0;
 		buf_clear(&rq->out);
+		buf_clear(&rq->packed);
 		problem_write(&rq->out, &rq->cx, rq->err, rq->head.path,
 		              rq->loop->site->conf->env == ENV_DEVELOPMENT);
 	} else if (rq->status == 0) {
@@ -163,8 +211,13 @@ static void compose(struct req *rq, struct lines *l)
 	}
 	if (rq->out.failed)
 		say_no_memory(rq);
+	pack(rq, l);
 	add_headers(rq, l);
-	rq->out_sent = rq->verb == VERB_HEAD ? 0 : body_of(rq).n;
+	/* Its headers are those of the 200, the length too: libmicrohttpd sends
+	 * the body of neither a 304 nor a HEAD. */
+	if (l->same)
+		rq->status = 304;
+	rq->out_sent = rq->verb == VERB_HEAD || l->same ? 0 : body_of(rq).n;
 }
 
 /* Takes a void pointer for whatever it is given, and only reads it. */

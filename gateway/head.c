@@ -35,6 +35,8 @@ static const struct known {
 	KNOWN("traceparent", traceparent, MANY),
 	KNOWN("access-control-request-method", cors_method, MANY),
 	KNOWN("accept-language", accept_language, MANY),
+	KNOWN("accept-encoding", accept_encoding, NEVER),
+	KNOWN("if-none-match", if_none_match, NEVER),
 	KNOWN("user-agent", user_agent, MANY),
 	KNOWN("referer", referer, MANY),
 #undef KNOWN

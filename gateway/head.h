@@ -29,7 +29,7 @@ struct head {
 	struct str host, content_length, transfer_encoding, content_type,
 		expect, accept, authorization, api_key, user_id, request_id,
 		traceparent, origin, cors_method, accept_language, user_agent,
-		referer, idempotency_key;
+		referer, idempotency_key, accept_encoding, if_none_match;
 	uint32_t seen; /* bits of the headers above that have come */
 
 	bool has_length, chunked, continues; /* continues: waits for 100 */

@@ -241,6 +241,9 @@ enum err loop_init(struct loop *lo, struct site *site,
 	if (lo->wake_fd < 0 ||
 	    getrandom(&lo->seed, sizeof(lo->seed), 0) != sizeof(lo->seed))
 		return ERR_INTERNAL;
+	lo->gzip = gzip_new(GZIP_LEVEL);
+	if (!lo->gzip)
+		return ERR_NOMEM;
 	e = start_bus(lo, env);
 	return e ? e : start_http(lo, conns_max);
 }
@@ -280,6 +283,7 @@ void loop_fini(struct loop *lo)
 	bus_client_free(lo->bus);
 	req_spares_free(lo);
 	conn_free_all(lo);
+	gzip_free(lo->gzip);
 	buf_fini(&lo->entry);
 	if (lo->listen_fd >= 0)
 		(void)close(lo->listen_fd);

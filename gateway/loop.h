@@ -15,6 +15,7 @@
 #include "common/base/uuid.h"
 #include "gateway/cors.h"
 #include "gateway/gateway.h"
+#include "gateway/gzip.h"
 #include "gateway/identity.h"
 #include "gateway/meter.h"
 #include "gateway/monitor.h"
@@ -73,6 +74,7 @@ struct loop {
 	struct identity *identity;
 	struct monitor *monitor; /* NULL: another loop turns it */
 	struct buf entry;        /* the call being packed */
+	struct gzip *gzip;
 	struct conn *conns, *spare_conns;
 	struct req *again; /* those that wait to ask once more; see again.h */
 	struct req *spare_reqs;

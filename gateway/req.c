@@ -38,12 +38,14 @@ struct req *req_new(struct loop *lo, struct conn *cn)
 	}
 	kept = (struct req){.body = rq->body,
 	                    .input = rq->input,
-	                    .out = rq->out};
+	                    .out = rq->out,
+	                    .packed = rq->packed};
 	kept.cx.arena = rq->cx.arena;
 	*rq = kept;
 	buf_clear(&rq->body);
 	buf_clear(&rq->input);
 	buf_clear(&rq->out);
+	buf_clear(&rq->packed);
 	rq->loop = lo;
 	rq->conn = cn;
 	rq->cx.service = "gateway";
@@ -62,6 +64,7 @@ static void destroy(struct req *rq)
 	buf_fini(&rq->body);
 	buf_fini(&rq->input);
 	buf_fini(&rq->out);
+	buf_fini(&rq->packed);
 	free(rq);
 }
 
@@ -112,6 +115,7 @@ void req_free(struct req *rq)
 	trim(&rq->body);
 	trim(&rq->input);
 	trim(&rq->out);
+	trim(&rq->packed);
 	arena_reset(rq->cx.arena);
 	rq->spare = lo->spare_reqs;
 	lo->spare_reqs = rq;

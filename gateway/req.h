@@ -62,6 +62,7 @@ struct req {
 	size_t query_n, path_n; /* of which these are the first bytes */
 	struct buf out;         /* the answer's bytes; sent from here */
 	struct str page;        /* or these, which stay for ever */
+	struct buf packed;      /* or these: out or page compressed */
 	unsigned forms;         /* FORMS_* that there are; 0: JSON */
 	enum form form;         /* of the body, if it is no problem */
 	size_t out_sent;        /* for the log */

@@ -1,0 +1,98 @@
+"""Headers for browsers and caches: security, Cache-Control, ETag, gzip."""
+import gzip
+import re
+
+from tests.integration.stack import OnStack
+
+CATALOGUE = "/api/gamification/achievements"
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "geolocation=(), microphone=(), camera=(), payment=()",
+    "x-permitted-cross-domain-policies": "none",
+}
+
+
+class Headers(OnStack):
+    def test_every_answer_has_the_security_headers_and_a_strict_policy(self):
+        for method, path, status in (
+                ("GET", "/health", 200), ("GET", "/nothing", 404), ("GET", CATALOGUE, 200),
+                ("POST", "/health", 405), ("GET", "/api/progress", 401), ("HEAD", "/", 200),
+                ("OPTIONS", "/health", 204), ("POST", "/api/auth/login", 400)):
+            with self.subTest(method=method, path=path):
+                r = self.api.ask(method, path, body={} if method == "POST" else None)
+                self.assertEqual(r.status, status)
+                for name, value in SECURITY.items():
+                    self.assertEqual(r.headers.get(name), value)
+                policy = r.headers["content-security-policy"]
+                self.assertIn("default-src 'none'", policy)
+                self.assertIn("frame-ancestors 'none'", policy)
+                self.assertNotIn("unsafe", policy)
+                # Nobody said that this host has TLS.
+                self.assertNotIn("strict-transport-security", r.headers)
+
+    def test_what_is_private_or_failed_is_stored_by_nobody(self):
+        _, api = self.stack.register("keeper")
+        for r in (api.get("/api/auth/validate"), api.get("/nothing"), self.api.get("/health"),
+                  self.api.get("/problems/NO_SUCH"), api.get("/api/auth/keys")):
+            self.assertEqual(r.headers["cache-control"], "no-store")
+            self.assertNotIn("etag", r.headers)
+
+    def test_a_public_answer_is_asked_for_once(self):
+        first = self.api.get(CATALOGUE)
+        tag = first.headers["etag"]
+        self.assertRegex(tag, r'^"[0-9a-f]{32}"$')
+        self.assertEqual(first.headers["cache-control"], "public, max-age=300")
+        self.assertEqual(self.api.get(CATALOGUE).headers["etag"], tag)
+        for had in (tag, "W/" + tag, '"other", ' + tag, "*"):
+            for method in ("GET", "HEAD"):
+                with self.subTest(had=had, method=method):
+                    r = self.api.ask(method, CATALOGUE, headers={"If-None-Match": had})
+                    self.assertEqual((r.status, r.raw), (304, b""))
+                    for name in ("etag", "cache-control", "vary", "content-length"):
+                        self.assertEqual(r.headers[name], first.headers[name])
+        for had in ('"other"', tag[:-1], tag[1:-1], "", "W/*"):
+            with self.subTest(had=had):
+                r = self.api.get(CATALOGUE, headers={"If-None-Match": had})
+                self.assertEqual((r.status, r.raw), (200, first.raw))
+
+    def test_a_larger_answer_is_compressed_for_who_takes_it(self):
+        plain = self.api.get(CATALOGUE)
+        self.assertGreater(len(plain.raw), 1024)
+        self.assertIn("Accept-Encoding", plain.headers["vary"])
+        self.assertNotIn("content-encoding", plain.headers)
+        for takes in ("gzip", "br;q=0.9, gzip;q=0.8", "*"):
+            with self.subTest(takes=takes):
+                r = self.api.get(CATALOGUE, headers={"Accept-Encoding": takes})
+                self.assertEqual(r.headers["content-encoding"], "gzip")
+                self.assertIn("Accept-Encoding", r.headers["vary"])
+                self.assertEqual(gzip.decompress(r.raw), plain.raw)
+                self.assertLess(len(r.raw), len(plain.raw) // 2)
+                # Other bytes have another name, and are known by it.
+                self.assertNotEqual(r.headers["etag"], plain.headers["etag"])
+                again = self.api.get(CATALOGUE, headers={
+                    "Accept-Encoding": takes, "If-None-Match": r.headers["etag"]})
+                self.assertEqual((again.status, again.raw), (304, b""))
+                self.assertEqual(again.headers["etag"], r.headers["etag"])
+        head = self.api.ask("HEAD", CATALOGUE, headers={"Accept-Encoding": "gzip"})
+        self.assertEqual(head.headers["content-encoding"], "gzip")
+        for takes in ("", "identity", "gzip;q=0", "br", "gzip;q=0.5, identity"):
+            with self.subTest(takes=takes):
+                r = self.api.get(CATALOGUE, headers={"Accept-Encoding": takes})
+                self.assertNotIn("content-encoding", r.headers)
+                self.assertEqual(r.raw, plain.raw)
+
+    def test_small_answers_errors_and_secrets_are_never_compressed(self):
+        key, api = self.stack.register("packer")
+        takes = {"Accept-Encoding": "gzip"}
+        answers = [self.api.get("/health", headers=takes), api.get("/nothing", headers=takes),
+                   self.api.post("/api/auth/login", {"api_key": key}, headers=takes)]
+        for _ in range(12):  # a list of svc-auth that would be worth it
+            api.post("/api/auth/keys", {"name": "k"})
+        keys = api.get("/api/auth/keys", headers=takes)
+        if len(keys.raw) > 1024:
+            answers.append(keys)
+        for r in answers:
+            self.assertNotIn("content-encoding", r.headers)
+            self.assertIsNone(re.search("accept-encoding", r.headers["vary"], re.I))
