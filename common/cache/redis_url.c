@@ -88,7 +88,7 @@ static const char *take_user(struct str *rest, size_t end, struct redis_url *u)
 /* "host:port" or "[v6]:port". */
 static const char *take_host(struct str s, struct redis_url *u)
 {
-	struct str host = s, port = {NULL, 0};
+	struct str host, port;
 	const char *close =
 		s.n > 0 && s.p[0] == '[' ? memchr(s.p, ']', s.n) : NULL;
 	int64_t n = 6379;

@@ -434,12 +434,13 @@ static bool is_under_way(const struct conn *c)
 
 static struct pollfd poll_of(const struct conn *c)
 {
-	bool write = c->state == CONNECTING || c->sent < c->out.n;
+	struct pollfd fd = {.fd = c->fd, .events = POLLIN};
 
-	return (struct pollfd){
-		.fd = c->fd,
-		.events = (short)((c->state == CONNECTING ? 0 : POLLIN) |
-	                          (write ? POLLOUT : 0))};
+	if (c->state == CONNECTING)
+		fd.events = POLLOUT;
+	else if (c->sent < c->out.n)
+		fd.events = POLLIN | POLLOUT;
+	return fd;
 }
 
 static void progress(struct redis_wire *w, struct conn *c, short revents)

@@ -123,7 +123,7 @@ struct remote {
 
 	/* The thread's own. */
 	struct fifo sent[WIRE_CHANNELS];
-	struct fifo ended; /* gets, answered or failed */
+	struct fifo ended;   /* gets, answered or failed */
 	bool known[SCRIPTS]; /* on this connection */
 	char run[WIRE_CHANNELS][REMOTE_RUN_MAX];
 	bool subscribed;

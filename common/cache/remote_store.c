@@ -127,7 +127,7 @@ bool store_script_sha(enum store_script s, char out[41])
 	            1 ||
 	    n != 20)
 		return false;
-	for (unsigned i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		out[2 * i] = hex[md[i] >> 4];
 		out[2 * i + 1] = hex[md[i] & 15];
 	}

@@ -124,6 +124,7 @@ static void scripts_that_were_flushed_are_sent_again(void **state)
 	(void)state;
 	assert_true(put(b, "s", "value"));
 	before = heard(b, "s");
+	forget(a, "r"); /* so that it takes the scripts for known */
 	REDIS_TELL(&server, "SCRIPT", "FLUSH");
 	assert_true(put(a, "t", "1") || put(a, "t", "1"));
 	REDIS_TELL(&server, "SCRIPT", "FLUSH");
@@ -142,7 +143,6 @@ static void what_is_kept_by_our_name_is_believed_only_if_ours(void **state)
 	const char *key = "kae:1:{test}:v:odd";
 	struct instance *in = instance_new(&server);
 	const struct got g = get(in, "odd");
-	AUTO_BUF b = {0};
 	char *huge = malloc((8 << 20) + 1);
 
 	(void)state;
@@ -513,6 +513,33 @@ static void what_makes_no_sense_is_a_lost_connection(void **state)
 	proxy_end(&proxy);
 }
 
+static void what_a_lost_connection_swallowed_is_said_again(void **state)
+{
+	struct redis_proxy proxy;
+	struct redis_url url = redis_at_port(&server);
+	struct instance *in, *other = instance_new(&server);
+	uint64_t before;
+
+	(void)state;
+	proxy_start(&proxy, server.port, 0);
+	(void)snprintf(url.port, sizeof(url.port), "%d", proxy.port & 0xffff);
+	in = instance_at(&url, 5000);
+	assert_true(put(other, "swallowed", "value"));
+	before = heard(other, "swallowed");
+	proxy.mode = PROXY_CLOSE;
+	forget(in, "swallowed"); /* in step, as far as it knows */
+	EVENTUALLY(stats_of(in).pending == 1);
+	assert_true(finds(other, "swallowed", "value"));
+	proxy.mode = PROXY_PASS;
+	await_in_step(in);
+	assert_false(get(in, "swallowed").found);
+	assert_false(get(other, "swallowed").found);
+	EVENTUALLY(heard(other, "swallowed") > before);
+	instance_end(in);
+	instance_end(other);
+	proxy_end(&proxy);
+}
+
 static int start_server(void **state)
 {
 	(void)state;
@@ -553,6 +580,7 @@ int main(void)
 		ALONE(a_server_that_comes_back_is_not_believed_for_its_dump),
 		ALONE(two_servers_of_one_address_are_not_taken_for_one),
 		ALONE(what_makes_no_sense_is_a_lost_connection),
+		ALONE(what_a_lost_connection_swallowed_is_said_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
