@@ -34,7 +34,7 @@ pkg_libs   = $(shell pkg-config --libs $(PKGS)) -lnng -lm -lpthread
 objs      = $(patsubst %.c,$(B)/%.o,$(1))
 all_c    := $(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c tests/*.c tests/*/*.c)
 all_h    := $(wildcard common/*/*.h gateway/*.h svc-*/*.h local/*.h tests/*.h tests/*/*.h)
-mains    := $(wildcard gateway/main.c svc-*/main.c local/main.c)
+mains    := $(wildcard gateway/main.c svc-*/main.c local/main.c) local/openapi_tool.c
 lib_c    := $(filter-out $(mains),$(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c))
 unit     := $(wildcard tests/unit/test_*.c)
 store    := $(wildcard tests/store/test_*.c)
@@ -110,7 +110,20 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(pkg_cflags) $(CFLAGS) -c -o $@ $<
 
-$(B)/libkae.a: $(call objs,$(lib_c))
+# The gateway serves documents that a program makes from the tables of all
+# (gateway/pages.h), so they are never older than what they describe.
+$(B)/gen/lib.a: $(call objs,$(lib_c))
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcsT $@ $^
+$(B)/gen/openapi_tool: $(B)/local/openapi_tool.o $(B)/gen/lib.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(pkg_libs)
+$(B)/gen/pages.c: $(B)/gen/openapi_tool local/operations.json gateway/style.css
+	$^ > $@
+$(B)/gen/pages.o: $(B)/gen/pages.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(B)/libkae.a: $(call objs,$(lib_c)) $(B)/gen/pages.o
 	@rm -f $@
 	ar rcs $@ $^
 

@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "common/codec/json.h"
+#include "gateway/pages.h"
 #include "gateway/problem.h"
 #include "gateway/query.h"
 
@@ -36,7 +37,8 @@ static enum err root(struct req *rq)
 	        STR(",\"links\":{\"health\":\"/health\",\"ready\":\"/ready\","
 	            "\"status\":\"/api/health\",\"register\":"
 	            "\"/api/auth/register\",\"login\":\"/api/auth/login\","
-	            "\"keys\":\"/.well-known/jwks.json\"}}"));
+	            "\"keys\":\"/.well-known/jwks.json\","
+	            "\"docs\":\"/docs\",\"openapi\":\"/openapi.json\"}}"));
 	return OK;
 }
 
@@ -278,6 +280,25 @@ static enum err problem(struct req *rq)
 	return known ? OK : ERR_NOT_FOUND;
 }
 
+/* These stay in memory, so nothing is copied. */
+static enum err openapi(struct req *rq)
+{
+	rq->page = pages_openapi;
+	return OK;
+}
+
+static enum err docs(struct req *rq)
+{
+	rq->page = pages_docs;
+	return OK;
+}
+
+static enum err style(struct req *rq)
+{
+	rq->page = pages_style;
+	return OK;
+}
+
 const struct own *own_find(const char *call)
 {
 	static const struct own own[] = {
@@ -286,6 +307,9 @@ const struct own *own_find(const char *call)
 		{.call = "ready", .run = ready},
 		{.call = "api_health", .run = api_health},
 		{.call = "problem", .run = problem, .forms = FORMS_PAGE},
+		{.call = "openapi", .run = openapi},
+		{.call = "docs", .run = docs, .forms = FORMS_HTML},
+		{.call = "style", .run = style, .forms = FORMS_CSS},
 	};
 
 	for (size_t i = 0; i < COUNTOF(own); i++)

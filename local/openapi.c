@@ -1,23 +1,12 @@
 #include "local/openapi.h"
 
 #include "common/codec/fields.h"
+#include "gateway/accept.h"
 #include "gateway/route.h"
-
-#include <inttypes.h>
+#include "local/openapi_parts.h"
+#include "local/shape.h"
 
 /* The rows of all methods.def, flat: a method, then its fields. */
-struct row {
-	const char *method; /* NULL: a field of the method before it */
-	const char *name;
-	enum field_from from;
-	enum field_type type;
-	bool required;
-	bool keyed; /* the method takes an Idempotency-Key */
-	int64_t min, max;
-	const char *text;
-	double number;
-};
-
 #define NEED_REQUIRED true
 #define NEED_OPTIONAL false
 #define KEYED_READ    false
@@ -30,381 +19,390 @@ struct row {
 	{NULL,  #name, FROM_##from, FIELD_##type, NEED_##need, \
 	 false, min,   max,         text,         num},
 #define END(id)
-static const struct row rows[] = {
+static const struct field_row rows[] = {
 #include "svc-auth/methods.def"
 #include "svc-content/methods.def"
 #include "svc-gdpr/methods.def"
 };
 
-/* The fields of a call; *n is 0 when no service has it. */
-static const struct row *fields_of(const char *call, size_t *n, bool *keyed)
+/* An operation being described. */
+struct operation {
+	const struct route *route;
+	const json_t *told; /* its entry of operations.json, or NULL */
+	const json_t *shapes;
+	const struct field_row *fields;
+	size_t fields_n;
+	bool keyed; /* takes an Idempotency-Key */
+};
+
+/* The fields of a call; none when no service has it. */
+static void find_fields(struct operation *op)
 {
-	*n = 0;
-	*keyed = false;
 	for (size_t i = 0; i < COUNTOF(rows); i++) {
-		if (!rows[i].method || strcmp(rows[i].method, call) != 0)
+		if (!rows[i].method ||
+		    strcmp(rows[i].method, op->route->call) != 0)
 			continue;
-		while (i + 1 + *n < COUNTOF(rows) && !rows[i + 1 + *n].method)
-			(*n)++;
-		*keyed = rows[i].keyed;
-		return &rows[i + 1];
+		op->fields = &rows[i + 1];
+		while (i + 1 + op->fields_n < COUNTOF(rows) &&
+		       !rows[i + 1 + op->fields_n].method)
+			op->fields_n++;
+		op->keyed = rows[i].keyed;
+		return;
 	}
+}
+
+/* --- what comes in -------------------------------------------------------------- */
+
+static json_t *parameter(const struct operation *op, const char *in,
+                         struct str name, const struct field_row *f)
+{
+	const json_t *params = json_object_get(op->told, "params");
+	json_t *schema =
+		f ? parts_field(f)
+		  : json_pack("{s:s,s:i}", "type", "string", "minLength", 1);
+	json_t *out = json_pack("{s:s%,s:s,s:b,s:o}", "name", name.p, name.n,
+	                        "in", in, "required",
+	                        strcmp(in, "path") == 0 || (f && f->required),
+	                        "schema", schema);
+	json_t *example =
+		json_deep_copy(json_object_getn(params, name.p, name.n));
+
+	if (example)
+		(void)json_object_set_new(out, "example", example);
+	return out;
+}
+
+static const struct field_row *path_field(const struct operation *op,
+                                          struct str name)
+{
+	for (size_t i = 0; i < op->fields_n; i++)
+		if (op->fields[i].from == FROM_PATH &&
+		    str_eq(str_from(op->fields[i].name), name))
+			return &op->fields[i];
 	return NULL;
 }
 
-/* --- schemas ---------------------------------------------------------------------- */
-
-static void indent(FILE *f, int by)
+static json_t *parameters(const struct operation *op)
 {
-	(void)fprintf(f, "%*s", by, "");
-}
+	struct str rest = str_from(op->route->path);
+	json_t *list = json_array();
 
-static void line(FILE *f, int by, const char *text)
-{
-	indent(f, by);
-	(void)fprintf(f, "%s\n", text);
-}
-
-static void number_line(FILE *f, int by, const char *name, int64_t v)
-{
-	indent(f, by);
-	(void)fprintf(f, "%s: %" PRId64 "\n", name, v);
-}
-
-static void text_schema(FILE *f, int by, const struct row *r)
-{
-	line(f, by, "type: string");
-	if (r->required && r->min > 0)
-		number_line(f, by, "minLength", r->min);
-	number_line(f, by, "maxLength", r->max);
-	if (r->text && *r->text) {
-		indent(f, by);
-		(void)fprintf(f, "default: \"%s\"\n", r->text);
-	}
-}
-
-static void number_schema(FILE *f, int by, const struct row *r)
-{
-	line(f, by, r->type == FIELD_INT ? "type: integer" : "type: number");
-	number_line(f, by, "minimum", r->min);
-	number_line(f, by, "maximum", r->max);
-	/* A fallback out of range only says that the field is absent. */
-	if (!r->required && r->number >= (double)r->min &&
-	    r->number <= (double)r->max) {
-		indent(f, by);
-		(void)fprintf(f, "default: %g\n", r->number);
-	}
-}
-
-static void schema(FILE *f, int by, const struct row *r)
-{
-	switch (r->type) {
-	case FIELD_TEXT:
-	case FIELD_TRIM:
-	case FIELD_LINE:
-	case FIELD_LOOSE:
-		text_schema(f, by, r);
-		break;
-	case FIELD_INT:
-	case FIELD_NUM:
-		number_schema(f, by, r);
-		break;
-	case FIELD_BOOL:
-		line(f, by, "type: boolean");
-		break;
-	case FIELD_LINES:
-		line(f, by, "type: array");
-		number_line(f, by, "minItems", r->min);
-		number_line(f, by, "maxItems", r->max);
-		line(f, by,
-		     "items: {type: string, minLength: 1, "
-		     "maxLength: 200}");
-		break;
-	case FIELD_ANY:
-		line(f, by, "description: any JSON value");
-		break;
-	}
-}
-
-/* --- one operation ------------------------------------------------------------------ */
-
-static void parameter(FILE *f, const char *in, struct str name,
-                      const struct row *r)
-{
-	(void)fprintf(f,
-	              "        - name: %.*s\n          in: %s\n"
-	              "          required: %s\n          schema:\n",
-	              STR_FMT(name), in,
-	              strcmp(in, "path") == 0 || (r && r->required) ? "true"
-	                                                            : "false");
-	if (r)
-		schema(f, 12, r);
-	else
-		line(f, 12, "type: string");
-}
-
-static const struct row *field_named(const struct row *fields, size_t n,
-                                     enum field_from from, struct str name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (fields[i].from == from &&
-		    str_eq(str_from(fields[i].name), name))
-			return &fields[i];
-	return NULL;
-}
-
-static void parameters(FILE *f, const struct route *r, const struct row *fields,
-                       size_t n, bool keyed)
-{
-	struct str rest = str_from(r->path);
-	bool head = keyed;
-
-	if (keyed) {
-		line(f, 6, "parameters:");
-		line(f, 8,
-		     "- $ref: \"#/components/parameters/IdempotencyKey\"");
-	}
-
+	if (op->keyed)
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:s}", "$ref",
+		                  "#/components/parameters/IdempotencyKey"));
 	while (rest.n) {
 		struct str segment = str_cut(&rest, '/');
 		struct str name = {segment.p + 1, segment.n - 2};
 
-		if (segment.n < 3 || segment.p[0] != '{')
-			continue;
-		if (!head)
-			line(f, 6, "parameters:");
-		head = true;
-		parameter(f, "path", name,
-		          field_named(fields, n, FROM_PATH, name));
+		if (segment.n > 2 && segment.p[0] == '{')
+			(void)json_array_append_new(
+				list, parameter(op, "path", name,
+			                        path_field(op, name)));
 	}
-	for (size_t i = 0; i < n; i++) {
-		if (fields[i].from != FROM_QUERY)
-			continue;
-		if (!head)
-			line(f, 6, "parameters:");
-		head = true;
-		parameter(f, "query", str_from(fields[i].name), &fields[i]);
-	}
+	for (size_t i = 0; i < op->fields_n; i++)
+		if (op->fields[i].from == FROM_QUERY)
+			(void)json_array_append_new(
+				list, parameter(op, "query",
+			                        str_from(op->fields[i].name),
+			                        &op->fields[i]));
+	return list;
 }
 
-static void body(FILE *f, const struct route *r, const struct row *fields,
-                 size_t n)
+static json_t *body_schema(const struct operation *op, bool *need)
 {
-	bool head = false, need = false;
+	json_t *required = json_array(), *properties = json_object();
+	json_t *schema = json_pack("{s:s}", "type", "object");
 
-	if (r->body_max == 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		need |= fields[i].from == FROM_BODY && fields[i].required;
-	line(f, 6, "requestBody:");
-	if (need)
-		line(f, 8, "required: true");
-	line(f, 8, "content:");
-	line(f, 10, "application/json:");
-	line(f, 12, "schema:");
-	line(f, 14, "type: object");
-	for (size_t i = 0; i < n; i++) {
-		if (fields[i].from != FROM_BODY || !fields[i].required)
+	for (size_t i = 0; i < op->fields_n; i++) {
+		const struct field_row *f = &op->fields[i];
+
+		if (f->from != FROM_BODY)
 			continue;
-		indent(f, head ? 0 : 14);
-		(void)fprintf(f, "%s%s", head ? ", " : "required: [",
-		              fields[i].name);
-		head = true;
+		(void)json_object_set_new(properties, f->name, parts_field(f));
+		if (f->required)
+			(void)json_array_append_new(required,
+			                            json_string(f->name));
 	}
-	if (head)
-		(void)fputs("]\n", f);
-	head = false;
-	for (size_t i = 0; i < n; i++) {
-		if (fields[i].from != FROM_BODY)
+	*need = route_needs_body(op->route);
+	if (json_array_size(required))
+		(void)json_object_set(schema, "required", required);
+	if (json_object_size(properties))
+		(void)json_object_set(schema, "properties", properties);
+	json_decref(required);
+	json_decref(properties);
+	return schema;
+}
+
+static json_t *request_body(const struct operation *op)
+{
+	const json_t *example = json_object_get(op->told, "request");
+	bool need = false;
+	json_t *content = json_pack("{s:o}", "schema", body_schema(op, &need));
+
+	if (example)
+		(void)json_object_set_new(content, "example",
+		                          json_deep_copy(example));
+	return json_pack("{s:b,s:{s:o}}", "required", need, "content",
+	                 "application/json", content);
+}
+
+/* --- what goes out ------------------------------------------------------------- */
+
+static const char *form_of(const struct operation *op)
+{
+	const char *form = json_string_value(json_object_get(op->told, "form"));
+
+	return form ? form : "application/json";
+}
+
+static json_t *answer(const struct operation *op, const char *words)
+{
+	const json_t *shape = json_object_get(op->told, "response");
+	json_t *content = json_object(), *headers = json_object(), *out;
+
+	if (shape)
+		(void)json_object_set_new(
+			content, form_of(op),
+			json_pack("{s:o,s:o}", "schema", shape_schema(shape),
+		                  "example", shape_example(shape, op->shapes)));
+	else
+		(void)json_object_set_new(content, form_of(op),
+		                          json_pack("{s:{}}", "schema"));
+	if (json_is_true(json_object_get(op->told, "page")))
+		(void)json_object_set_new(content, "text/html",
+		                          json_pack("{s:{s:s}}", "schema",
+		                                    "type", "string"));
+	(void)json_object_set_new(headers, "X-Request-ID",
+	                          json_pack("{s:s}", "$ref",
+	                                    "#/components/headers/RequestId"));
+	if (op->keyed)
+		(void)json_object_set_new(
+			headers, "Idempotent-Replayed",
+			json_pack("{s:s}", "$ref",
+		                  "#/components/headers/IdempotentReplayed"));
+	out = json_pack("{s:s,s:o,s:o}", "description", words, "headers",
+	                headers, "content", content);
+	return out;
+}
+
+static bool closed(const struct operation *op)
+{
+	return op->route->access != ACCESS_ANYONE;
+}
+
+static bool has_body(const struct operation *op)
+{
+	return op->route->body_max > 0;
+}
+
+static bool is_keyed(const struct operation *op)
+{
+	return op->keyed;
+}
+
+static bool is_built(const struct operation *op)
+{
+	return op->route->built;
+}
+
+static bool is_later(const struct operation *op)
+{
+	return !op->route->built;
+}
+
+static bool is_served(const struct operation *op)
+{
+	return op->route->built && op->route->service != PEER_GATEWAY;
+}
+
+static bool has_path(const struct operation *op)
+{
+	return op->route->built && strchr(op->route->path, '{');
+}
+
+static bool needs_body(const struct operation *op)
+{
+	return route_needs_body(op->route);
+}
+
+/* Whether operations.json says so of it: a refusal that no table knows. */
+static bool says(const struct operation *op, const char *status)
+{
+	const json_t *list = json_object_get(op->told, "refuses");
+
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (json_integer_value(json_array_get(list, i)) ==
+		    strtol(status, NULL, 10))
+			return true;
+	return false;
+}
+
+/* Which refusals to expect where; NULL: everywhere. */
+static const struct {
+	const char *status;
+	bool (*where)(const struct operation *op);
+} refusals[] = {
+	{"400", NULL},     {"401", closed},     {"403", closed},
+	{"404", has_path}, {"406", is_built},   {"408", NULL},
+	{"409", is_keyed}, {"411", needs_body}, {"413", NULL},
+	{"414", NULL},     {"415", has_body},   {"417", NULL},
+	{"422", is_keyed}, {"429", NULL},       {"431", NULL},
+	{"500", NULL},     {"501", is_later},   {"502", is_served},
+	{"503", NULL},     {"504", is_served},
+};
+
+static void add_refusals(const struct operation *op, json_t *out)
+{
+	for (size_t i = 0; i < COUNTOF(refusals); i++) {
+		const char *status = refusals[i].status;
+
+		if ((refusals[i].where && !refusals[i].where(op) &&
+		     !says(op, status)) ||
+		    json_object_get(out, status))
 			continue;
-		if (!head)
-			line(f, 14, "properties:");
-		head = true;
-		indent(f, 16);
-		(void)fprintf(f, "%s:\n", fields[i].name);
-		schema(f, 18, &fields[i]);
+		(void)json_object_set_new(out, status,
+		                          parts_problem_ref(status));
 	}
+	(void)json_object_set_new(out, "default", parts_problem_ref("Problem"));
 }
 
-static void problem(FILE *f, const char *status)
+static json_t *responses(const struct operation *op)
 {
-	indent(f, 8);
-	(void)fprintf(f, "\"%s\": {$ref: \"#/components/responses/Problem\"}\n",
-	              status);
+	const json_t *status = json_object_get(op->told, "status");
+	const json_t *also = json_object_get(op->told, "also");
+	json_t *out = json_object();
+	char name[24];
+
+	if (op->route->built) {
+		(void)snprintf(name, sizeof(name), "%lld",
+		               status ? (long long)json_integer_value(status)
+		                      : 200LL);
+		(void)json_object_set_new(out, name, answer(op, "done"));
+	}
+	for (size_t i = 0; i < json_array_size(also); i++) {
+		(void)snprintf(name, sizeof(name), "%lld",
+		               (long long)json_integer_value(
+				       json_array_get(also, i)));
+		(void)json_object_set_new(out, name,
+		                          answer(op, "something is wrong"));
+	}
+	add_refusals(op, out);
+	return out;
 }
 
-static void responses(FILE *f, const struct route *r, bool keyed)
-{
-	line(f, 6, "responses:");
-	if (r->built) {
-		line(f, 8, "\"2XX\":");
-		line(f, 10, "description: done");
-		if (keyed)
-			line(f, 10,
-			     "headers: {Idempotent-Replayed: {$ref: "
-			     "\"#/components/headers/IdempotentReplayed\"}}");
-		line(f, 10, "content: {application/json: {schema: {}}}");
-	}
-	problem(f, "400");
-	if (r->access != ACCESS_ANYONE) {
-		problem(f, "401");
-		problem(f, "403");
-	}
-	if (keyed)
-		problem(f, "409");
-	if (r->body_max) {
-		problem(f, "413");
-		problem(f, "415");
-	}
-	if (keyed)
-		problem(f, "422");
-	if (!r->built)
-		problem(f, "501");
-	if (r->service != PEER_GATEWAY) {
-		problem(f, "502");
-		problem(f, "503");
-		problem(f, "504");
-	}
-	problem(f, "default");
-}
+/* --- an operation ----------------------------------------------------------------- */
 
 /* "get_api_auth_keys_key_id": unique, because method and path are. */
-static void operation_id(FILE *f, const struct route *r, const char *verb)
+static json_t *operation_id(const struct route *r, const char *verb)
 {
+	char id[160];
+	size_t n = (size_t)snprintf(id, sizeof(id), "%s", verb);
 	bool gap = true;
 
-	(void)fprintf(f, "      operationId: %s", verb);
-	for (const char *p = r->path; *p; p++) {
+	for (const char *p = r->path; *p && n + 2 < sizeof(id); p++) {
 		bool plain =
 			(*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9');
 
 		if (plain && gap)
-			(void)fputc('_', f);
+			id[n++] = '_';
 		if (plain)
-			(void)fputc(*p, f);
+			id[n++] = *p;
 		gap = !plain;
 	}
-	(void)fputc('\n', f);
+	return json_stringn(id, n);
 }
 
-static void operation(FILE *f, const struct route *r)
+static void add_who(json_t *out, const struct route *r)
+{
+	const char *why = route_reason(r);
+
+	if (why) {
+		(void)json_object_set_new(out, "security", json_array());
+		(void)json_object_set_new(out, "x-open-because",
+		                          json_string(why));
+	} else if (r->access == ACCESS_ADMIN) {
+		(void)json_object_set_new(out, "x-role", json_string("admin"));
+	}
+	if (r->scope)
+		(void)json_object_set_new(out, "x-scope", parts_scopes(r));
+}
+
+static json_t *describe(const struct operation *op, const char *verb)
+{
+	const struct route *r = op->route;
+	const char *summary =
+		json_string_value(json_object_get(op->told, "summary"));
+	json_t *params = parameters(op);
+	json_t *out = json_pack("{s:o,s:[s],s:s}", "operationId",
+	                        operation_id(r, verb), "tags",
+	                        bus_peer_name(r->service), "summary",
+	                        r->built ? summary ? summary : r->call
+	                                 : "Not built yet");
+
+	add_who(out, r);
+	(void)json_object_set_new(out, "x-rate-class",
+	                          json_string(rate_name(r->rate)));
+	(void)json_object_set_new(out, "x-deadline-ms",
+	                          json_integer(r->deadline_ms));
+	(void)json_object_set_new(out, "x-body-max", json_integer(r->body_max));
+	if (json_array_size(params))
+		(void)json_object_set(out, "parameters", params);
+	json_decref(params);
+	if (r->body_max)
+		(void)json_object_set_new(out, "requestBody", request_body(op));
+	(void)json_object_set_new(out, "responses", responses(op));
+	return out;
+}
+
+/* --- the document ---------------------------------------------------------------------- */
+
+static void add_operation(json_t *paths, const struct route *r,
+                          const json_t *operations, size_t *told)
 {
 	static const char *const verbs[VERB_ROUTED] = {
 		[VERB_GET] = "get",       [VERB_POST] = "post",
 		[VERB_PUT] = "put",       [VERB_PATCH] = "patch",
 		[VERB_DELETE] = "delete",
 	};
-	const char *why = route_reason(r);
-	size_t n;
-	bool keyed;
-	const struct row *fields = fields_of(r->call, &n, &keyed);
+	struct operation op = {
+		.route = r,
+		.shapes = json_object_get(operations, "shapes"),
+	};
+	json_t *path = json_object_get(paths, r->path);
+	char key[160];
 
-	(void)fprintf(f, "    %s:\n", verbs[r->verb]);
-	operation_id(f, r, verbs[r->verb]);
-	(void)fprintf(f, "      tags: [%s]\n", bus_peer_name(r->service));
-	if (!r->built)
-		line(f, 6, "description: Not built yet.");
-	if (why)
-		(void)fprintf(f, "      security: [] # %s\n", why);
-	else if (r->access == ACCESS_ADMIN)
-		line(f, 6, "x-role: admin");
-	(void)fprintf(f, "      x-deadline-ms: %u\n      x-body-max: %u\n",
-	              r->deadline_ms, r->body_max);
-	parameters(f, r, fields, n, keyed);
-	body(f, r, fields, n);
-	responses(f, r, keyed);
-}
-
-/* --- the document ---------------------------------------------------------------------- */
-
-static const char front[] =
-	"# Made from gateway/routes.def and the methods.def of the services by\n"
-	"# `make docs`.\n"
-	"openapi: 3.1.0\n"
-	"info:\n"
-	"  title: KnowAllEdge\n"
-	"  version: \"" KAE_VERSION "\"\n"
-	"  license: {name: Apache-2.0, identifier: Apache-2.0}\n"
-	"servers:\n"
-	"  - url: http://127.0.0.1:5000\n"
-	"security:\n"
-	"  - bearer: []\n"
-	"  - apiKey: []\n"
-	"components:\n"
-	"  securitySchemes:\n"
-	"    bearer: {type: http, scheme: bearer, bearerFormat: JWT}\n"
-	"    apiKey: {type: apiKey, in: header, name: X-API-Key}\n"
-	"  parameters:\n"
-	"    IdempotencyKey:\n"
-	"      name: Idempotency-Key\n"
-	"      in: header\n"
-	"      required: false\n"
-	"      description: >-\n"
-	"        Any text that is new for each intent, best a random UUID. The same\n"
-	"        request with the same key has no second effect and gets the first\n"
-	"        answer, for IDEMPOTENCY_RETENTION_S seconds. Another request with it\n"
-	"        is 422; a request while the first one runs is 409. Answers that\n"
-	"        refuse are not kept. Without a login it has 16 characters or more.\n"
-	"      schema: {type: string, minLength: 1, maxLength: 255}\n"
-	"  headers:\n"
-	"    IdempotentReplayed:\n"
-	"      description: this is the answer of the first time; nothing was done "
-	"now\n"
-	"      schema: {type: boolean, const: true}\n"
-	"  responses:\n"
-	"    Problem:\n"
-	"      description: what went wrong (RFC 9457)\n"
-	"      headers:\n"
-	"        X-Request-ID: {schema: {type: string}}\n"
-	"        Retry-After: {schema: {type: integer}}\n"
-	"      content:\n"
-	"        application/problem+json:\n"
-	"          schema: {$ref: \"#/components/schemas/Problem\"}\n"
-	"  schemas:\n"
-	"    Problem:\n"
-	"      type: object\n"
-	"      required: [type, title, status, detail, error, message, "
-	"error_code, request_id]\n"
-	"      properties:\n"
-	"        type: {type: string, format: uri-reference}\n"
-	"        title: {type: string}\n"
-	"        status: {type: integer}\n"
-	"        detail: {type: string}\n"
-	"        instance: {type: string}\n"
-	"        error: {type: string, description: as title}\n"
-	"        message: {type: string, description: as detail}\n"
-	"        error_code: {type: string}\n"
-	"        request_id: {type: string}\n"
-	"        retry_after: {type: integer}\n"
-	"        details:\n"
-	"          type: array\n"
-	"          items:\n"
-	"            type: object\n"
-	"            properties:\n"
-	"              pointer: {type: string}\n"
-	"              code: {type: string}\n"
-	"              message: {type: string}\n"
-	"paths:\n";
-
-static bool is_first(size_t at)
-{
-	for (size_t i = 0; i < at; i++)
-		if (routes[i].access != ACCESS_INTERNAL &&
-		    strcmp(routes[i].path, routes[at].path) == 0)
-			return false;
-	return routes[at].access != ACCESS_INTERNAL;
-}
-
-void openapi_write(FILE *f)
-{
-	(void)fputs(front, f);
-	for (size_t i = 0; i < routes_n; i++) {
-		if (!is_first(i))
-			continue;
-		(void)fprintf(f, "  \"%s\":\n", routes[i].path);
-		for (size_t k = i; k < routes_n; k++)
-			if (routes[k].access != ACCESS_INTERNAL &&
-			    strcmp(routes[k].path, routes[i].path) == 0)
-				operation(f, &routes[k]);
+	(void)snprintf(key, sizeof(key), "%s %s", verb_name(r->verb), r->path);
+	op.told =
+		json_object_get(json_object_get(operations, "operations"), key);
+	*told += op.told != NULL;
+	find_fields(&op);
+	if (!path) {
+		path = json_object();
+		(void)json_object_set_new(paths, r->path, path);
 	}
+	(void)json_object_set_new(path, verbs[r->verb],
+	                          describe(&op, verbs[r->verb]));
+}
+
+json_t *openapi_build(const json_t *operations, FILE *complaints)
+{
+	json_t *out = parts_front(operations);
+	json_t *paths = json_object();
+	size_t told = 0;
+
+	for (size_t i = 0; i < routes_n; i++)
+		if (routes[i].access != ACCESS_INTERNAL)
+			add_operation(paths, &routes[i], operations, &told);
+	if (told !=
+	    json_object_size(json_object_get(operations, "operations"))) {
+		(void)fprintf(complaints, "operations.json describes what no "
+		                          "route has\n");
+		json_decref(out);
+		json_decref(paths);
+		return NULL;
+	}
+	(void)json_object_set_new(out, "paths", paths);
+	return out;
 }
