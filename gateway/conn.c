@@ -13,7 +13,6 @@
 #include "gateway/problem.h"
 
 #include <linux/tcp.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -40,14 +39,9 @@ static void name_client(struct conn *cn)
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(cn->mhd,
 	                                MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	socklen_t n = sizeof(struct sockaddr_in);
 
-	if (!info || !info->client_addr)
-		return;
-	if (info->client_addr->sa_family == AF_INET6)
-		n = sizeof(struct sockaddr_in6);
-	(void)getnameinfo(info->client_addr, n, cn->ip, sizeof(cn->ip), NULL, 0,
-	                  NI_NUMERICHOST);
+	if (info && addr_from(info->client_addr, &cn->peer))
+		(void)addr_text(&cn->peer, cn->ip);
 }
 
 static void begin(struct loop *lo, struct MHD_Connection *mhd, void **context)

@@ -23,10 +23,14 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 {
 	const char *why = NULL;
 	AUTO(cors) c = cors_new(conf, &why);
+	AUTO(proxies) p = NULL;
 
 	if (!c)
 		(void)fprintf(complaints, "%s\n", why);
-	return c != NULL;
+	p = proxies_new(conf->trusted_proxies, &why);
+	if (!p)
+		(void)fprintf(complaints, "%s\n", why);
+	return c && p;
 }
 
 static enum err fill_site(struct gateway *g, const struct gateway_env *env)
@@ -44,7 +48,9 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	else if (gethostname(st->instance, sizeof(st->instance) - 1) != 0)
 		st->instance[0] = '\0';
 	st->cors = cors_new(conf, &why);
-	if (!st->cors) {
+	st->proxies =
+		st->cors ? proxies_new(conf->trusted_proxies, &why) : NULL;
+	if (!st->proxies) {
 		log_error(NULL, "gateway.bad_setting", LOG_TEXT("reason", why));
 		return ERR_INVALID;
 	}
@@ -61,6 +67,7 @@ static void free_all(struct gateway *g)
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_fini(&g->loops[i]);
 	cors_free(g->site.cors);
+	proxies_free(g->site.proxies);
 	route_tree_free(g->site.tree);
 	meter_free(g->site.meter);
 	monitor_free(g->site.monitor);

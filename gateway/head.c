@@ -8,8 +8,9 @@
 
 /* A repeated header is joined by its grammar (MANY: the first is kept; NEVER:
  * half of it would say something else than the whole, so none is kept) or is a
- * way to make two readers see two requests (ONCE: refused). */
-enum times { MANY, NEVER, ONCE };
+ * way to make two readers see two requests (ONCE: refused).  LINES: each hop may
+ * have added its own, and all are kept. */
+enum times { MANY, NEVER, ONCE, LINES };
 
 static const struct known {
 	struct str name;
@@ -39,6 +40,8 @@ static const struct known {
 	KNOWN("if-none-match", if_none_match, NEVER),
 	KNOWN("user-agent", user_agent, MANY),
 	KNOWN("referer", referer, MANY),
+	KNOWN("forwarded", forwarded, LINES),
+	KNOWN("x-forwarded-for", x_forwarded_for, LINES),
 #undef KNOWN
 };
 
@@ -159,11 +162,15 @@ void head_line(struct head *h, struct str name, struct str value)
 		       "A header's value has control characters.");
 	for (size_t i = 0; i < COUNTOF(known); i++) {
 		struct str *slot;
+		void *at;
 
 		if (!str_ieq(known[i].name, name))
 			continue;
-		slot = (struct str *)(void *)((char *)h + known[i].offset);
-		if (!(h->seen & 1U << i))
+		at = (char *)h + known[i].offset;
+		slot = at;
+		if (known[i].times == LINES)
+			forwarded_add(at, str_trim(value));
+		else if (!(h->seen & 1U << i))
 			*slot = str_trim(value);
 		else if (known[i].times == ONCE)
 			refuse(h, ERR_BAD_REQUEST,

@@ -16,6 +16,7 @@
 
 #include "common/base/err.h"
 #include "common/base/str.h"
+#include "gateway/forwarded.h"
 
 #define HEAD_LINES_MAX   100
 #define HEAD_FIELD_MAX   ((size_t)8190)
@@ -30,6 +31,7 @@ struct head {
 		expect, accept, authorization, api_key, user_id, request_id,
 		traceparent, origin, cors_method, accept_language, user_agent,
 		referer, idempotency_key, accept_encoding, if_none_match;
+	struct forwarded_lines forwarded, x_forwarded_for;
 	uint32_t seen; /* bits of the headers above that have come */
 
 	bool has_length, chunked, continues; /* continues: waits for 100 */

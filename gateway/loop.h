@@ -14,6 +14,7 @@
 
 #include "common/base/uuid.h"
 #include "gateway/cors.h"
+#include "gateway/forwarded.h"
 #include "gateway/gateway.h"
 #include "gateway/gzip.h"
 #include "gateway/identity.h"
@@ -35,6 +36,7 @@
 struct site {
 	const struct settings *conf;
 	struct cors *cors;
+	struct proxies *proxies; /* whose word about the client we take */
 	struct route_tree *tree;
 	struct meter *meter;
 	struct monitor *monitor; /* turned by the first loop */
@@ -55,7 +57,8 @@ struct conn {
 	struct conn *next, *prev;
 	struct MHD_Connection *mhd;
 	int fd;
-	char ip[46];    /* INET6_ADDRSTRLEN */
+	struct addr peer; /* all zero where it is no address */
+	char ip[ADDR_TEXT_MAX];
 	struct req *rq; /* being read or answered; NULL: idle */
 	/* While idle: bytes that had come when it was first seen idle, and
 	 * since when more have been coming without being a whole head. */

@@ -50,6 +50,7 @@ struct req *req_new(struct loop *lo, struct conn *cn)
 	rq->conn = cn;
 	rq->cx.service = "gateway";
 	rq->cx.tier = TIER_LIMITED;
+	rq->client = cn->peer;
 	rq->cx.ip = str_from(cn->ip);
 	rq->began_ms = lo->now_ms;
 	rq->began_us = mono_us();
@@ -238,6 +239,17 @@ static bool adjoin(uintptr_t a, size_t a_n, uintptr_t b)
 	return b - a > HEAD_REQUEST_MAX * 4 || b == a + a_n + 1;
 }
 
+static void find_client(struct req *rq)
+{
+	const struct conn *cn = rq->conn;
+
+	rq->client = forwarded_client(rq->loop->site->proxies, &cn->peer,
+	                              &rq->head.forwarded,
+	                              &rq->head.x_forwarded_for);
+	if (!addr_eq(&rq->client, &cn->peer))
+		rq->cx.ip = addr_text(&rq->client, rq->client_ip);
+}
+
 void req_head(struct req *rq, struct str method, struct str version)
 {
 	struct head *h = &rq->head;
@@ -255,6 +267,7 @@ void req_head(struct req *rq, struct str method, struct str version)
 	(void)MHD_get_connection_values_n(rq->conn->mhd, MHD_HEADER_KIND,
 	                                  each_header, h);
 	rq->err = head_end(h);
+	find_client(rq);
 	rq->verb = verb_from_str(method);
 	req_name(rq);
 	rq->cx.ua = cut_text(h->user_agent, UA_MAX);

@@ -37,6 +37,8 @@ struct req {
 	struct conn *conn;
 	struct ctx cx;
 	struct head head;
+	struct addr client; /* the peer, or whom a trusted proxy names */
+	char client_ip[ADDR_TEXT_MAX];
 	struct str target;      /* as sent; our copy */
 	uintptr_t target_begin; /* where it stood in libmicrohttpd's memory */
 	struct route_match match;
