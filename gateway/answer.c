@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#define LINES_MAX 36
+#define LINES_MAX 44
 
 struct line {
 	const char *name, *value;
@@ -24,6 +24,8 @@ struct lines {
 	char vary[48];
 	bool may_pack, packed; /* compressed if asked for; compressed */
 	bool same;             /* 304: the client has these bytes */
+	char quota[24], left[24], reset[12]; /* of the tightest limit */
+	char limit_policy[LIMIT_HEADER_MAX], limit[LIMIT_HEADER_MAX];
 };
 
 /* On every answer (contract 1.2, tightened). */
@@ -81,6 +83,27 @@ static void add_problem(struct req *rq, struct lines *l)
 		add(l, "WWW-Authenticate", "Bearer realm=\"knowalledge\"");
 }
 
+/* How the client stands with its limits: the names of old, and the draft's. */
+static void add_limits(const struct req *rq, struct lines *l)
+{
+	const struct limit_item *it = limit_tightest(&rq->limit);
+
+	if (!it)
+		return;
+	(void)snprintf(l->quota, sizeof(l->quota), "%llu",
+	               (unsigned long long)it->quota);
+	(void)snprintf(l->left, sizeof(l->left), "%llu",
+	               (unsigned long long)it->left);
+	(void)snprintf(l->reset, sizeof(l->reset), "%u", it->reset_s);
+	add(l, "X-RateLimit-Limit", l->quota);
+	add(l, "X-RateLimit-Remaining", l->left);
+	add(l, "X-RateLimit-Reset", l->reset);
+	limit_write_policy(&rq->limit, l->limit_policy);
+	limit_write_left(&rq->limit, l->limit);
+	add(l, "RateLimit-Policy", l->limit_policy);
+	add(l, "RateLimit", l->limit);
+}
+
 static bool may_keep(const struct req *rq)
 {
 	return !rq->err && rq->route && rq->route->keep == KEEP_PUBLIC &&
@@ -118,6 +141,7 @@ static void add_headers(struct req *rq, struct lines *l)
 	/* The request ID ends with a NUL: rid is cleared with the request. */
 	add(l, "X-Request-ID", rq->rid);
 	add_cors(rq, l);
+	add_limits(rq, l);
 	if (rq->err)
 		add_problem(rq, l);
 	if (rq->matched &&

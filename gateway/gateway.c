@@ -56,9 +56,12 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	}
 	if (!conf->cors_enabled)
 		log_warn(NULL, "gateway.cors_off");
+	if (!conf->rate_limit_enabled)
+		log_warn(NULL, "gateway.rate_limits_off");
+	st->limits = limits_new(conf);
 	st->tree = route_tree_new(routes, routes_n);
 	st->meter = meter_new(env->metrics, env_name(conf->env));
-	return st->tree && st->meter ? OK : ERR_NOMEM;
+	return st->limits && st->tree && st->meter ? OK : ERR_NOMEM;
 }
 
 static void free_all(struct gateway *g)
@@ -68,6 +71,7 @@ static void free_all(struct gateway *g)
 		loop_fini(&g->loops[i]);
 	cors_free(g->site.cors);
 	proxies_free(g->site.proxies);
+	limits_free(g->site.limits);
 	route_tree_free(g->site.tree);
 	meter_free(g->site.meter);
 	monitor_free(g->site.monitor);

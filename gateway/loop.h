@@ -18,6 +18,7 @@
 #include "gateway/gateway.h"
 #include "gateway/gzip.h"
 #include "gateway/identity.h"
+#include "gateway/limit.h"
 #include "gateway/meter.h"
 #include "gateway/monitor.h"
 #include "gateway/route.h"
@@ -37,6 +38,7 @@ struct site {
 	const struct settings *conf;
 	struct cors *cors;
 	struct proxies *proxies; /* whose word about the client we take */
+	struct limits *limits;   /* of all loops: a client may use any */
 	struct route_tree *tree;
 	struct meter *meter;
 	struct monitor *monitor; /* turned by the first loop */

@@ -195,6 +195,31 @@ void req_name(struct req *rq)
 	rq->cx.tp = (struct str){rq->tp, sizeof(rq->tp) - 1};
 }
 
+static struct limit_who counted(const struct req *rq)
+{
+	return (struct limit_who){.client = rq->client,
+	                          .sub = rq->cx.sub,
+	                          .tier = rq->cx.tier};
+}
+
+/* The turn's clock is behind: what it would let in, it would let in late. */
+static uint64_t limit_now_ns(void)
+{
+	return mono_us() * 1000;
+}
+
+/* Before anything is looked up for it. */
+static enum err count_address(struct req *rq)
+{
+	const struct limit_who who = counted(rq);
+	enum rate rate = rq->route ? rq->route->rate : RATE_READ;
+
+	if (limits_address(rq->loop->site->limits, &who, rate, limit_now_ns(),
+	                   &rq->limit))
+		return OK;
+	return limit_refuse(&rq->cx, &rq->limit);
+}
+
 static struct str cut_text(struct str s, size_t max)
 {
 	while (s.n > max || (s.n && !utf8_valid(s)))
@@ -276,7 +301,13 @@ void req_head(struct req *rq, struct str method, struct str version)
 		(void)ctx_fail(&rq->cx, rq->err, "%s", h->reason);
 		rq->close = true;
 	} else {
-		rq->err = match(rq);
+		enum err matched = match(rq);
+
+		/* Too many is told also where nothing is, or a login is due:
+		 * guessing is what this counts. */
+		rq->err = count_address(rq);
+		if (!rq->err)
+			rq->err = matched;
 	}
 	if (!rq->err)
 		rq->err = idemkey_read(&rq->cx, rq->head.idempotency_key,
@@ -332,7 +363,7 @@ static enum next step_identify(struct req *rq)
 		return go(rq, STEP_REPLY); /* OPTIONS */
 	rq->cx.deadline_ms = rq->loop->now_ms + rq->route->deadline_ms;
 	if (rq->route->access == ACCESS_ANYONE)
-		return rq->route->built ? go(rq, STEP_DECODE)
+		return rq->route->built ? go(rq, STEP_LIMIT)
 		                        : fail(rq, ERR_NOT_BUILT);
 	rq->wait = WAIT_IDENTITY;
 	e = identity_check(rq->loop->identity, &c, rq->loop->now_ms,
@@ -399,7 +430,17 @@ static enum next step_authorize(struct req *rq)
 	if ((r->access == ACCESS_ADMIN || r->rate == RATE_PRIVACY) &&
 	    identity_stale(rq->loop->identity, rq->loop->now_ms))
 		return fail(rq, ERR_UNAVAILABLE);
-	return r->built ? go(rq, STEP_DECODE) : fail(rq, ERR_NOT_BUILT);
+	return r->built ? go(rq, STEP_LIMIT) : fail(rq, ERR_NOT_BUILT);
+}
+
+static enum next step_limit(struct req *rq)
+{
+	const struct limit_who who = counted(rq);
+
+	if (!limits_class(rq->loop->site->limits, &who, rq->route->rate,
+	                  limit_now_ns(), &rq->limit))
+		return fail(rq, limit_refuse(&rq->cx, &rq->limit));
+	return go(rq, STEP_DECODE);
 }
 
 static bool is_map(struct str mp)
@@ -480,6 +521,17 @@ static const char *copied(struct arena *a, struct str s)
 	return arena_str(a, s).p;
 }
 
+/* What the model used for it counts from the next request on. */
+static void charge_tokens(const struct req *rq, struct str value)
+{
+	const struct limit_who who = counted(rq);
+	int64_t tokens = 0;
+
+	if (str_to_i64(value, &tokens) && tokens > 0)
+		limits_tokens(rq->loop->site->limits, &who, (uint64_t)tokens,
+		              limit_now_ns());
+}
+
 /* The bytes live only as long as this call, so they are transcoded now. */
 static enum err take_reply(struct req *rq, struct str bytes)
 {
@@ -494,9 +546,15 @@ static enum err take_reply(struct req *rq, struct str bytes)
 	}
 	rq->status = v.status ? v.status : 200;
 	for (size_t i = 0; i < v.headers_n; i++) {
-		rq->extra[i].name = copied(rq->cx.arena, v.headers[i].name);
-		rq->extra[i].value = copied(rq->cx.arena, v.headers[i].value);
-		if (!rq->extra[i].name || !rq->extra[i].value)
+		size_t at = rq->extra_n;
+
+		if (str_ieq(v.headers[i].name, STR(LIMIT_TOKENS_HEADER))) {
+			charge_tokens(rq, v.headers[i].value);
+			continue;
+		}
+		rq->extra[at].name = copied(rq->cx.arena, v.headers[i].name);
+		rq->extra[at].value = copied(rq->cx.arena, v.headers[i].value);
+		if (!rq->extra[at].name || !rq->extra[at].value)
 			return ERR_NOMEM;
 		rq->extra_n++;
 	}
@@ -583,8 +641,8 @@ static enum next step_reply(struct req *rq)
 
 static enum next (*const steps[STEP_COUNT])(struct req *) = {
 	[STEP_IDENTIFY] = step_identify, [STEP_AUTHORIZE] = step_authorize,
-	[STEP_DECODE] = step_decode,     [STEP_FORWARD] = req_forward,
-	[STEP_REPLY] = step_reply,
+	[STEP_LIMIT] = step_limit,       [STEP_DECODE] = step_decode,
+	[STEP_FORWARD] = req_forward,    [STEP_REPLY] = step_reply,
 };
 
 enum next req_run(struct req *rq)

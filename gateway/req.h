@@ -16,6 +16,7 @@
 #include "common/bus/entry.h"
 #include "gateway/accept.h"
 #include "gateway/head.h"
+#include "gateway/limit.h"
 #include "gateway/loop.h"
 
 #define REQ_ARENA_MAX ((size_t)256 << 10)
@@ -23,6 +24,7 @@
 enum step {
 	STEP_IDENTIFY,
 	STEP_AUTHORIZE,
+	STEP_LIMIT,
 	STEP_DECODE,
 	STEP_FORWARD,
 	STEP_REPLY,
@@ -55,6 +57,7 @@ struct req {
 	unsigned again_n; /* how often it has waited */
 	uint64_t began_ms, began_us;
 	struct who who;
+	struct limit_decision limit; /* of all that count it so far */
 
 	/* What is to be said. */
 	enum err err; /* a problem, or OK: out holds the body */

@@ -38,6 +38,13 @@ void reqlog_started(const struct req *rq)
 	         LOG_STR("content_type", h->content_type));
 }
 
+static const char *limited_by(const struct req *rq)
+{
+	const struct limit_decision *d = &rq->limit;
+
+	return d->refused ? limit_name(d->items[d->n - 1].policy) : "";
+}
+
 void reqlog_completed(const struct req *rq, uint64_t took_us)
 {
 	unsigned status = rq->answered ? rq->status : 499;
@@ -52,5 +59,6 @@ void reqlog_completed(const struct req *rq, uint64_t took_us)
 	       LOG_TEXT("user_role", role_name(rq->cx.role)),
 	       LOG_STR("client_ip", rq->cx.ip),
 	       LOG_U64("response_size", rq->out_sent),
+	       LOG_TEXT("limited_by", limited_by(rq)),
 	       LOG_TEXT("error", rq->err ? err_name(rq->err) : ""));
 }

@@ -208,10 +208,36 @@ static void collect_loops(struct gateway *g, struct buf *out)
 #undef ONE
 }
 
+static void collect_limits(struct gateway *g, struct buf *out)
+{
+	struct limit_figures each[LIMIT_POLICIES];
+	uint64_t evicted = limits_figures(g->site.limits, each);
+
+	metrics_head(out, METRIC_COUNTER, "kae_limit_decisions_total",
+	             "Requests that a rate limit let in or refused.");
+	for (size_t i = 0; i < LIMIT_POLICIES; i++) {
+		const char *name = limit_name((enum limit_policy)i);
+		char labels[64];
+
+		(void)snprintf(labels, sizeof(labels),
+		               "policy=\"%s\",decision=\"admitted\"", name);
+		metrics_line(out, "kae_limit_decisions_total", labels,
+		             (double)each[i].taken);
+		(void)snprintf(labels, sizeof(labels),
+		               "policy=\"%s\",decision=\"refused\"", name);
+		metrics_line(out, "kae_limit_decisions_total", labels,
+		             (double)each[i].refused);
+	}
+	metrics_head(out, METRIC_COUNTER, "kae_limit_evicted_total",
+	             "Buckets forgotten before they were full again.");
+	metrics_line(out, "kae_limit_evicted_total", "", (double)evicted);
+}
+
 static void collect(void *arg, struct buf *out)
 {
 	collect_bus(arg, out);
 	collect_loops(arg, out);
+	collect_limits(arg, out);
 }
 
 bool shown_add(struct gateway *g)

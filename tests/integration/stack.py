@@ -105,6 +105,7 @@ class Stack:
             "ENVIRONMENT": "development", "DATA_DIR": str(self.dir / "data"),
             "BIND": "127.0.0.1", "PORT": str(self.port),
             "ADMIN_API_KEY": self.admin_key, "LOG_LEVEL": "info",
+            "RATE_LIMIT_ENABLED": "false",  # tests hurry; test_limits has them on
         }
         if layout == "ipc":
             for s in SERVICES:

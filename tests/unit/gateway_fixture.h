@@ -14,6 +14,7 @@
  *   big      200 000 bytes of text
  *   empty    204
  *   made     201 with a header
+ *   tokens   200, and 500 tokens of the model were used
  *   CONFLICT and every other name of err.def: that error
  *
  * Asked how they are they tell their `health`, which is "up" after a start.
@@ -160,6 +161,11 @@ static inline void answer_mode(struct fake *f, struct bus_item *it,
 		r.headers_n = 1;
 		r.headers[0].name = STR("Location");
 		r.headers[0].value = STR("/made/1");
+	}
+	if (str_eq(mode, STR("tokens"))) {
+		r.headers_n = 1;
+		r.headers[0].name = STR("KAE-Tokens");
+		r.headers[0].value = STR("500");
 	}
 	end_with(it, cx, e, &r);
 }
@@ -330,6 +336,7 @@ static inline struct stack *stack_new(const struct stack_want *want, size_t n)
 	assert_non_null(s);
 	(void)setenv("ENVIRONMENT", "development", 1);
 	(void)setenv("PORT", "0", 1);
+	(void)setenv("RATE_LIMIT_ENABLED", "false", 1);
 	(void)setenv("BUS_SUSPECT_MS", "5000", 1); /* slow machines */
 	for (size_t i = 0; i < n; i++)
 		(void)setenv(want[i].name, want[i].value, 1);

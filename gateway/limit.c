@@ -1,0 +1,320 @@
+#include "gateway/limit.h"
+
+#include "gateway/limit_table.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SECOND_NS 1000000000U
+#define TIERS     (TIER_UNLIMITED + 1)
+#define DAY_S     86400
+
+enum counts { COUNTS_ADDRESS, COUNTS_PERSON };
+enum unit { IN_REQUESTS, IN_TOKENS };
+
+static const struct policy {
+	const char *name;
+	unsigned window_s;
+	enum counts counts;
+	enum unit unit;
+} policies[LIMIT_POLICIES] = {
+#define LIMIT(id, name, seconds, counts, in) \
+	{name, seconds, COUNTS_##counts, IN_##in},
+#include "gateway/limit.def"
+#undef LIMIT
+};
+
+#define BIT(policy) (1U << LIMIT_##policy)
+
+/* What counts for a route besides the address. */
+static const unsigned by_rate[RATE_COUNT] = {
+	[RATE_HEALTH] = 0,
+	[RATE_READ] = BIT(READ),
+	[RATE_WRITE] = BIT(WRITE),
+	[RATE_LOGIN] = BIT(LOGIN),
+	[RATE_GENERATE] = BIT(GENERATE) | BIT(GENERATE_DAY) | BIT(TOKENS) |
+                          BIT(TOKENS_DAY),
+	[RATE_EXPORT] = BIT(WRITE),
+	[RATE_PRIVACY] = BIT(WRITE),
+	[RATE_ADMIN] = BIT(READ),
+	/* Guests: their address is all that is known. */
+	[RATE_INGEST] = 0,
+};
+
+struct limits {
+	struct limit_table *table;
+	uint64_t quota[LIMIT_POLICIES][TIERS]; /* 0: no limit */
+	_Atomic uint64_t taken[LIMIT_POLICIES], refused[LIMIT_POLICIES];
+};
+
+const char *limit_name(enum limit_policy p)
+{
+	return policies[p].name;
+}
+
+static void same_for_all(struct limits *l, enum limit_policy p, uint64_t quota)
+{
+	for (size_t t = 0; t < TIERS; t++)
+		l->quota[p][t] = quota;
+}
+
+static void read_quotas(struct limits *l, const struct settings *c)
+{
+#define TIER(T, t)                                                   \
+	l->quota[LIMIT_GENERATE][TIER_##T] = c->quota_##t##_rpm;     \
+	l->quota[LIMIT_GENERATE_DAY][TIER_##T] = c->quota_##t##_rpd; \
+	l->quota[LIMIT_TOKENS][TIER_##T] = c->quota_##t##_tpm;       \
+	l->quota[LIMIT_TOKENS_DAY][TIER_##T] = c->quota_##t##_tpd
+	TIER(LIMITED, limited);
+	TIER(FREE, free);
+	TIER(BASIC, basic);
+	TIER(PREMIUM, premium);
+	TIER(UNLIMITED, unlimited);
+#undef TIER
+	same_for_all(l, LIMIT_ADDRESS, c->rate_limit_ip);
+	same_for_all(l, LIMIT_READ, c->rate_limit_read);
+	same_for_all(l, LIMIT_WRITE, c->rate_limit_write);
+	same_for_all(l, LIMIT_LOGIN, c->rate_limit_login);
+}
+
+struct limits *limits_new(const struct settings *conf)
+{
+	AUTO(limits) l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	if (conf->rate_limit_enabled)
+		read_quotas(l, conf);
+	l->table = limit_table_new(LIMIT_BUCKETS);
+	return l->table ? STEAL(l) : NULL;
+}
+
+void limits_free(struct limits *l)
+{
+	if (!l)
+		return;
+	limit_table_free(l->table);
+	free(l);
+}
+
+/* --- deciding ------------------------------------------------------------------- */
+
+/* A policy as it meets one request. */
+struct meeting {
+	uint64_t quota; /* 0: it does not */
+	struct gcra rule;
+	struct limit_key key;
+};
+
+static struct meeting meet(const struct limits *l, enum limit_policy p,
+                           const struct limit_who *who)
+{
+	const struct policy *pol = &policies[p];
+	struct addr net = addr_network(&who->client);
+	struct str subject = who->sub;
+	struct meeting m = {.quota = l->quota[p][who->tier]};
+
+	if (pol->counts == COUNTS_ADDRESS)
+		subject = (struct str){(const char *)net.b, sizeof(net.b)};
+	if (subject.n == 0)
+		m.quota = 0;
+	if (m.quota == 0)
+		return m;
+	m.rule = gcra_of(m.quota, pol->window_s);
+	m.key = limit_key_of(l->table, p, subject);
+	return m;
+}
+
+static unsigned seconds_up(uint64_t ns)
+{
+	uint64_t s = (ns + SECOND_NS - 1) / SECOND_NS;
+
+	return s > UINT32_MAX ? UINT32_MAX : (unsigned)s;
+}
+
+static struct limit_item item_of(enum limit_policy p, const struct meeting *m,
+                                 uint64_t tat_ns, uint64_t now_ns)
+{
+	struct limit_item it = {
+		.policy = p,
+		.quota = m->quota,
+		.left = gcra_left(&m->rule, tat_ns, now_ns),
+		.window_s = policies[p].window_s,
+	};
+
+	it.reset_s =
+		seconds_up(it.left ? gcra_full_ns(tat_ns, now_ns)
+	                           : gcra_wait_ns(&m->rule, tat_ns, now_ns, 1));
+	return it;
+}
+
+static uint64_t units_of(enum limit_policy p)
+{
+	return policies[p].unit == IN_TOKENS ? 0 : 1;
+}
+
+/* Takes from each policy of the set, or from none. */
+static bool take(struct limits *l, unsigned set, const struct limit_who *who,
+                 uint64_t now_ns, struct limit_decision *d)
+{
+	struct meeting taken[LIMIT_POLICIES];
+	size_t first = d->n;
+
+	for (unsigned i = 0; i < LIMIT_POLICIES; i++) {
+		enum limit_policy p = (enum limit_policy)i;
+		struct meeting m = {0};
+		uint64_t tat_ns = 0;
+		bool ok;
+
+		if (set & 1U << i)
+			m = meet(l, p, who);
+		if (m.quota == 0)
+			continue;
+		assert(d->n < LIMIT_ITEMS);
+		ok = limit_table_take(l->table, m.key, &m.rule, now_ns,
+		                      units_of(p), &tat_ns);
+		taken[d->n] = m;
+		d->items[d->n++] = item_of(p, &m, tat_ns, now_ns);
+		atomic_fetch_add_explicit(ok ? &l->taken[p] : &l->refused[p], 1,
+		                          memory_order_relaxed);
+		if (ok)
+			continue;
+		d->refused = true;
+		for (size_t k = first; k + 1 < d->n; k++) {
+			limit_table_give_back(l->table, taken[k].key,
+			                      &taken[k].rule,
+			                      units_of(d->items[k].policy));
+			d->items[k].left += units_of(d->items[k].policy);
+		}
+		return false;
+	}
+	return true;
+}
+
+bool limits_address(struct limits *l, const struct limit_who *who,
+                    enum rate rate, uint64_t now_ns, struct limit_decision *d)
+{
+	return rate == RATE_HEALTH || take(l, BIT(ADDRESS), who, now_ns, d);
+}
+
+bool limits_class(struct limits *l, const struct limit_who *who, enum rate rate,
+                  uint64_t now_ns, struct limit_decision *d)
+{
+	return take(l, by_rate[rate], who, now_ns, d);
+}
+
+void limits_tokens(struct limits *l, const struct limit_who *who,
+                   uint64_t tokens, uint64_t now_ns)
+{
+	static const enum limit_policy both[] = {LIMIT_TOKENS,
+	                                         LIMIT_TOKENS_DAY};
+
+	for (size_t i = 0; i < COUNTOF(both); i++) {
+		struct meeting m = meet(l, both[i], who);
+
+		if (m.quota)
+			limit_table_charge(l->table, m.key, &m.rule, now_ns,
+			                   tokens);
+	}
+}
+
+/* --- telling --------------------------------------------------------------------- */
+
+enum err limit_refuse(struct ctx *cx, const struct limit_decision *d)
+{
+	const struct limit_item *it = &d->items[d->n - 1];
+	const struct policy *pol = &policies[it->policy];
+	bool day = pol->window_s == DAY_S;
+	unsigned wait_s = it->reset_s ? it->reset_s : 1;
+	enum err e;
+
+	assert(d->refused && d->n);
+	e = ctx_fail(cx,
+	             day || pol->unit == IN_TOKENS ? ERR_QUOTA
+	                                           : ERR_RATE_LIMITED,
+	             "No more than %llu %s a %s are allowed here. Try again in "
+	             "%u second%s.",
+	             (unsigned long long)it->quota,
+	             pol->unit == IN_TOKENS ? "tokens" : "requests",
+	             day ? "day" : "minute", wait_s, wait_s == 1 ? "" : "s");
+	cx->problem.retry_after_s = wait_s;
+	return e;
+}
+
+const struct limit_item *limit_tightest(const struct limit_decision *d)
+{
+	const struct limit_item *t = d->n ? &d->items[d->n - 1] : NULL;
+
+	for (size_t i = 0; i < d->n && !d->refused; i++)
+		if (d->items[i].left < t->left)
+			t = &d->items[i];
+	return t;
+}
+
+/* What no longer fits is left out whole. */
+static void append(char *out, size_t *n, const char *text, size_t text_n)
+{
+	if (*n + text_n + 3 > LIMIT_HEADER_MAX)
+		return;
+	if (*n) {
+		memcpy(out + *n, ", ", 2);
+		*n += 2;
+	}
+	memcpy(out + *n, text, text_n);
+	*n += text_n;
+	out[*n] = '\0';
+}
+
+static void write_each(const struct limit_decision *d, bool policy, char *out)
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < d->n; i++) {
+		const struct limit_item *it = &d->items[i];
+		const struct policy *pol = &policies[it->policy];
+		char text[96];
+		int len;
+
+		if (policy)
+			/* The draft's units have no tokens of a model. */
+			len = snprintf(text, sizeof(text),
+			               "\"%s\";q=%llu;w=%u%s", pol->name,
+			               (unsigned long long)it->quota,
+			               pol->window_s,
+			               pol->unit == IN_TOKENS
+			                       ? ";kae-unit=\"tokens\""
+			                       : "");
+		else
+			len = snprintf(text, sizeof(text), "\"%s\";r=%llu;t=%u",
+			               pol->name, (unsigned long long)it->left,
+			               it->reset_s);
+		append(out, &n, text, (size_t)len);
+	}
+}
+
+void limit_write_policy(const struct limit_decision *d,
+                        char out[LIMIT_HEADER_MAX])
+{
+	write_each(d, true, out);
+}
+
+void limit_write_left(const struct limit_decision *d,
+                      char out[LIMIT_HEADER_MAX])
+{
+	write_each(d, false, out);
+}
+
+uint64_t limits_figures(const struct limits *l, struct limit_figures *out)
+{
+	for (size_t i = 0; i < LIMIT_POLICIES; i++)
+		out[i] = (struct limit_figures){
+			atomic_load_explicit(&l->taken[i],
+		                             memory_order_relaxed),
+			atomic_load_explicit(&l->refused[i],
+		                             memory_order_relaxed),
+		};
+	return limit_table_evicted(l->table);
+}
