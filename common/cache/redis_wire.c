@@ -492,7 +492,7 @@ static void wire_wait(void *arg, uint64_t until_ms)
 	if (n > 0 && fds[WIRE_CHANNELS].revents)
 		(void)!read(w->wake_fd, &wakes, sizeof(wakes));
 	for (int ch = 0; ch < WIRE_CHANNELS; ch++)
-		progress(w, &w->conn[ch], n > 0 ? fds[ch].revents : 0);
+		progress(w, &w->conn[ch], fds[ch].revents);
 }
 
 static void wire_wake(void *arg)

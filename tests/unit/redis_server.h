@@ -1,6 +1,7 @@
 /*
  * redis_server - a real redis-server for a unit test: in a folder of its own,
- * on a unix socket and a free loopback port, ended by its own pid.
+ * on a unix socket and a free loopback port, ended by its own pid, or by the
+ * kernel when the test dies first.
  */
 #ifndef TESTS_UNIT_REDIS_SERVER_H
 #define TESTS_UNIT_REDIS_SERVER_H
@@ -83,7 +84,10 @@ static inline redisReply *redis_ask(const struct redis_server *s, size_t n,
 static inline void redis_start(struct redis_server *s)
 {
 	char port[8];
-	const char *const argv[] = {"redis-server",
+	const char *const argv[] = {"setpriv",
+	                            "--pdeathsig",
+	                            "KILL",
+	                            "redis-server",
 	                            "--port",
 	                            port,
 	                            "--bind",
