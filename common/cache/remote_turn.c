@@ -516,12 +516,18 @@ static bool is_ending(struct remote *r)
 	return r->ending;
 }
 
-/* Whether to sleep; from then on whoever queues something wakes us. */
+/*
+ * Whether to sleep; from then on whoever queues something wakes us.  What is
+ * queued while the generations are read again waits for their answer, too.
+ */
 static bool may_sleep(struct remote *r)
 {
+	bool can_say;
+
 	GUARD(&r->lock);
 
-	r->sleeping = !r->ending && !r->queue.first;
+	can_say = r->step == STEP_IN_STEP && r->queue.first;
+	r->sleeping = !r->ending && !can_say;
 	return r->sleeping;
 }
 
