@@ -41,7 +41,8 @@ static enum err load(void *arg, struct buf *out)
 	e = truth_read(&w->truth, l->key, out);
 	fiber_tell("read %.*s", (int)out->n, out->p);
 	fiber_sleep_us(load_time_us(w));
-	if (!w->calm && fiber_chance(w->fail_per_mille))
+	if (!w->calm &&
+	    (fiber_now_us() < w->outage_us || fiber_chance(w->fail_per_mille)))
 		e = fiber_chance(500) ? ERR_UNAVAILABLE : ERR_TIMEOUT;
 	in->loading[l->key]--;
 	in->loaded_us[l->key] = fiber_now_us();
@@ -73,7 +74,7 @@ static struct cache_want want_of(struct instance *in, unsigned key,
 	                          .negative_ttl_ms = k->negative_ttl_ms,
 	                          .stale_ms = k->stale_ms,
 	                          .soft_ms = w->soft_ms,
-	                          .hard_ms = w->hard_ms,
+	                          .hard_ms = w->calm ? 0 : w->hard_ms,
 	                          .eager = w->eager,
 	                          .tags_n = k->tags_n,
 	                          .load = load,
@@ -154,6 +155,10 @@ unsigned client_load(struct instance *in, unsigned key, enum cache_from *from)
 	version = check_answer(in, &a, e, v, &info);
 	check_time(in, "a load", a.began_us,
 	           took_us + (left_ms + REMOTE_SOFT_MS) * 1000, frozen_us);
+	/* Who waited for a load goes on when it has ended. */
+	if (!e && info.from == CACHE_FROM_LOADER &&
+	    in->loaded_us[key] >= a.began_us)
+		check_time(in, "to be woken", in->loaded_us[key], 0, frozen_us);
 	cache_put_back(v);
 	*from = info.from;
 	return version;

@@ -141,6 +141,11 @@ static void no_memory(struct world *w)
 	          fiber_chance(500) ? 0 : (unsigned)fiber_random(300));
 }
 
+static void no_loads(struct world *w)
+{
+	w->outage_us = until_us();
+}
+
 static const struct {
 	const char *name;
 	void (*strike)(struct world *w);
@@ -160,6 +165,7 @@ static const struct {
 	[FAULT_STOP] = {"stop", stop_instance},
 	[FAULT_FREEZE] = {"freeze", freeze_instance},
 	[FAULT_NO_MEMORY] = {"no memory", no_memory},
+	[FAULT_LOADER] = {"no loads", no_loads},
 };
 
 void faults_run(void *arg)

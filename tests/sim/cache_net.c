@@ -10,11 +10,13 @@
 
 #define REPLIES_MAX 4096
 #define WORDS_MAX   512
+/* More of them in a row are a loop that burns a processor. */
+#define IDLE_MAX 200
 
 /* What travels: a command, or bytes of answers. */
 struct parcel {
 	struct parcel *next;
-	uint64_t sent_us, due_us;
+	uint64_t due_us;
 	bool is_end; /* nothing comes after it */
 	struct buf bytes;
 };
@@ -51,6 +53,7 @@ struct end {
 	struct wire wire;
 	struct link *links[WIRE_CHANNELS]; /* NULL: closed */
 	bool woken;
+	unsigned idle; /* waits in a row that were none, for nothing */
 	uint64_t refuse_us;
 };
 
@@ -198,7 +201,6 @@ static struct parcel *queue_put(struct link *l, bool up, bool is_end)
 	struct parcel *p = heap_world_new(sizeof(*p));
 
 	p->is_end = is_end;
-	p->sent_us = fiber_now_us();
 	p->due_us = later_of(q->last_us, fiber_now_us() + delay(l->net));
 	q->last_us = p->due_us;
 	*q->tail = p;
@@ -280,7 +282,11 @@ static void wire_wait(void *arg, uint64_t until_ms)
 		if (l && (can_read(l) || l->state == LINK_LOST))
 			e->woken = true;
 	}
-	if (!e->woken && until_ms > now_ms)
+	if (e->woken || until_ms > now_ms)
+		e->idle = 0;
+	else if (++e->idle > IDLE_MAX)
+		fiber_fail("i%u asks for nothing, again and again", e->owner);
+	if (!e->woken)
 		(void)fiber_wait_local(e, until_ms * 1000);
 	e->woken = false;
 }
@@ -420,8 +426,6 @@ static void execute(struct link *l, const struct parcel *p)
 		at += words[n++].n;
 	}
 	tell_words(l, n, words);
-	*l->net->conf.late_us =
-		later_of(*l->net->conf.late_us, fiber_now_us() - p->sent_us);
 	redis_model_run(l->net->redis, &l->session, n, words, &out);
 	answer(l, &out);
 }

@@ -31,7 +31,6 @@ struct net_conf {
 	/* A generation was raised, or all began anew (CACHE_SLOT_ALL). */
 	void (*raised)(void *arg, unsigned slot);
 	void *arg;
-	uint64_t *late_us; /* the longest that a command was under way */
 };
 
 struct net *net_new(const struct net_conf *conf);

@@ -1,20 +1,21 @@
 /*
- * cache_truth - the database of the simulated world, which knows what every value was
- * at every time, and what of it an answer of a cache may still say.
+ * cache_truth - the database of the simulated world, which knows what every
+ * value was at every time, and what of it an answer of a cache may still say.
  *
  * A version of a key is committed, then forgotten by the writer's instance, or
  * not, when that is killed in between.  The store contains a version's
- * forgetting from the moment it raised a generation of the key, or began a new
- * epoch, after the commit.  An answer that began at t may give version v only
- * if
+ * forgetting from the moment it raised a generation of the key after the
+ * commit, for whomever, or began a new epoch: that is the last word on it when
+ * the writer has died, so every instance must heed it, the raiser too.
+ * An answer that began at t may give version v only if
  *
  *     - this instance had not forgotten the key after v + 1 was committed and
  *       before t, also when it says that it is stale;
  *     - v + 1 is contained for no longer than the degraded bound before t, or
  *       the answer says that it is stale;
  *     - it was read no longer than the key's time to live before t (stale: and
- *       the time to fall back on it), counted with the time that the latest
- *       command to the store was under way; or a load was waited for.
+ *       the time to fall back on it), however late the store was told of it;
+ *       or a load was waited for.
  *
  * Threads: one.
  */
@@ -51,7 +52,6 @@ struct truth {
 	char tags[TRUTH_TAGS][32];
 	uint64_t degraded_us;
 	uint64_t off_ppm_max; /* how wrong clocks go */
-	uint64_t late_us;     /* the longest that a command was under way */
 	/* What was checked, to see that it was not nothing. */
 	uint64_t answers, stale_answers, old_answers;
 };
@@ -63,7 +63,7 @@ void truth_write_tag(struct truth *t, unsigned tag);
 void truth_write_all(struct truth *t);
 bool truth_has_tag(const struct truth *t, unsigned key, unsigned tag);
 
-/* By the store: slot, or CACHE_SLOT_ALL. */
+/* By the store: slot, or CACHE_SLOT_ALL, also when all began anew. */
 void truth_raised(struct truth *t, unsigned slot);
 /* The instance's cache_forget() of the key has returned; latest was committed
  * when it was called. */

@@ -285,7 +285,7 @@ static uint64_t longest_life_us(const struct truth *t)
 	for (unsigned i = 0; i < t->keys_n; i++)
 		if (t->keys[i].ttl_ms > ms)
 			ms = t->keys[i].ttl_ms;
-	return ms * 1000 + ms * 1000 / 20 + t->late_us;
+	return ms * 1000 + ms * 1000 / 20;
 }
 
 static void story(void *arg)
@@ -325,7 +325,9 @@ static void draw(struct world *w)
 	w->clients = 1 + (unsigned)fiber_random(3);
 	w->pause_us = 20000 + fiber_random(400000);
 	w->load_us = 1000 + fiber_random(60000);
-	w->write_per_mille = 20 + (unsigned)fiber_random(250);
+	w->write_per_mille = fiber_chance(300)
+	                             ? (unsigned)fiber_random(10)
+	                             : 20 + (unsigned)fiber_random(250);
 	w->fail_per_mille = fiber_chance(500) ? (unsigned)fiber_random(300) : 0;
 	w->faults_us = 3000000 + fiber_random(22000000);
 	w->fault_pause_us = 200000 + fiber_random(3000000);
@@ -334,9 +336,16 @@ static void draw(struct world *w)
 	w->soft_ms = fiber_chance(500) ? (unsigned)fiber_random(200) + 1 : 0;
 	w->hard_ms = fiber_chance(300) ? (unsigned)fiber_random(2000) + 100 : 0;
 	w->eager = fiber_chance(500) ? 50 + (unsigned)fiber_random(45) : 0;
-	/* A few kinds of fault at a time show more than all at once. */
+	/* A few kinds of fault show more than all at once, and two that come
+	 * again and again what needs the right moment. */
 	for (unsigned i = 0; i < FAULTS; i++)
 		w->fault[i] = fiber_chance(350);
+	if (fiber_chance(750))
+		return;
+	memset(w->fault, 0, sizeof(w->fault));
+	w->fault[fiber_random(FAULTS)] = true;
+	w->fault[fiber_random(FAULTS)] = true;
+	w->fault_pause_us = 10000 + fiber_random(100000);
 }
 
 bool world_run(uint64_t seed,
@@ -350,14 +359,14 @@ bool world_run(uint64_t seed,
 	*w = (struct world){.seed = seed};
 	fiber_begin(&conf);
 	heap_begin();
-	fiber_pace((unsigned)fiber_random(300), (unsigned)fiber_random(20));
+	fiber_pace((unsigned)fiber_random(300),
+	           (unsigned)fiber_random(fiber_chance(300) ? 200 : 20));
 	draw(w);
 	w->truth.degraded_us = DEGRADED_MS * 1000;
 	w->truth.off_ppm_max = CLOCK_OFF_PPM;
 	truth_begin(&w->truth);
 	net.delay_min_us = 20 + fiber_random(200);
 	net.delay_max_us = net.delay_min_us + fiber_random(20000);
-	net.late_us = &w->truth.late_us;
 	w->net = net_new(&net);
 	net_redis_dump(w->net);
 	for (unsigned i = 0; i < w->instances_n; i++) {

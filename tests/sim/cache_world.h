@@ -39,6 +39,7 @@ enum fault {
 	FAULT_STOP,
 	FAULT_FREEZE,
 	FAULT_NO_MEMORY,
+	FAULT_LOADER,
 	FAULTS
 };
 
@@ -68,6 +69,7 @@ struct world {
 	uint64_t load_us;         /* how long a load takes, mostly */
 	unsigned write_per_mille; /* of what clients do */
 	unsigned fail_per_mille;  /* of loads */
+	uint64_t outage_us;       /* until then all loads fail */
 	uint64_t faults_us;       /* how long there are faults */
 	uint64_t fault_pause_us;  /* between them */
 	bool fault[FAULTS];

@@ -34,6 +34,8 @@
 #define FIBER_OWNERS 8
 #define FIBER_STACK  ((size_t)96 << 10)
 #define FIBER_NEVER  UINT64_MAX
+/* A run that takes more has a loop in it. */
+#define FIBER_SWITCHES 5000000
 
 struct fiber_conf {
 	uint64_t seed;

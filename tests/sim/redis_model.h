@@ -24,7 +24,7 @@ struct redis_hooks {
 	uint64_t (*now_ms)(void *arg);
 	/* To who has subscribed: how many they are. */
 	unsigned (*publish)(void *arg, struct str channel, struct str payload);
-	/* A generation was raised; all began anew (slot CACHE_SLOT_ALL). */
+	/* A generation was raised; all began anew (CACHE_SLOT_ALL). */
 	void (*raised)(void *arg, unsigned slot);
 };
 

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#define SEEDS      2500
+#define SEEDS      2000
 #define SEEDS_FULL 100000
 
 static void to_stdout(void *arg, const char *line, size_t n)
