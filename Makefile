@@ -186,8 +186,8 @@ docs: all ## write docs/config.md, docs/errors.md and docs/openapi.yaml from the
 	@$(B)/bin/kae-gateway --doc config > docs/config.md
 	@$(B)/bin/kae-gateway --doc errors > docs/errors.md
 	@$(B)/bin/knowalledge --doc openapi > docs/openapi.yaml
-audit-auth: all ## who may call each route, and why ANYONE where it says so
-	@$(B)/bin/kae-gateway --routes
+audit-auth: all ## what anyone may call and why; fails on a route without a reason
+	@$(B)/bin/kae-gateway --audit-auth
 
 # --- reading the code for us ----------------------------------------------------
 lint-rules: ## banned calls and includes against the arrows

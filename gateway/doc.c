@@ -18,6 +18,58 @@ void doc_routes(FILE *f)
 	}
 }
 
+/* A reason that no open row has is one that was forgotten. */
+static unsigned stale_reasons(FILE *f)
+{
+	static const struct route reasons[] = {
+#define ANYONE(method, address, reason) \
+	{.verb = VERB_##method, .path = (address)},
+#include "gateway/anyone.def"
+#undef ANYONE
+	};
+	unsigned stale = 0;
+
+	for (size_t i = 0; i < COUNTOF(reasons); i++) {
+		bool found = false;
+
+		for (size_t r = 0; r < routes_n && !found; r++)
+			found = routes[r].access == ACCESS_ANYONE &&
+			        routes[r].verb == reasons[i].verb &&
+			        strcmp(routes[r].path, reasons[i].path) == 0;
+		if (found)
+			continue;
+		stale++;
+		(void)fprintf(f,
+		              "FAULT: anyone.def has %s %s, which is no route "
+		              "for anyone\n",
+		              verb_name(reasons[i].verb), reasons[i].path);
+	}
+	return stale;
+}
+
+bool doc_audit(FILE *f)
+{
+	unsigned of[ACCESS_INTERNAL + 1] = {0}, faults = 0;
+
+	for (size_t i = 0; i < routes_n; i++) {
+		const struct route *r = &routes[i];
+		const char *why = route_reason(r);
+
+		of[r->access]++;
+		if (r->access != ACCESS_ANYONE)
+			continue;
+		(void)fprintf(f, "%-6s %-40s %s\n", verb_name(r->verb), r->path,
+		              why ? why : "FAULT: no reason in anyone.def");
+		faults += !why;
+	}
+	faults += stale_reasons(f);
+	(void)fprintf(f, "%zu routes: ", routes_n);
+	for (unsigned a = 0; a <= ACCESS_INTERNAL; a++)
+		(void)fprintf(f, "%u %s, ", of[a], access_name((enum access)a));
+	(void)fprintf(f, "%u faults\n", faults);
+	return faults == 0;
+}
+
 /* What libmicrohttpd 0.9.75 answers before we are asked; a test sends each and
  * compares. */
 static const struct {

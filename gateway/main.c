@@ -69,6 +69,12 @@ static int print_routes(const char *value)
 	return 0;
 }
 
+static int print_audit(const char *value)
+{
+	(void)value;
+	return doc_audit(stdout) ? 0 : 1;
+}
+
 static int print_doc(const char *value)
 {
 	static const struct {
@@ -91,6 +97,10 @@ int main(int argc, char **argv)
 	static const struct program_flag flags[] = {
 		{"--routes", NULL, "every route, who may call it and why",
 	         print_routes},
+		{"--audit-auth", NULL,
+	         "what anyone may call and why; fails on a route without a "
+	         "reason",
+	         print_audit},
 		{"--doc", "config|errors", "a document made from its table",
 	         print_doc},
 	};
