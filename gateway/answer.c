@@ -220,6 +220,9 @@ static void compose(struct req *rq, struct lines *l)
 	if (atomic_load_explicit(&rq->loop->site->draining,
 	                         memory_order_relaxed))
 		rq->close = true;
+	if (rq->loop->now_ms - rq->conn->began_ms >=
+	    rq->loop->site->conf->connection_total_s * 1000)
+		rq->close = true;
 	/* Codes of the stores never reach a client as they are. */
 	if (rq->err == ERR_DB_CONFLICT || rq->err == ERR_DB_DUPLICATE)
 		rq->err = ERR_INTERNAL;

@@ -22,6 +22,10 @@
 #define GONE_AFTER_MS 250
 #define POLL_MAX      256
 
+/* What is left of the times for doing nothing when connections run out. */
+#define CROWDED_IDLE_MS 1000
+#define CROWDED_HEAD_MS 2000
+
 /* TCP_CLOSE_WAIT of netinet/tcp.h, which linux/tcp.h excludes. */
 #define CLIENT_HAS_ENDED 8
 
@@ -44,6 +48,19 @@ static void name_client(struct conn *cn)
 		(void)addr_text(&cn->peer, cn->ip);
 }
 
+enum MHD_Result conn_accept(void *arg, const struct sockaddr *from, socklen_t n)
+{
+	struct loop *lo = arg;
+	struct addr a = {{0}};
+
+	(void)n;
+	if (!addr_from(from, &a) || proxies_trust(lo->site->proxies, &a) ||
+	    crowd_room(lo->site->crowd, &a))
+		return MHD_YES;
+	atomic_fetch_add_explicit(&lo->turned_away, 1, memory_order_relaxed);
+	return MHD_NO;
+}
+
 static void begin(struct loop *lo, struct MHD_Connection *mhd, void **context)
 {
 	const union MHD_ConnectionInfo *info =
@@ -62,11 +79,15 @@ static void begin(struct loop *lo, struct MHD_Connection *mhd, void **context)
 		.mhd = mhd,
 		.fd = info ? info->connect_fd : -1,
 		.idle_seen = true, /* nothing has come yet */
+		.began_ms = lo->now_ms,
+		.idle_since_ms = lo->now_ms,
 	};
 	if (cn->next)
 		cn->next->prev = cn;
 	lo->conns = cn;
+	lo->conns_n++;
 	name_client(cn);
+	crowd_enter(lo->site->crowd, &cn->peer);
 	*context = cn;
 }
 
@@ -86,6 +107,8 @@ void conn_notify(void *arg, struct MHD_Connection *mhd, void **context,
 	 * not say that the request is over. */
 	if (cn->rq)
 		req_free(cn->rq);
+	crowd_leave(lo->site->crowd, &cn->peer);
+	lo->conns_n--;
 	*(cn->prev ? &cn->prev->next : &lo->conns) = cn->next;
 	if (cn->next)
 		cn->next->prev = cn->prev;
@@ -131,6 +154,30 @@ static void tell_late(const struct conn *cn)
 	log_warn(&cx, "gateway.slow_head", LOG_TEXT("client_ip", cn->ip));
 }
 
+/* Nearly as many as there may be: who does nothing makes room. */
+static bool is_crowded(const struct loop *lo)
+{
+	return lo->conns_n >= lo->conns_max - lo->conns_max / 8;
+}
+
+static uint64_t idle_ms(const struct loop *lo)
+{
+	uint64_t ms = lo->site->conf->keep_alive_s * 1000;
+
+	return is_crowded(lo) && ms > CROWDED_IDLE_MS ? CROWDED_IDLE_MS : ms;
+}
+
+static uint64_t head_ms(const struct loop *lo)
+{
+	const struct settings *conf = lo->site->conf;
+	uint64_t s = conf->head_read_s < conf->request_read_s
+	                     ? conf->head_read_s
+	                     : conf->request_read_s;
+
+	return is_crowded(lo) && s * 1000 > CROWDED_HEAD_MS ? CROWDED_HEAD_MS
+	                                                    : s * 1000;
+}
+
 /*
  * A head that comes too slowly is not visible to us, but its bytes are: the
  * kernel counts what has come since the connection was last idle.
@@ -151,14 +198,17 @@ static void check_idle(struct loop *lo, struct conn *cn)
 	if (!cn->idle_seen) {
 		cn->idle_seen = true;
 		cn->idle_bytes = info.tcpi_bytes_received;
+		cn->idle_since_ms = lo->now_ms;
 		cn->head_since_ms = 0;
 	}
-	if (info.tcpi_bytes_received == cn->idle_bytes)
+	if (info.tcpi_bytes_received == cn->idle_bytes) {
+		if (lo->now_ms - cn->idle_since_ms >= idle_ms(lo))
+			hang_up(cn);
 		return;
+	}
 	if (cn->head_since_ms == 0) {
 		cn->head_since_ms = lo->now_ms;
-	} else if (lo->now_ms - cn->head_since_ms >=
-	           lo->site->conf->request_read_s * 1000) {
+	} else if (lo->now_ms - cn->head_since_ms >= head_ms(lo)) {
 		tell_late(cn);
 		hang_up(cn);
 	}
@@ -175,6 +225,14 @@ static void check_reading(struct loop *lo, struct conn *cn)
 	           lo->site->conf->request_read_s * 1000) {
 		answer_refuse(rq, ERR_SLOW_CLIENT);
 	}
+}
+
+/* One byte now and then keeps libmicrohttpd content; here it ends. */
+static void check_taking(struct loop *lo, struct conn *cn)
+{
+	if (lo->now_ms - cn->rq->began_ms >=
+	    lo->site->conf->connection_total_s * 1000)
+		hang_up(cn);
 }
 
 /* Resumed without an answer: the handler then drops the connection. */
@@ -214,6 +272,8 @@ void conn_tick(struct loop *lo)
 			check_reading(lo, cn);
 			continue;
 		}
+		if (rq->wait == WAIT_NONE && rq->answered)
+			check_taking(lo, cn);
 		if (rq->wait == WAIT_NONE ||
 		    lo->now_ms - rq->began_ms < GONE_AFTER_MS)
 			continue;

@@ -59,9 +59,11 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	if (!conf->rate_limit_enabled)
 		log_warn(NULL, "gateway.rate_limits_off");
 	st->limits = limits_new(conf);
+	st->crowd = crowd_new((unsigned)conf->connections_per_ip);
 	st->tree = route_tree_new(routes, routes_n);
 	st->meter = meter_new(env->metrics, env_name(conf->env));
-	return st->limits && st->tree && st->meter ? OK : ERR_NOMEM;
+	return st->crowd && st->limits && st->tree && st->meter ? OK
+	                                                        : ERR_NOMEM;
 }
 
 static void free_all(struct gateway *g)
@@ -72,6 +74,7 @@ static void free_all(struct gateway *g)
 	cors_free(g->site.cors);
 	proxies_free(g->site.proxies);
 	limits_free(g->site.limits);
+	crowd_free(g->site.crowd);
 	route_tree_free(g->site.tree);
 	meter_free(g->site.meter);
 	monitor_free(g->site.monitor);

@@ -15,6 +15,11 @@
 
 /* Room for HEAD_TOTAL_MAX of headers, the answer's head, and what
  * libmicrohttpd keeps for each of HEAD_LINES_MAX headers. */
+/* libmicrohttpd ends what has not moved for REQUEST_READ_S and so many seconds
+ * more: our own timers (conn.c) come first, and answer.  What is left to it is
+ * a client that takes nothing of its answer. */
+#define STALL_EXTRA_S 5
+
 #define POOL_BYTES ((size_t)24 << 10)
 
 /* --- what libmicrohttpd calls -------------------------------------------------- */
@@ -183,11 +188,12 @@ static enum err start_http(struct loop *lo, unsigned conns_max)
 	const union MHD_DaemonInfo *info;
 
 	lo->mhd = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, conn_accept, lo,
 		on_request, lo, MHD_OPTION_LISTEN_SOCKET, lo->listen_fd,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
 		MHD_OPTION_CONNECTION_LIMIT, conns_max,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)conf->keep_alive_s,
+		MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)conf->request_read_s + STALL_EXTRA_S,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, lo,
 		MHD_OPTION_NOTIFY_CONNECTION, conn_notify, lo,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, lo,
@@ -245,6 +251,7 @@ enum err loop_init(struct loop *lo, struct site *site,
 	if (!lo->gzip)
 		return ERR_NOMEM;
 	e = start_bus(lo, env);
+	lo->conns_max = conns_max;
 	return e ? e : start_http(lo, conns_max);
 }
 
@@ -303,9 +310,8 @@ static void show(struct loop *lo)
 		lo->shown_n = REPLICAS_SHOWN;
 	identity_stats(lo->identity, lo->now_ms, &lo->shown_identity);
 	lo->shown_requests = lo->requests;
-	lo->shown_conns = 0;
-	for (const struct conn *cn = lo->conns; cn; cn = cn->next)
-		lo->shown_conns++;
+	lo->shown_overload = lo->overload;
+	lo->shown_conns = lo->conns_n;
 }
 
 static void tick(struct loop *lo)

@@ -14,6 +14,7 @@
 
 #include "common/base/uuid.h"
 #include "gateway/cors.h"
+#include "gateway/crowd.h"
 #include "gateway/forwarded.h"
 #include "gateway/gateway.h"
 #include "gateway/gzip.h"
@@ -21,6 +22,7 @@
 #include "gateway/limit.h"
 #include "gateway/meter.h"
 #include "gateway/monitor.h"
+#include "gateway/overload.h"
 #include "gateway/route.h"
 
 #include <microhttpd.h>
@@ -38,6 +40,7 @@ struct site {
 	const struct settings *conf;
 	struct cors *cors;
 	struct proxies *proxies; /* whose word about the client we take */
+	struct crowd *crowd;     /* connections of each address */
 	struct limits *limits;   /* of all loops: a client may use any */
 	struct route_tree *tree;
 	struct meter *meter;
@@ -59,6 +62,7 @@ struct conn {
 	struct conn *next, *prev;
 	struct MHD_Connection *mhd;
 	int fd;
+	uint64_t began_ms, idle_since_ms;
 	struct addr peer; /* all zero where it is no address */
 	char ip[ADDR_TEXT_MAX];
 	struct req *rq; /* being read or answered; NULL: idle */
@@ -81,12 +85,16 @@ struct loop {
 	struct buf entry;        /* the call being packed */
 	struct gzip *gzip;
 	struct conn *conns, *spare_conns;
+	unsigned conns_n, conns_max;
 	struct req *again; /* those that wait to ask once more; see again.h */
 	struct req *spare_reqs;
 	unsigned spare_reqs_n;
 	size_t bodies; /* bytes of bodies being read */
 	unsigned requests;
-	bool resumed; /* a connection waits for MHD_run() */
+	struct overload overload;
+	_Atomic uint64_t
+		turned_away; /* connections beyond CONNECTIONS_PER_IP */
+	bool resumed;        /* a connection waits for MHD_run() */
 	bool quiesced;
 	uint64_t tick_at_ms;
 	uint64_t now_ms;        /* of this turn */
@@ -99,6 +107,7 @@ struct loop {
 	size_t shown_n;
 	struct identity_stats shown_identity;
 	unsigned shown_conns, shown_requests;
+	struct overload shown_overload;
 };
 
 /* Takes listen_fd.  Starts no thread. */
@@ -116,6 +125,9 @@ void loop_fini(struct loop *lo); /* after loop_stop() */
 void conn_notify(void *arg, struct MHD_Connection *mhd, void **context,
                  enum MHD_ConnectionNotificationCode code);
 struct conn *conn_of(struct MHD_Connection *mhd);
+/* Whether a connection from there is taken at all. */
+enum MHD_Result conn_accept(void *arg, const struct sockaddr *from,
+                            socklen_t n);
 /* Timers of slow and vanished clients. */
 void conn_tick(struct loop *lo);
 void conn_free_all(struct loop *lo);

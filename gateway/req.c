@@ -75,10 +75,29 @@ static void trim(struct buf *b)
 		buf_fini(b);
 }
 
+static void enter_services(struct req *rq)
+{
+	rq->entered_us = mono_us();
+	overload_enter(&rq->loop->overload, rq->route->rate);
+}
+
+/* timed: how long it took says how busy they are. */
+static void leave_services(struct req *rq, bool timed)
+{
+	uint64_t took_us = timed ? mono_us() - rq->entered_us : 0;
+
+	if (!rq->entered_us)
+		return;
+	rq->entered_us = 0;
+	overload_leave(&rq->loop->overload, rq->route->rate, took_us,
+	               rq->loop->now_ms);
+}
+
 void req_stop_waiting(struct req *rq)
 {
 	switch (rq->wait) {
 	case WAIT_BUS:
+		leave_services(rq, false);
 		bus_client_cancel(rq->loop->bus, rq->call);
 		break;
 	case WAIT_IDENTITY:
@@ -220,6 +239,18 @@ static enum err count_address(struct req *rq)
 	return limit_refuse(&rq->cx, &rq->limit);
 }
 
+/* Too much is in the services already: told before a body is taken in. */
+static enum err find_room(struct req *rq)
+{
+	const struct route *r = rq->route;
+
+	if (!r || r->service == PEER_GATEWAY ||
+	    overload_room(&rq->loop->overload, r->rate))
+		return OK;
+	rq->shed = true;
+	return ERR_BUSY;
+}
+
 static struct str cut_text(struct str s, size_t max)
 {
 	while (s.n > max || (s.n && !utf8_valid(s)))
@@ -308,6 +339,8 @@ void req_head(struct req *rq, struct str method, struct str version)
 		rq->err = count_address(rq);
 		if (!rq->err)
 			rq->err = matched;
+		if (!rq->err)
+			rq->err = find_room(rq);
 	}
 	if (!rq->err)
 		rq->err = idemkey_read(&rq->cx, rq->head.idempotency_key,
@@ -582,6 +615,8 @@ static void replied(void *arg, enum err e, struct str bytes, bool more)
 
 	(void)more; /* never with stream = false */
 	rq->err = e ? e : take_reply(rq, bytes);
+	/* Refusals are quick and failures are neither: no measure. */
+	leave_services(rq, !rq->err || rq->err == ERR_TIMEOUT);
 	/* What holds the key is our own first attempt: its answer is ours. */
 	if (rq->err == ERR_KEY_BUSY && rq->resent) {
 		again_wait(rq);
@@ -629,6 +664,7 @@ enum next req_forward(struct req *rq)
 	            : bus_client_call(rq->loop->bus, &call, &rq->call);
 	if (e)
 		return fail(rq, e);
+	enter_services(rq);
 	rq->wait = WAIT_BUS;
 	return WAIT;
 }

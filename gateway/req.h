@@ -57,6 +57,8 @@ struct req {
 	unsigned again_n; /* how often it has waited */
 	uint64_t began_ms, began_us;
 	struct who who;
+	bool shed; /* refused, because the services have too much to do */
+	uint64_t entered_us;         /* 0: not in the services */
 	struct limit_decision limit; /* of all that count it so far */
 
 	/* What is to be said. */

@@ -42,6 +42,8 @@ static const char *limited_by(const struct req *rq)
 {
 	const struct limit_decision *d = &rq->limit;
 
+	if (rq->shed)
+		return "overload";
 	return d->refused ? limit_name(d->items[d->n - 1].policy) : "";
 }
 

@@ -233,11 +233,75 @@ static void collect_limits(struct gateway *g, struct buf *out)
 	metrics_line(out, "kae_limit_evicted_total", "", (double)evicted);
 }
 
+struct group_figure {
+	enum metric_kind kind;
+	const char *name, *help;
+	double (*of)(const struct overload *o, enum overload_group g);
+};
+
+static double figure_limit(const struct overload *o, enum overload_group g)
+{
+	return overload_limit(o, g);
+}
+
+static double figure_inside(const struct overload *o, enum overload_group g)
+{
+	return o->each[g].in_flight;
+}
+
+static double figure_shed(const struct overload *o, enum overload_group g)
+{
+	return (double)o->each[g].refused;
+}
+
+static const struct group_figure group_figures[] = {
+	{METRIC_GAUGE, "kae_overload_limit",
+         "Requests let into the services at once, as learned.", figure_limit},
+	{METRIC_GAUGE, "kae_overload_in_flight", "Requests in the services.",
+         figure_inside},
+	{METRIC_COUNTER, "kae_overload_refused_total",
+         "Requests refused because the services had too much to do.",
+         figure_shed},
+};
+
+static void collect_overload(struct gateway *g, struct buf *out)
+{
+	uint64_t turned_away = 0;
+
+	for (size_t f = 0; f < COUNTOF(group_figures); f++) {
+		const struct group_figure *fig = &group_figures[f];
+
+		metrics_head(out, fig->kind, fig->name, fig->help);
+		for (size_t i = 0; i < g->loops_n * OVERLOAD_GROUPS; i++) {
+			struct loop *lo = &g->loops[i / OVERLOAD_GROUPS];
+			enum overload_group group =
+				(enum overload_group)(i % OVERLOAD_GROUPS);
+			char labels[64];
+			GUARD(&lo->shown_lock);
+
+			(void)snprintf(labels, sizeof(labels),
+			               "loop=\"%zu\",class=\"%s\"",
+			               i / OVERLOAD_GROUPS,
+			               overload_group_name(group));
+			metrics_line(out, fig->name, labels,
+			             fig->of(&lo->shown_overload, group));
+		}
+	}
+	for (size_t i = 0; i < g->loops_n; i++)
+		turned_away += atomic_load_explicit(&g->loops[i].turned_away,
+		                                    memory_order_relaxed);
+	metrics_head(out, METRIC_COUNTER, "kae_http_connections_refused_total",
+	             "Connections beyond CONNECTIONS_PER_IP.");
+	metrics_line(out, "kae_http_connections_refused_total", "",
+	             (double)turned_away);
+}
+
 static void collect(void *arg, struct buf *out)
 {
 	collect_bus(arg, out);
 	collect_loops(arg, out);
 	collect_limits(arg, out);
+	collect_overload(arg, out);
 }
 
 bool shown_add(struct gateway *g)

@@ -1,0 +1,67 @@
+/*
+ * overload - how many requests a loop lets into the services at once, learned
+ * from how long they take.
+ *
+ * Why:     what is let in beyond what a service can do waits in a queue; when
+ *          the queue is longer than a client's patience, all work is done for
+ *          clients that have gone.  A number that somebody configured is wrong
+ *          on the next machine, so it is learned.
+ * Rule:    AIMD on latency.  In a window of OVERLOAD_WINDOW_MS the mean time to
+ *          a reply is compared with twice what it is without a queue (and
+ *          OVERLOAD_SLACK_MS, for what is noise): above it the limit shrinks,
+ *          below it the limit grows as far as it is used.  What "without a
+ *          queue" means is the least mean seen, and is learned anew where a
+ *          long answer cannot come from a queue of ours.
+ * Order:   health > auth > reads > writes > generation.  Health is never
+ *          refused.  Where one is late, the last of those behind it that has
+ *          something to give is cut first.  Generation and export take as long
+ *          as a model or a document takes, so their own times say nothing:
+ *          they are only cut for others.
+ * Bounds:  limits stay within OVERLOAD_MIN and OVERLOAD_MAX for each group, so
+ *          nothing is ever shut out for good.
+ * Threads: one loop owns it.
+ */
+#ifndef GATEWAY_OVERLOAD_H
+#define GATEWAY_OVERLOAD_H
+
+#include "gateway/route.h"
+
+#define OVERLOAD_MIN       8
+#define OVERLOAD_MAX       2048
+#define OVERLOAD_FIRST     256
+#define OVERLOAD_WINDOW_MS 100
+#define OVERLOAD_SAMPLES   10 /* a window has at least so many */
+#define OVERLOAD_SLACK_MS  5
+
+/* In the order of what matters most. */
+enum overload_group {
+	GROUP_AUTH,
+	GROUP_READ,
+	GROUP_WRITE,
+	GROUP_GENERATE,
+	OVERLOAD_GROUPS,
+};
+
+const char *overload_group_name(enum overload_group g);
+
+/* A zeroed one is ready. */
+struct overload {
+	struct overload_state {
+		double limit; /* 0: OVERLOAD_FIRST */
+		unsigned in_flight, peak;
+		unsigned samples;
+		double sum_ms, base_ms; /* base_ms 0: not known yet */
+		uint64_t ends_ms;       /* of the window */
+		uint64_t refused;
+	} each[OVERLOAD_GROUPS];
+};
+
+/* Whether one more would be let in now; counts a refusal. */
+bool overload_room(struct overload *o, enum rate rate);
+void overload_enter(struct overload *o, enum rate rate);
+/* took_us 0: it ended in a way that says nothing about time. */
+void overload_leave(struct overload *o, enum rate rate, uint64_t took_us,
+                    uint64_t now_ms);
+unsigned overload_limit(const struct overload *o, enum overload_group g);
+
+#endif
