@@ -27,6 +27,14 @@ static bool host_char(char c)
 	       c == '.' || c == '-' || c == '_';
 }
 
+static bool address_char(char c)
+{
+	char lower = (char)(c | 0x20);
+
+	return (c >= '0' && c <= '9') || (lower >= 'a' && lower <= 'f') ||
+	       c == ':' || c == '.';
+}
+
 /* "[" hex digits, colons and points "]": enough to tell an IPv6 address from
  * what surely is none. */
 static bool is_ipv6(struct str s)
@@ -34,7 +42,7 @@ static bool is_ipv6(struct str s)
 	if (s.n < 4 || s.p[0] != '[' || s.p[s.n - 1] != ']')
 		return false;
 	for (size_t i = 1; i < s.n - 1; i++)
-		if (!memchr("0123456789abcdefABCDEF:.", s.p[i], 24))
+		if (!address_char(s.p[i]))
 			return false;
 	return true;
 }

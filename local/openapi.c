@@ -28,8 +28,8 @@ static const struct field_row rows[] = {
 /* An operation being described. */
 struct operation {
 	const struct route *route;
-	const json_t *told; /* its entry of operations.json, or NULL */
-	const json_t *shapes;
+	json_t *told; /* its entry of operations.json, or NULL */
+	json_t *shapes;
 	const struct field_row *fields;
 	size_t fields_n;
 	bool keyed; /* takes an Idempotency-Key */
@@ -56,7 +56,7 @@ static void find_fields(struct operation *op)
 static json_t *parameter(const struct operation *op, const char *in,
                          struct str name, const struct field_row *f)
 {
-	const json_t *params = json_object_get(op->told, "params");
+	json_t *params = json_object_get(op->told, "params");
 	json_t *schema =
 		f ? parts_field(f)
 		  : json_pack("{s:s,s:i}", "type", "string", "minLength", 1);
@@ -137,7 +137,7 @@ static json_t *body_schema(const struct operation *op, bool *need)
 
 static json_t *request_body(const struct operation *op)
 {
-	const json_t *example = json_object_get(op->told, "request");
+	json_t *example = json_object_get(op->told, "request");
 	bool need = false;
 	json_t *content = json_pack("{s:o}", "schema", body_schema(op, &need));
 
@@ -159,7 +159,7 @@ static const char *form_of(const struct operation *op)
 
 static json_t *answer(const struct operation *op, const char *words)
 {
-	const json_t *shape = json_object_get(op->told, "response");
+	json_t *shape = json_object_get(op->told, "response");
 	json_t *content = json_object(), *headers = json_object(), *out;
 
 	if (shape)
@@ -230,7 +230,7 @@ static bool needs_body(const struct operation *op)
 /* Whether operations.json says so of it: a refusal that no table knows. */
 static bool says(const struct operation *op, const char *status)
 {
-	const json_t *list = json_object_get(op->told, "refuses");
+	json_t *list = json_object_get(op->told, "refuses");
 
 	for (size_t i = 0; i < json_array_size(list); i++)
 		if (json_integer_value(json_array_get(list, i)) ==
@@ -270,8 +270,8 @@ static void add_refusals(const struct operation *op, json_t *out)
 
 static json_t *responses(const struct operation *op)
 {
-	const json_t *status = json_object_get(op->told, "status");
-	const json_t *also = json_object_get(op->told, "also");
+	json_t *status = json_object_get(op->told, "status");
+	json_t *also = json_object_get(op->told, "also");
 	json_t *out = json_object();
 	char name[24];
 
@@ -359,7 +359,7 @@ static json_t *describe(const struct operation *op, const char *verb)
 /* --- the document ---------------------------------------------------------------------- */
 
 static void add_operation(json_t *paths, const struct route *r,
-                          const json_t *operations, size_t *told)
+                          json_t *operations, size_t *told)
 {
 	static const char *const verbs[VERB_ROUTED] = {
 		[VERB_GET] = "get",       [VERB_POST] = "post",
@@ -386,7 +386,7 @@ static void add_operation(json_t *paths, const struct route *r,
 	                          describe(&op, verbs[r->verb]));
 }
 
-json_t *openapi_build(const json_t *operations, FILE *complaints)
+json_t *openapi_build(json_t *operations, FILE *complaints)
 {
 	json_t *out = parts_front(operations);
 	json_t *paths = json_object();

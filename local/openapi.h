@@ -17,9 +17,9 @@
 #include <stdio.h>
 
 /* NULL: no memory, or an operation that no route has, told on complaints. */
-json_t *openapi_build(const json_t *operations, FILE *complaints);
+json_t *openapi_build(json_t *operations, FILE *complaints);
 /* The document for people. */
-void openapi_page(struct buf *out, const json_t *document);
+void openapi_page(struct buf *out, json_t *document);
 /* The document that the gateway serves, as YAML. */
 void openapi_write(FILE *f);
 

@@ -8,14 +8,14 @@ static void text(struct buf *out, const char *words)
 	page_text(out, str_from(words));
 }
 
-static const char *member(const json_t *v, const char *name)
+static const char *member(json_t *v, const char *name)
 {
 	const char *s = json_string_value(json_object_get(v, name));
 
 	return s ? s : "";
 }
 
-static void example(struct buf *out, const char *title, const json_t *v)
+static void example(struct buf *out, const char *title, json_t *v)
 {
 	char *dumped;
 
@@ -29,7 +29,7 @@ static void example(struct buf *out, const char *title, const json_t *v)
 }
 
 /* "string, 1 to 200": what a field may be, in few words. */
-static void bounds(struct buf *out, const json_t *schema)
+static void bounds(struct buf *out, json_t *schema)
 {
 	static const char *const limits[][3] = {
 		{"minLength", "maxLength", "characters"},
@@ -40,7 +40,7 @@ static void bounds(struct buf *out, const json_t *schema)
 	text(out,
 	     *member(schema, "type") ? member(schema, "type") : "any value");
 	for (size_t i = 0; i < COUNTOF(limits); i++) {
-		const json_t *max = json_object_get(schema, limits[i][1]);
+		json_t *max = json_object_get(schema, limits[i][1]);
 
 		if (max)
 			buf_printf(out, ", %lld to %lld %s",
@@ -53,7 +53,7 @@ static void bounds(struct buf *out, const json_t *schema)
 }
 
 static void row(struct buf *out, const char *name, const char *where,
-                const json_t *schema, bool required)
+                json_t *schema, bool required)
 {
 	buf_str(out, STR("<tr><td><code>"));
 	text(out, name);
@@ -62,7 +62,7 @@ static void row(struct buf *out, const char *name, const char *where,
 	buf_printf(out, "</td><td>%s</td></tr>\n", required ? "required" : "");
 }
 
-static bool lists(const json_t *list, const char *name)
+static bool lists(json_t *list, const char *name)
 {
 	for (size_t i = 0; i < json_array_size(list); i++)
 		if (strcmp(json_string_value(json_array_get(list, i)), name) ==
@@ -71,20 +71,20 @@ static bool lists(const json_t *list, const char *name)
 	return false;
 }
 
-static void inputs(struct buf *out, const json_t *op)
+static void inputs(struct buf *out, json_t *op)
 {
-	const json_t *params = json_object_get(op, "parameters");
-	const json_t *content = json_object_get(
+	json_t *params = json_object_get(op, "parameters");
+	json_t *content = json_object_get(
 		json_object_get(json_object_get(op, "requestBody"), "content"),
 		"application/json");
-	const json_t *schema = json_object_get(content, "schema");
+	json_t *schema = json_object_get(content, "schema");
 	json_t *fields = json_object_get(schema, "properties");
 
 	if (json_array_size(params) + json_object_size(fields) == 0)
 		return;
 	buf_str(out, STR("<table>\n"));
 	for (size_t i = 0; i < json_array_size(params); i++) {
-		const json_t *p = json_array_get(params, i);
+		json_t *p = json_array_get(params, i);
 
 		if (json_object_get(p, "$ref"))
 			buf_str(out,
@@ -106,14 +106,14 @@ static void inputs(struct buf *out, const json_t *op)
 	example(out, "Request", json_object_get(content, "example"));
 }
 
-static void outputs(struct buf *out, const json_t *op)
+static void outputs(struct buf *out, json_t *op)
 {
 	json_t *responses = json_object_get(op, "responses");
 	bool first = true;
 
 	for (void *at = json_object_iter(responses); at;
 	     at = json_object_iter_next(responses, at)) {
-		const json_t *content =
+		json_t *content =
 			json_object_get(json_object_iter_value(at), "content");
 		char title[32];
 
@@ -137,7 +137,7 @@ static void outputs(struct buf *out, const json_t *op)
 	buf_str(out, STR("</p>\n"));
 }
 
-static const char *who(const json_t *op)
+static const char *who(json_t *op)
 {
 	if (json_object_get(op, "security"))
 		return "anyone";
@@ -146,7 +146,7 @@ static const char *who(const json_t *op)
 }
 
 static void operation(struct buf *out, const char *path, const char *verb,
-                      const json_t *op)
+                      json_t *op)
 {
 	bool later = json_object_get(json_object_get(op, "responses"), "501") !=
 	             NULL;
@@ -178,7 +178,7 @@ static void operations_of(struct buf *out, json_t *paths, const char *tag)
 
 		for (void *v = json_object_iter(path); v;
 		     v = json_object_iter_next(path, v)) {
-			const json_t *op = json_object_iter_value(v);
+			json_t *op = json_object_iter_value(v);
 
 			if (lists(json_object_get(op, "tags"), tag))
 				operation(out, json_object_iter_key(at),
@@ -187,14 +187,13 @@ static void operations_of(struct buf *out, json_t *paths, const char *tag)
 	}
 }
 
-static void problems(struct buf *out, const json_t *document)
+static void problems(struct buf *out, json_t *document)
 {
-	const json_t *codes = NULL;
+	json_t *codes = NULL;
 
-	(void)json_unpack((json_t *)(uintptr_t)document,
-	                  "{s:{s:{s:{s:{s:{s:o}}}}}}", "components", "schemas",
-	                  "Problem", "properties", "error_code", "enum",
-	                  &codes);
+	(void)json_unpack(document, "{s:{s:{s:{s:{s:{s:o}}}}}}", "components",
+	                  "schemas", "Problem", "properties", "error_code",
+	                  "enum", &codes);
 	buf_str(out, STR("<h2 id=\"problems\">problems</h2>\n<p>The "
 	                 "<code>error_code</code> of a refusal leads to what "
 	                 "it means.</p>\n<ul>\n"));
@@ -207,7 +206,7 @@ static void problems(struct buf *out, const json_t *document)
 	buf_str(out, STR("</ul>\n"));
 }
 
-void openapi_page(struct buf *out, const json_t *document)
+void openapi_page(struct buf *out, json_t *document)
 {
 	static const char *const tags[] = {"gateway", "auth", "content",
 	                                   "gdpr"};

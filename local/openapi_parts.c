@@ -117,6 +117,25 @@ static json_t *problem_example(enum err e)
 	return json_pack("{s:o}", "value", out);
 }
 
+/* What tells a client how long to wait, and why. */
+static void add_limit_headers(json_t *response)
+{
+	static const char *const headers[][2] = {
+		{"RateLimit", "RateLimit"},
+		{"RateLimit-Policy", "RateLimitPolicy"},
+		{"X-RateLimit-Limit", "XRateLimit"},
+		{"X-RateLimit-Remaining", "XRateLimit"},
+		{"X-RateLimit-Reset", "XRateLimit"},
+	};
+	json_t *out = json_object_get(response, "headers");
+
+	for (size_t i = 0; i < COUNTOF(headers); i++)
+		(void)json_object_set_new(out, headers[i][0],
+		                          json_pack("{s:s+}", "$ref",
+		                                    "#/components/headers/",
+		                                    headers[i][1]));
+}
+
 static json_t *problem_response(const char *words, json_t *examples)
 {
 	json_t *out = json_pack("{s:s,s:{s:{s:s},s:{s:s}},s:{s:{s:{s:s}}}}",
@@ -151,6 +170,8 @@ static json_t *problem_responses(void)
 			response =
 				problem_response(err_title(e), json_object());
 			(void)json_object_set_new(out, status, response);
+			if (err_http(e) == 429)
+				add_limit_headers(response);
 		}
 		same = json_object_get(
 			json_object_get(json_object_get(response, "content"),
@@ -187,9 +208,9 @@ static json_t *problem_codes(void)
 
 /* --- what is the same for all ---------------------------------------------------- */
 
-json_t *parts_front(const json_t *operations)
+json_t *parts_front(json_t *operations)
 {
-	const json_t *shapes = json_object_get(operations, "shapes");
+	json_t *shapes = json_object_get(operations, "shapes");
 	json_t *out = json_deep_copy(json_object_get(operations, "front"));
 	json_t *components = json_object_get(out, "components");
 	json_t *schemas = json_object_get(components, "schemas");
@@ -202,8 +223,8 @@ json_t *parts_front(const json_t *operations)
 	                          json_string(KAE_VERSION));
 	(void)json_object_set_new(code, "enum", problem_codes());
 	(void)json_object_set_new(components, "responses", problem_responses());
-	for (void *at = json_object_iter((json_t *)(uintptr_t)shapes); at;
-	     at = json_object_iter_next((json_t *)(uintptr_t)shapes, at))
+	for (void *at = json_object_iter(shapes); at;
+	     at = json_object_iter_next(shapes, at))
 		(void)json_object_set_new(schemas, json_object_iter_key(at),
 		                          shape_schema(
 						  json_object_iter_value(at)));

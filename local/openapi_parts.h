@@ -27,6 +27,6 @@ json_t *parts_scopes(const struct route *r);
 json_t *parts_problem_ref(const char *name);
 /* Everything before the paths: the front of operations.json, and in its
  * components what the tables say. */
-json_t *parts_front(const json_t *operations);
+json_t *parts_front(json_t *operations);
 
 #endif

@@ -43,7 +43,7 @@ static bool read_file(const char *path, struct buf *out)
 	return !out->failed;
 }
 
-static bool make(const json_t *operations, struct str style)
+static bool make(json_t *operations, struct str style)
 {
 	json_t *document = openapi_build(operations, stderr);
 	char *json = document ? json_dumps(document, JSON_COMPACT) : NULL;

@@ -4,7 +4,7 @@
 
 /* NOLINTBEGIN(misc-no-recursion) as deep as operations.json */
 
-static bool is_choice(const json_t *shape)
+static bool is_choice(json_t *shape)
 {
 	const char *first = json_string_value(json_array_get(shape, 0));
 
@@ -37,7 +37,7 @@ static json_t *text_schema(const char *s)
 	return json_pack("{s:s}", "type", "string");
 }
 
-static json_t *choice_schema(const json_t *shape)
+static json_t *choice_schema(json_t *shape)
 {
 	json_t *values = json_array();
 
@@ -46,7 +46,7 @@ static json_t *choice_schema(const json_t *shape)
 	return json_pack("{s:s,s:o}", "type", "string", "enum", values);
 }
 
-static json_t *array_schema(const json_t *shape)
+static json_t *array_schema(json_t *shape)
 {
 	json_t *items = json_array_size(shape)
 	                        ? shape_schema(json_array_get(shape, 0))
@@ -61,18 +61,18 @@ static json_t *nullable(json_t *schema)
 	return json_pack("{s:[o,{s:s}]}", "anyOf", schema, "type", "null");
 }
 
-static json_t *object_schema(const json_t *shape)
+static json_t *object_schema(json_t *shape)
 {
 	json_t *required, *properties;
-	void *at = json_object_iter((json_t *)(uintptr_t)shape);
+	void *at = json_object_iter(shape);
 
 	if (!at)
 		return json_pack("{s:s}", "type", "object");
 	required = json_array();
 	properties = json_object();
-	for (; at; at = json_object_iter_next((json_t *)(uintptr_t)shape, at)) {
+	for (; at; at = json_object_iter_next(shape, at)) {
 		const char *key = json_object_iter_key(at);
-		const json_t *value = json_object_iter_value(at);
+		json_t *value = json_object_iter_value(at);
 		size_t n = strlen(key);
 		bool may_be_null = n > 0 && key[n - 1] == '?';
 		json_t *schema = json_is_null(value)
@@ -89,7 +89,7 @@ static json_t *object_schema(const json_t *shape)
 	                 required, "properties", properties);
 }
 
-json_t *shape_schema(const json_t *shape)
+json_t *shape_schema(json_t *shape)
 {
 	const char *text = json_string_value(shape);
 
@@ -110,13 +110,13 @@ json_t *shape_schema(const json_t *shape)
 	return object_schema(shape);
 }
 
-json_t *shape_example(const json_t *shape, const json_t *shapes)
+json_t *shape_example(json_t *shape, json_t *shapes)
 {
 	const char *text = json_string_value(shape);
 	json_t *out;
 
 	if (text && text[0] == '$') {
-		const json_t *named = json_object_get(shapes, text + 1);
+		json_t *named = json_object_get(shapes, text + 1);
 
 		return named ? shape_example(named, shapes) : NULL;
 	}
@@ -133,8 +133,8 @@ json_t *shape_example(const json_t *shape, const json_t *shapes)
 	if (!json_is_object(shape))
 		return json_deep_copy(shape);
 	out = json_object();
-	for (void *at = json_object_iter((json_t *)(uintptr_t)shape); at;
-	     at = json_object_iter_next((json_t *)(uintptr_t)shape, at)) {
+	for (void *at = json_object_iter(shape); at;
+	     at = json_object_iter_next(shape, at)) {
 		const char *key = json_object_iter_key(at);
 		size_t n = strlen(key);
 

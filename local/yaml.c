@@ -28,7 +28,7 @@ static bool is_plain(const char *s)
 	return true;
 }
 
-static void scalar(FILE *f, const json_t *v)
+static void scalar(FILE *f, json_t *v)
 {
 	const char *text = json_string_value(v);
 
@@ -47,7 +47,7 @@ static void key_out(FILE *f, const char *key)
 }
 
 /* What is short stands in one line, as JSON, which YAML includes. */
-static bool is_block(const json_t *v)
+static bool is_block(json_t *v)
 {
 	char line[FLOW_MAX];
 
@@ -56,13 +56,13 @@ static bool is_block(const json_t *v)
 	return json_dumpb(v, line, sizeof(line), 0) > sizeof(line);
 }
 
-static void write_at(FILE *f, const json_t *v, int depth, bool on_line);
+static void write_at(FILE *f, json_t *v, int depth, bool on_line);
 
-static void write_map(FILE *f, const json_t *v, int depth, bool on_line)
+static void write_map(FILE *f, json_t *v, int depth, bool on_line)
 {
-	for (void *at = json_object_iter((json_t *)(uintptr_t)v); at;
-	     at = json_object_iter_next((json_t *)(uintptr_t)v, at)) {
-		const json_t *value = json_object_iter_value(at);
+	for (void *at = json_object_iter(v); at;
+	     at = json_object_iter_next(v, at)) {
+		json_t *value = json_object_iter_value(at);
 
 		(void)fprintf(f, "%*s", on_line ? 0 : depth * 2, "");
 		on_line = false;
@@ -73,7 +73,7 @@ static void write_map(FILE *f, const json_t *v, int depth, bool on_line)
 }
 
 /* on_line: "- " stands before it on its first line. */
-static void write_at(FILE *f, const json_t *v, int depth, bool on_line)
+static void write_at(FILE *f, json_t *v, int depth, bool on_line)
 {
 	if (!is_block(v)) {
 		scalar(f, v);
@@ -92,7 +92,7 @@ static void write_at(FILE *f, const json_t *v, int depth, bool on_line)
 	}
 }
 
-void yaml_write(FILE *f, const json_t *v)
+void yaml_write(FILE *f, json_t *v)
 {
 	write_at(f, v, 0, false);
 }

@@ -10,6 +10,6 @@
 #include <jansson.h>
 #include <stdio.h>
 
-void yaml_write(FILE *f, const json_t *v);
+void yaml_write(FILE *f, json_t *v);
 
 #endif
