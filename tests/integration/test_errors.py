@@ -186,12 +186,29 @@ class Away(Told):
         self.stack.wait_ready()
 
 
+class Counted(Told):
+    """What only a limit yields; tests/integration/test_limits.py has its rules."""
+    env = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_LOGIN_PER_MINUTE": "3"}
+
+    def test_who_asks_too_often_is_429(self):
+        wrong = request("POST", "/api/auth/login", '{"api_key": "sk_wrong"}', **JSON)
+        answers = [exchange(self.stack.port, wrong) for _ in range(4)]
+        body = self.assertTold(answers[-1], 429, "RATE_LIMIT_EXCEEDED")
+        self.assertGreaterEqual(body["retry_after"], 1)
+        exposed = answers[-1].headers["access-control-expose-headers"].lower().split(", ")
+        for name in ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
+                     "ratelimit", "ratelimit-policy", "retry-after"):
+            self.assertIn(name, answers[-1].headers)
+            self.assertIn(name, exposed)
+
+
 load_statuses = load_on(("one", "tcp"), Statuses)
 
 
 def load_tests(loader, tests, pattern):
     suite = load_statuses(loader, tests, pattern)
-    suite.addTests(loader.loadTestsFromTestCase(Away))
+    for cls in (Away, Counted):
+        suite.addTests(loader.loadTestsFromTestCase(cls))
     return suite
 
 
