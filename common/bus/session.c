@@ -116,7 +116,7 @@ static void note_refusing(struct replica *r, uint64_t now_ms)
 	if (r->refusing_ms)
 		return;
 	if (REFUSE_MS << r->refusals < REFUSE_MAX_MS)
-		ms = REFUSE_MS << r->refusals++;
+		ms = (uint64_t)REFUSE_MS << r->refusals++;
 	r->refusing_ms = now_ms + ms;
 }
 
