@@ -12,10 +12,15 @@ import time
 
 
 def free_port():
-    """A TCP port that nobody listened on a moment ago."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A TCP port that nobody listened on a moment ago, below those that the
+    system gives to clients: one of thousands of connections would have it next."""
+    for port in random.sample(range(20000, 32000), 200):
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
+    raise AssertionError("no free port")
 
 
 def free_ports_in_a_row(n):
