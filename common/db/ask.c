@@ -247,22 +247,27 @@ static size_t bytes_of(const struct db_question *q)
 	return n;
 }
 
-/* Takes those along that do or do not go alone. */
-static void take_some(struct db_asks *q, struct line *l, bool alone,
-                      size_t *bytes)
+/*
+ * Takes the first along and, unless it goes alone, all that do not.  Never more
+ * than one transaction: a pooler believes a server free at the first end of one
+ * and hands the answers of the next to somebody else.
+ */
+static void take_some(struct db_asks *q, struct line *l)
 {
 	struct ask *next = NULL;
+	size_t bytes = 0;
+	bool alone = q->first && q->first->q.alone;
 
 	for (struct ask *a = q->first; a; a = next) {
 		size_t more = bytes_of(&a->q);
 
 		next = a->next;
-		if (l->batch.n == DB_BATCH_MAX ||
-		    (l->batch.n > 0 && *bytes + more > BYTES_MAX))
+		if (l->batch.n == (alone ? 1 : DB_BATCH_MAX) ||
+		    (l->batch.n > 0 && bytes + more > BYTES_MAX))
 			return;
 		if (a->q.alone != alone)
 			continue;
-		*bytes += more;
+		bytes += more;
 		dequeue(q, a);
 		a->state = ASK_TAKEN;
 		a->line = l;
@@ -274,14 +279,12 @@ static void take_some(struct db_asks *q, struct line *l, bool alone,
 static unsigned take_batch(struct db_asks *q, struct line *l,
                            const struct db_question *questions[])
 {
-	size_t bytes = 0;
 	GUARD(&q->lock);
 
 	l->handed = 0;
 	l->batch.n = l->batch.answered = 0;
 	l->batch.due_n = l->batch.due_at = l->batch.good = 0;
-	take_some(q, l, false, &bytes);
-	take_some(q, l, true, &bytes);
+	take_some(q, l);
 	l->waiting = l->batch.n;
 	for (unsigned i = 0; i < l->batch.n; i++) {
 		questions[i] = &l->asks[i]->q;

@@ -108,10 +108,10 @@ struct db_driver {
 	enum err (*write)(struct db_pool *p, struct ctx *cx, db_fn *fn,
 	                  void *arg);
 	/*
-	 * How reads share a round trip, or NULL: send looks at q[] (those that
-	 * go alone come last) and does not wait; take fills in what has come
-	 * and is true when no more will; wait ends when something has come.  A
-	 * lost connection answers DB_AGAIN to what is open.
+	 * How reads share a round trip, or NULL: send looks at q[] (one that
+	 * goes alone is the only one) and does not wait; take fills in what has
+	 * come and is true when no more will; wait ends when something has
+	 * come.  A lost connection answers DB_AGAIN to what is open.
 	 */
 	void (*batch_send)(struct db *db, struct db_batch *b,
 	                   const struct db_question *const q[]);

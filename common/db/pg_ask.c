@@ -2,14 +2,18 @@
  * Many reads of one statement each in one pipeline.
  *
  *     set_config(read only, timeout) | a | b | c | Sync     a shared transaction
- *     set_config(...) | d | Sync | set_config(...) | e | Sync     each alone
+ *     set_config(...) | d | Sync                            one alone
  *
  * Why one transaction for many that have nothing to do with each other: every
  * Sync is a system call of ours, one of the server's and a commit.  Without
  * BEGIN the transaction is READ COMMITTED and ends by itself at the Sync, so
  * each statement still sees a snapshot of its own, taken after it was asked.
  * If one fails, the server skips the others up to the Sync; they ask again, each
- * between Syncs of its own, so a failure is never felt twice.
+ * in a pipeline of its own, so a failure is never felt twice.
+ *
+ * Why never two Syncs in one pipeline: pgbouncer 1.18 in transaction mode was
+ * seen to give the server to another client after the first, and with it the
+ * answers that followed.
  *
  * The head makes the transaction read only, whatever the text of a statement
  * says, and bounds each statement by what is left of its deadline.  Both end
@@ -87,15 +91,14 @@ static enum err end_transaction(struct pg *g, struct db_batch *b,
 	return PQpipelineSync(g->c) == 1 ? OK : pg_lost(g);
 }
 
-/* Up to those that go alone; their number. */
-static unsigned send_shared(struct pg *g, struct db_batch *b,
-                            const struct db_question *const q[])
+static void send_shared(struct pg *g, struct db_batch *b,
+                        const struct db_question *const q[])
 {
 	uint64_t now = mono_ms(), told = 0;
 	enum err e = OK;
 	unsigned i;
 
-	for (i = 0; i < b->n && !q[i]->alone && !e; i++) {
+	for (i = 0; i < b->n && !e; i++) {
 		uint64_t left = clock_left(q[i]->deadline_ms, now);
 		unsigned before;
 
@@ -110,13 +113,12 @@ static unsigned send_shared(struct pg *g, struct db_batch *b,
 			expect(b, DUE_PREPARE, i);
 		expect(b, DUE_ROWS, i);
 	}
-	if (i > 0 && !e)
+	if (!e)
 		(void)end_transaction(g, b, i - 1); /* lost is seen later */
-	return i;
 }
 
 /* As plain text: what the shared transaction is to prepare may fail there. */
-static enum err send_alone(struct pg *g, struct db_batch *b, unsigned i,
+static enum err send_alone(struct pg *g, struct db_batch *b,
                            const struct db_question *q)
 {
 	uint64_t left = clock_left(q->deadline_ms, mono_ms());
@@ -125,26 +127,26 @@ static enum err send_alone(struct pg *g, struct db_batch *b, unsigned i,
 
 	if (!e)
 		e = pg_queue_text(g, q->st, q->v, q->n);
-	expect(b, DUE_HEAD, i);
-	expect(b, DUE_ROWS, i);
-	return e ? e : end_transaction(g, b, i);
+	expect(b, DUE_HEAD, 0);
+	expect(b, DUE_ROWS, 0);
+	return e ? e : end_transaction(g, b, 0);
 }
 
 void pg_batch_send(struct db *db, struct db_batch *b,
                    const struct db_question *const q[])
 {
 	struct pg *g = pg_of(db);
-	unsigned i;
 
 	g->mode = DB_MODE_READ;
-	i = send_shared(g, b, q);
-	while (i < b->n && !db->dead && !send_alone(g, b, i, q[i]))
-		i++;
+	if (q[0]->alone)
+		(void)send_alone(g, b, q[0]); /* lost is seen later */
+	else
+		send_shared(g, b, q);
 }
 
 /* --- receiving ----------------------------------------------------------------- */
 
-static void refused(struct pg *g, struct db_batch *b, unsigned whose,
+static void refused(struct pg *g, struct db_batch *b, struct db_due due,
                     PGresult *r)
 {
 	struct db_answer a = {.outcome = DB_GIVEN};
@@ -154,6 +156,10 @@ static void refused(struct pg *g, struct db_batch *b, unsigned whose,
 	a.e = pg_judge(g, r, &tell);
 	if (g->db.again)
 		a.outcome = DB_AGAIN;
+	/* A head runs under the timeout of the one before, until it has set its
+	 * own: that is a neighbour's time that is over. */
+	if (a.e == ERR_TIMEOUT && due.what != DUE_ROWS && b->n > 1)
+		a.outcome = DB_CUT;
 	if (g->db.dead) {
 		/* It ended for all, and is nobody's own; all are answered so
 		 * when it is seen to be dead. */
@@ -165,7 +171,7 @@ static void refused(struct pg *g, struct db_batch *b, unsigned whose,
 	if (tell)
 		a.result = STEAL(r);
 	PQclear(r);
-	answer(b, whose, a);
+	answer(b, due.whose, a);
 }
 
 static void rows_came(struct db_batch *b, unsigned whose, PGresult *r)
@@ -202,7 +208,7 @@ static void take_result(struct pg *g, struct db_batch *b, PGresult *r)
 			answer(b, due.whose,
 			       (struct db_answer){.outcome = DB_CUT});
 	} else {
-		refused(g, b, due.whose, r);
+		refused(g, b, due, r);
 	}
 	if ((due.what == DUE_SYNC) != (is == PGRES_PIPELINE_SYNC))
 		(void)pg_lost(g);
