@@ -131,6 +131,9 @@ struct bus_call {
 	uint64_t deadline_ms; /* mono_ms() */
 	size_t max_reply;     /* bytes; 0: 1 MiB */
 	struct str bytes;     /* the entry, copied */
+	/* Only to the replica with this address, never again to another;
+	 * ERR_UNAVAILABLE where it cannot be asked now.  NULL: any. */
+	const char *only;
 	/* Set to true when the call goes out again although an earlier attempt
 	 * may be running; or NULL.  Looked at until the end or the cancel. */
 	bool *resent;
@@ -177,6 +180,9 @@ struct bus_replica {
 /* Fills up to max rows, returns how many replicas there are.  Owner thread. */
 size_t bus_client_replicas(const struct bus_client *c, struct bus_replica *out,
                            size_t max);
+/* An operator's word that they are well: those avoided after failures are
+ * chosen again at once.  Owner thread. */
+void bus_client_forgive(struct bus_client *c, enum bus_peer to);
 /* Replicas of one service that are up, readable from any thread. */
 unsigned bus_client_up(const struct bus_client *c, enum bus_peer to);
 

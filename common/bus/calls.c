@@ -163,7 +163,7 @@ static enum err choose(struct bus_client *c, const struct call *k,
 		double score;
 
 		if (!r->up || r->draining || r->leaving || r->refusing_ms ||
-		    (second && first_rate_only))
+		    (second && first_rate_only) || (k->only && r != k->only))
 			continue;
 		any = true;
 		if (r->in_flight >= c->conf.in_flight_max)
@@ -255,14 +255,29 @@ static bool hold(struct bus_client *c, struct call *k, uint64_t now_ms)
 	return true;
 }
 
+static const struct replica *replica_at(const struct bus_client *c,
+                                        enum bus_peer to, const char *url)
+{
+	for (unsigned i = 0; i < c->of[to].n; i++)
+		if (strcmp(c->of[to].v[i]->url, url) == 0)
+			return c->of[to].v[i];
+	return NULL;
+}
+
 enum err calls_start(struct bus_client *c, const struct bus_call *in,
                      uint64_t *id)
 {
 	uint64_t now_us = mono_us();
+	const struct replica *only = NULL;
 	struct replica *r = NULL;
 	struct call *k;
 	enum err e;
 
+	if (in->only) {
+		only = replica_at(c, in->to, in->only);
+		if (!only)
+			return ERR_UNAVAILABLE;
+	}
 	if (in->bytes.n > BUS_REQUEST_MAX)
 		return ERR_TOO_LARGE;
 	if (in->deadline_ms <= now_us / 1000)
@@ -272,7 +287,8 @@ enum err calls_start(struct bus_client *c, const struct bus_call *in,
 		return ERR_NOMEM;
 	k->to = in->to;
 	k->route_class = in->route_class % BUS_CLASSES;
-	k->retry = in->retry;
+	k->only = only;
+	k->retry = in->retry && !only;
 	k->stream = in->stream;
 	k->hold_credit = in->hold_credit;
 	k->deadline_ms = in->deadline_ms;

@@ -56,6 +56,8 @@ struct call {
 	void *arg;
 	bool *resent; /* the caller's; or NULL */
 
+	/* No other may be chosen; never held, so it ends before it is freed. */
+	const struct replica *only;
 	struct replica *r; /* NULL: held */
 	uint64_t ordinal;  /* of the frame it is in; see link */
 	uint64_t start_us;

@@ -398,6 +398,19 @@ size_t bus_client_replicas(const struct bus_client *c, struct bus_replica *out,
 	return n;
 }
 
+void bus_client_forgive(struct bus_client *c, enum bus_peer to)
+{
+	for (unsigned i = 0; i < c->of[to].n; i++) {
+		struct replica *r = c->of[to].v[i];
+
+		r->fails = 0;
+		r->refusals = 0;
+		r->ejected_ms = 0;
+		r->refusing_ms = 0;
+	}
+	calls_up(c, to);
+}
+
 unsigned bus_client_up(const struct bus_client *c, enum bus_peer to)
 {
 	return atomic_load(&c->up[to]);

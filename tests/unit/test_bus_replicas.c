@@ -126,6 +126,42 @@ static void calls_that_may_run_twice_move_to_the_other_replica(void **state)
 	end(&l, &two);
 }
 
+static void a_call_for_one_replica_goes_to_no_other(void **state)
+{
+	struct child one = child_new(NULL), two = child_new(NULL);
+	struct answer a[20] = {{0}};
+	struct bus_call c;
+	struct loop l;
+	uint64_t id;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	add(&l, two.url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	for (size_t i = 0; i < COUNTOF(a); i++) {
+		c = call_of(STR("h"), &a[i]);
+		c.only = i < COUNTOF(a) / 2 ? one.url : two.url;
+		c.retry = true; /* it is not sent again all the same */
+		(void)start(&l, &c);
+	}
+	LOOP_UNTIL(&l, row(&l, 0).sent == 10 && row(&l, 1).sent == 10);
+	assert_int_equal(ask(&l, "e").e, OK);
+	child_kill(&one);
+	for (size_t i = 0; i < COUNTOF(a) / 2; i++) {
+		LOOP_UNTIL(&l, a[i].finals);
+		assert_int_equal(a[i].e, ERR_PEER_LOST);
+	}
+	c = call_of(STR("e"), &a[0]);
+	c.only = one.url;
+	c.retry = true;
+	assert_int_equal(bus_client_call(l.client, &c, &id), ERR_UNAVAILABLE);
+	c.only = "inproc://nobody";
+	assert_int_equal(bus_client_call(l.client, &c, &id), ERR_UNAVAILABLE);
+	assert_int_equal(a[COUNTOF(a) - 1].finals, 0);
+	end(&l, &two);
+}
+
 static void a_lone_replica_is_waited_for(void **state)
 {
 	struct child one = child_new(NULL), again;
@@ -409,6 +445,11 @@ static void each_loss_in_a_row_ejects_for_twice_as_long(void **state)
 		come_and_go(&l, url, false, n < 7 ? 50u << n : 5000);
 	/* One answer, and all is forgiven. */
 	come_and_go(&l, url, true, 50);
+	/* So it is by an operator's word. */
+	come_and_go(&l, url, false, 100);
+	bus_client_forgive(l.client, PEER_AUTH);
+	assert_int_equal(ejected_ms(&l), 0);
+	come_and_go(&l, url, false, 50);
 	loop_fini(&l);
 }
 
@@ -620,6 +661,7 @@ int main(void)
 		cmocka_unit_test(they_fail_though_another_replica_is_up),
 		cmocka_unit_test(
 			calls_that_may_run_twice_move_to_the_other_replica),
+		cmocka_unit_test(a_call_for_one_replica_goes_to_no_other),
 		cmocka_unit_test(a_lone_replica_is_waited_for),
 		cmocka_unit_test(a_stopped_service_is_suspect_and_avoided),
 		cmocka_unit_test(
