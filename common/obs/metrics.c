@@ -353,6 +353,19 @@ void metric_observe(struct metric *s, double v)
 	add(&s->value, v);
 }
 
+void metric_counts(const struct metric *s, uint64_t *counts, size_t counts_n,
+                   double *sum)
+{
+	if (!s)
+		return;
+	assert(s->family->kind == METRIC_HISTOGRAM);
+	assert(counts_n == s->family->buckets_n + 1);
+	for (size_t i = 0; i < counts_n; i++)
+		counts[i] += atomic_load_explicit(&s->counts[i],
+		                                  memory_order_relaxed);
+	*sum += value_of(&s->value);
+}
+
 /* --- rendering --------------------------------------------------------------- */
 
 static void put_number(struct buf *out, double v)

@@ -48,6 +48,11 @@ void metric_add(struct metric *s, double by);    /* counter, gauge */
 void metric_set(struct metric *s, double v);     /* gauge */
 void metric_observe(struct metric *s, double v); /* histogram */
 
+/* What a histogram has counted: adds each bucket's own number, +Inf's last, to
+ * counts, and the sum of what was observed to *sum.  A NULL series adds none. */
+void metric_counts(const struct metric *s, uint64_t *counts, size_t counts_n,
+                   double *sum);
+
 /* Seconds: 0.005 to 10, the OpenTelemetry bounds. */
 extern const double metrics_latency_buckets[];
 extern const size_t metrics_latency_buckets_n;

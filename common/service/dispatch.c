@@ -63,6 +63,14 @@ static const struct method builtins[] = {
                             .lane = LANE_INLINE,
                             .caller = CALL_SERVICE,
                             .again = AGAIN_READ},
+	[BUILTIN_STATS] = {.name = "service.stats",
+                           .lane = LANE_INLINE,
+                           .caller = CALL_ADMIN,
+                           .again = AGAIN_READ},
+	[BUILTIN_CONTROL] = {.name = "service.control",
+                             .lane = LANE_DB,
+                             .caller = CALL_ADMIN,
+                             .again = AGAIN_RETRY},
 };
 
 /* --- the table of methods ------------------------------------------------- */
@@ -93,10 +101,10 @@ static struct row *find(struct dispatch *d, struct str name)
 }
 
 /* Whether an Idempotency-Key says something to it.  Services repeat to each
- * other what their inboxes know again. */
+ * other what their inboxes know again, and builtins (no run) write no row. */
 static bool takes_key(const struct dispatch *d, const struct method *m)
 {
-	return d->conf.idem && m->again != AGAIN_READ &&
+	return d->conf.idem && m->run && m->again != AGAIN_READ &&
 	       m->caller != CALL_SERVICE;
 }
 

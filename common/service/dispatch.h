@@ -34,6 +34,10 @@ enum builtin {
 	/* "service.health", INLINE, and answered also before dispatch_open()
 	 * and after dispatch_close(): that is when it is worth most. */
 	BUILTIN_HEALTH,
+	/* For administrators: "service.stats", INLINE, what the service counts;
+	 * "service.control", on the DB lane, see operate.h. */
+	BUILTIN_STATS,
+	BUILTIN_CONTROL,
 	BUILTIN_COUNT
 };
 /* Appends the reply's body. */

@@ -1,6 +1,7 @@
 #include "common/service/figures.h"
 
 #include "common/base/guard.h"
+#include "common/codec/mp.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,27 @@ static void collect(void *arg, struct buf *out)
 				metrics_line(out, row->name, labels,
 				             number_of(row, &now[s]));
 		}
+	}
+}
+
+void figures_pack(const struct service_figures *all, struct buf *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < COUNTOF(table); i++)
+		n += table[i].number != NUM_WAITS;
+	mp_map(out, n);
+	for (size_t i = 0; i < COUNTOF(table); i++) {
+		const struct figure *row = &table[i];
+		bool labelled = *row->labels != '\0';
+		char key[160];
+
+		if (row->number == NUM_WAITS)
+			continue;
+		(void)snprintf(key, sizeof(key), "%s%s%s%s", row->name,
+		               labelled ? "{" : "", row->labels,
+		               labelled ? "}" : "");
+		mp_kv_f64(out, key, number_of(row, all));
 	}
 }
 

@@ -33,6 +33,10 @@ struct service_figures {
 };
 typedef void figures_fn(void *arg, struct service_figures *out);
 
+/* {"db_pool_size": 10, "kae_lane_busy{lane=\"db\"}": 1, ...}: each row of
+ * figures.def that is one number, as msgpack. */
+void figures_pack(const struct service_figures *all, struct buf *out);
+
 struct figures;
 
 /* NULL without memory. */

@@ -7,6 +7,7 @@
 #include "common/service/dispatch.h"
 #include "common/service/figures.h"
 #include "common/service/lane.h"
+#include "common/service/operate.h"
 #include "common/service/wiring.h"
 
 #include <assert.h>
@@ -181,6 +182,28 @@ static enum err tell_health(void *arg, struct ctx *cx, struct str body,
 	(void)body;
 	health_pack(sv->env.health, sv->def->name, (int64_t)mono_ms(), reply);
 	return OK;
+}
+
+static void give_figures(void *arg, struct service_figures *out);
+
+static enum err tell_stats(void *arg, struct ctx *cx, struct str body,
+                           struct buf *reply)
+{
+	struct service_figures all = {0};
+
+	(void)cx;
+	(void)body;
+	give_figures(arg, &all);
+	figures_pack(&all, reply);
+	return OK;
+}
+
+static enum err control(void *arg, struct ctx *cx, struct str body,
+                        struct buf *reply)
+{
+	struct service *sv = arg;
+
+	return operate(atomic_load(&sv->cached), cx, body, reply);
 }
 
 /* --- health and figures --------------------------------------------------------- */
@@ -481,7 +504,9 @@ static enum err make_dispatch(struct service *sv)
 		.builtin = {[BUILTIN_EVENTS] =
 	                            sv->def->apply ? apply_events : NULL,
 	                    [BUILTIN_HEALTH] =
-	                            sv->env.health ? tell_health : NULL},
+	                            sv->env.health ? tell_health : NULL,
+	                    [BUILTIN_STATS] = tell_stats,
+	                    [BUILTIN_CONTROL] = control},
 		.builtin_arg = sv,
 		.end = item_end,
 		.refuse = item_refuse,
