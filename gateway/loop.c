@@ -314,12 +314,24 @@ static void show(struct loop *lo)
 	lo->shown_conns = lo->conns_n;
 }
 
+static void forgive(struct loop *lo)
+{
+	for (int p = PEER_AUTH; p < PEER_COUNT; p++) {
+		unsigned said = atomic_load(&lo->site->forgiven[p]);
+
+		if (said != lo->forgiven[p])
+			bus_client_forgive(lo->bus, (enum bus_peer)p);
+		lo->forgiven[p] = said;
+	}
+}
+
 static void tick(struct loop *lo)
 {
 	if (lo->now_ms < lo->tick_at_ms)
 		return;
 	lo->tick_at_ms = lo->now_ms + LOOP_TICK_MS;
 	conn_tick(lo);
+	forgive(lo);
 	show(lo);
 }
 

@@ -53,6 +53,8 @@ struct site {
 	_Atomic unsigned ready_n; /* loops that have been ready */
 	_Atomic bool draining;
 	_Atomic uint64_t stop_by_ms; /* mono_ms(); while draining */
+	/* How often an operator has said that a service is well. */
+	_Atomic unsigned forgiven[PEER_COUNT];
 };
 
 struct req;
@@ -96,6 +98,7 @@ struct loop {
 		turned_away; /* connections beyond CONNECTIONS_PER_IP */
 	bool resumed;        /* a connection waits for MHD_run() */
 	bool quiesced;
+	unsigned forgiven[PEER_COUNT]; /* as far as this loop has heard */
 	uint64_t tick_at_ms;
 	uint64_t now_ms;        /* of this turn */
 	uint64_t seed;          /* of span ids */

@@ -1,4 +1,5 @@
 /* The routes that the gateway answers itself: from memory, asking nobody. */
+#include "gateway/admin.h"
 #include "gateway/req.h"
 
 #include "common/base/clock.h"
@@ -310,6 +311,13 @@ const struct own *own_find(const char *call)
 		{.call = "openapi", .run = openapi},
 		{.call = "docs", .run = docs, .forms = FORMS_HTML},
 		{.call = "style", .run = style, .forms = FORMS_CSS},
+		{"metrics", admin_metrics, admin_ask_stats, 0},
+		{"stats", admin_stats, admin_ask_stats, 0},
+		{"cache_clear", admin_invalidated, admin_ask_clear, 0},
+		{"cache_invalidate", admin_invalidated, admin_ask_invalidate,
+	         0},
+		{"breaker_state", admin_breaker, admin_ask_breaker, 0},
+		{"breaker_reset", admin_reset, admin_ask_reset, 0},
 	};
 
 	for (size_t i = 0; i < COUNTOF(own); i++)

@@ -8,6 +8,7 @@
 #include "gateway/idemkey.h"
 #include "gateway/language.h"
 #include "gateway/query.h"
+#include "gateway/survey.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -106,6 +107,9 @@ void req_stop_waiting(struct req *rq)
 	case WAIT_AGAIN:
 		again_forget(rq);
 		break;
+	case WAIT_SURVEY:
+		survey_stop(rq->survey);
+		break;
 	case WAIT_NONE:
 		break;
 	}
@@ -122,7 +126,7 @@ void req_free(struct req *rq)
 
 		reqlog_completed(rq, took_us);
 		meter_end(lo->site->meter, rq->route, rq->verb,
-		          rq->answered ? rq->status : 499, took_us);
+		          rq->answered ? rq->status : 499, rq->err, took_us);
 	}
 	lo->bodies -= rq->body.n;
 	lo->requests--;
@@ -518,14 +522,22 @@ static enum err choose_form(struct req *rq, unsigned forms)
 	                forms == FORMS_PAGE ? " or text/html" : "");
 }
 
-static enum err run_own(struct req *rq)
+static enum next run_own(struct req *rq)
 {
 	const struct own *own = own_find(rq->route->call);
 	enum err e;
 
 	rq->forms = own->forms ? own->forms : FORMS_JSON;
 	e = choose_form(rq, rq->forms);
-	return e ? e : own->run(rq);
+	if (!e)
+		e = decode_body(rq);
+	if (!e && own->ask)
+		e = own->ask(rq);
+	if (!e && rq->survey && rq->survey->open) {
+		rq->wait = WAIT_SURVEY;
+		return WAIT;
+	}
+	return fail(rq, e ? e : own->run(rq));
 }
 
 /* Query, path parameters and body stand one behind the other in rq->input. */
@@ -534,7 +546,7 @@ static enum next step_decode(struct req *rq)
 	enum err e;
 
 	if (rq->route->service == PEER_GATEWAY)
-		return fail(rq, run_own(rq));
+		return run_own(rq);
 	e = choose_form(rq, FORMS_JSON);
 	if (e)
 		return fail(rq, e);

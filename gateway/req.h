@@ -31,7 +31,7 @@ enum step {
 	STEP_COUNT
 };
 enum next { NEXT, WAIT, DONE };
-enum wait { WAIT_NONE, WAIT_IDENTITY, WAIT_BUS, WAIT_AGAIN };
+enum wait { WAIT_NONE, WAIT_IDENTITY, WAIT_BUS, WAIT_AGAIN, WAIT_SURVEY };
 
 struct req {
 	struct req *spare; /* next in the list of spares */
@@ -49,8 +49,9 @@ struct req {
 	enum verb verb;
 	enum step step;
 	enum wait wait;
-	uint64_t call; /* bus call while WAIT_BUS */
-	bool resent;   /* the bus has sent it again: an earlier one may run */
+	uint64_t call;         /* bus call while WAIT_BUS */
+	struct survey *survey; /* of an own route that asks replicas; or NULL */
+	bool resent; /* the bus has sent it again: an earlier one may run */
 	/* While WAIT_AGAIN: its place among those, and when to ask. */
 	struct req *again_next, *again_prev;
 	uint64_t again_ms;
@@ -131,6 +132,7 @@ typedef enum err own_fn(struct req *rq);
 struct own {
 	const char *call;
 	own_fn *run;
+	own_fn *ask;    /* before it, and run waits for the answers; or NULL */
 	unsigned forms; /* FORMS_*; 0: JSON */
 };
 const struct own *own_find(const char *call);

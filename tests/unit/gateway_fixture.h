@@ -18,6 +18,12 @@
  *   CONFLICT and every other name of err.def: that error
  *
  * Asked how they are they tell their `health`, which is "up" after a start.
+ * An administrator's "service." methods are answered as their `figures` say:
+ *   NULL     numbers: 3 of each that a gateway asks for, and a cache
+ *   hold     no answer until the stack stops
+ *   garbage  bytes that are no reply
+ *   words    text, nil, NaN and maps where numbers are wanted
+ *   error    ERR_INTERNAL
  */
 #ifndef TESTS_GATEWAY_FIXTURE_H
 #define TESTS_GATEWAY_FIXTURE_H
@@ -28,8 +34,10 @@
 #include "common/codec/json.h"
 #include "common/codec/mp.h"
 #include "gateway/gateway.h"
+#include "gateway/survey.h"
 
 #include <arpa/inet.h>
+#include <math.h>
 #include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -62,6 +70,8 @@ struct fake {
 	_Atomic unsigned asked; /* how it is */
 	/* What it then says of its database; NULL: nothing that is health. */
 	const char *_Atomic database;
+	const char *_Atomic figures;
+	_Atomic unsigned operated; /* "service.control", by an administrator */
 };
 
 struct stack {
@@ -261,6 +271,56 @@ static inline bool answer_gateway(struct fake *f, struct bus_item *it,
 	return true;
 }
 
+static inline void fake_figure(struct buf *b, size_t i, bool words)
+{
+	switch (words ? i % 4 : 4) {
+	case 0:
+		mp_text(b, "9");
+		break;
+	case 1:
+		mp_nil(b);
+		break;
+	case 2:
+		mp_f64(b, (double)NAN);
+		break;
+	case 3:
+		mp_map(b, 0);
+		break;
+	default:
+		mp_f64(b, 3);
+		break;
+	}
+}
+
+/* True when an administrator has asked for the service itself. */
+static inline bool answer_admin(struct fake *f, struct bus_item *it,
+                                struct ctx *cx, const struct entry *en)
+{
+	const char *figures = f->figures;
+	struct reply r = {0};
+
+	if (cx->role != ROLE_ADMIN || !str_starts(en->op, STR("service.")))
+		return false;
+	f->operated += str_eq(en->op, STR("service.control"));
+	if (figures && strcmp(figures, "hold") == 0) {
+		f->held[f->held_n++ % HELD_MAX] = it;
+		return true;
+	}
+	if (figures && strcmp(figures, "garbage") == 0) {
+		bus_item_end(it, STR("\xc1"));
+		return true;
+	}
+	mp_map(&r.body, SURVEY_NUMBERS + 2);
+	mp_kv_bool(&r.body, "cached", true);
+	mp_kv_bool(&r.body, "shared", false);
+	for (size_t i = 0; i < SURVEY_NUMBERS; i++) {
+		mp_text(&r.body, survey_figure((enum survey_number)i));
+		fake_figure(&r.body, i, figures && *figures == 'w');
+	}
+	end_with(it, cx, figures && *figures == 'e' ? ERR_INTERNAL : OK, &r);
+	return true;
+}
+
 static inline void on_item(void *arg, struct bus_item *it)
 {
 	struct fake *f = arg;
@@ -272,7 +332,7 @@ static inline void on_item(void *arg, struct bus_item *it)
 		bus_item_refuse(it, ERR_INVALID);
 		return;
 	}
-	if (answer_gateway(f, it, &cx, &en))
+	if (answer_gateway(f, it, &cx, &en) || answer_admin(f, it, &cx, &en))
 		return;
 	f->calls++;
 	answer_mode(f, it, &cx, &en);

@@ -750,7 +750,9 @@ static void requests_are_counted_per_route(void **state)
 		"http_requests_in_progress{method=\"GET\","
 		"endpoint=\"/api/gamification/stats\"} 0",
 		"http_request_duration_seconds_count{method=\"GET\","
-		"endpoint=\"/api/gamification/stats\"} 1",
+		"endpoint=\"/api/gamification/stats\",status_class=\"2xx\"} 1",
+		"http_request_duration_seconds_count{method=\"GET\","
+		"endpoint=\"unmatched\",status_class=\"4xx\"} 1",
 		"app_info{",
 		"kae_bus_requests_total{",
 		"kae_identity_entries",
