@@ -116,6 +116,14 @@ void doc_errors(FILE *f)
 		              err_code(e), err_title(e), err_text(e),
 		              err_may_retry(e) ? "yes" : "no");
 	}
+	(void)fputs("\n## What a page of another origin can read\n\n"
+	            "A browser hides an answer without CORS headers, also an "
+	            "error, so every error carries those of an origin that is "
+	            "listed.  Two come before the gateway has seen the Origin "
+	            "header and carry none: a query of more than 64 parameters "
+	            "(400), and a head that takes longer than `REQUEST_READ_S` "
+	            "(408).\n",
+	            f);
 	(void)fputs(
 		"\n## Refusals that carry no such body\n\n"
 		"libmicrohttpd 0.9.75 refuses these itself, before the "
