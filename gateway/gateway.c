@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/cache/redis_wire.h"
 #include "gateway/inside.h"
 
 #include <assert.h>
@@ -24,13 +25,20 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 	const char *why = NULL;
 	AUTO(cors) c = cors_new(conf, &why);
 	AUTO(proxies) p = NULL;
+	struct redis_url url = {.port = ""};
+	const char *wrong = NULL;
 
 	if (!c)
 		(void)fprintf(complaints, "%s\n", why);
 	p = proxies_new(conf->trusted_proxies, &why);
 	if (!p)
 		(void)fprintf(complaints, "%s\n", why);
-	return c && p;
+	if (conf->redis_url.n)
+		wrong = redis_url_parse(conf->redis_url, &url);
+	explicit_bzero(&url, sizeof(url));
+	if (wrong)
+		(void)fprintf(complaints, "REDIS_URL: %s\n", wrong);
+	return c && p && !wrong;
 }
 
 static enum err fill_site(struct gateway *g, const struct gateway_env *env)
@@ -69,16 +77,46 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 static void free_all(struct gateway *g)
 {
 	shown_remove(g);
+	/* Its thread puts answers into the loops. */
+	limits_free(g->site.limits);
+	redis_wire_free(g->site.redis);
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_fini(&g->loops[i]);
 	cors_free(g->site.cors);
 	proxies_free(g->site.proxies);
-	limits_free(g->site.limits);
 	crowd_free(g->site.crowd);
 	route_tree_free(g->site.tree);
 	meter_free(g->site.meter);
 	monitor_free(g->site.monitor);
 	free(g);
+}
+
+/* Limits that all gateways count together (limit.h). */
+static enum err share_limits(struct gateway *g)
+{
+	const struct settings *conf = g->site.conf;
+	struct redis_url url;
+	const char *wrong;
+	struct limit_shared_conf shared = {
+		.connect_ms = conf->redis_connect_timeout_s * 1000,
+		.silence_ms = conf->redis_timeout_s * 1000,
+		.answered = limit_wait_answered,
+	};
+
+	if (conf->redis_url.n == 0 || !conf->rate_limit_enabled)
+		return OK;
+	wrong = redis_url_parse(conf->redis_url, &url);
+	if (wrong) {
+		log_error(NULL, "gateway.bad_setting",
+		          LOG_TEXT("reason", wrong));
+		return ERR_INVALID;
+	}
+	g->site.redis = redis_wire_new(&url, STR("kae-limits"));
+	explicit_bzero(&url, sizeof(url));
+	if (!g->site.redis)
+		return ERR_NOMEM;
+	shared.wire = redis_wire_of(g->site.redis);
+	return limits_share(g->site.limits, &shared) ? OK : ERR_NOMEM;
 }
 
 static enum err call_bus(void *bus, const struct bus_call *call, uint64_t *id)
@@ -119,6 +157,8 @@ static enum err start_loops(struct gateway *g, const struct gateway_env *env,
 	}
 	if (!e)
 		e = add_monitor(g);
+	if (!e)
+		e = share_limits(g);
 	if (!e && !shown_add(g))
 		e = ERR_NOMEM;
 	for (size_t i = 0; i < n && !e; i++)

@@ -1,5 +1,6 @@
 #include "gateway/limit.h"
 
+#include "common/base/clock.h"
 #include "gateway/limit_table.h"
 
 #include <assert.h>
@@ -43,10 +44,23 @@ static const unsigned by_rate[RATE_COUNT] = {
 	[RATE_INGEST] = 0,
 };
 
+#define LEASES 20 /* of a quota */
+
+/* Classes that are worth a look at what the others have counted. */
+static bool is_costly(enum rate r)
+{
+	return r == RATE_LOGIN || r == RATE_GENERATE || r == RATE_EXPORT ||
+	       r == RATE_PRIVACY;
+}
+
 struct limits {
 	struct limit_table *table;
+	struct limit_shared *shared; /* or NULL */
+	limit_answered_fn *answered;
+	void *answered_arg;
 	uint64_t quota[LIMIT_POLICIES][TIERS]; /* 0: no limit */
 	_Atomic uint64_t taken[LIMIT_POLICIES], refused[LIMIT_POLICIES];
+	_Atomic uint64_t unheard;
 };
 
 const char *limit_name(enum limit_policy p)
@@ -95,6 +109,7 @@ void limits_free(struct limits *l)
 {
 	if (!l)
 		return;
+	limit_shared_free(l->shared); /* it answers into the table */
 	limit_table_free(l->table);
 	free(l);
 }
@@ -107,6 +122,11 @@ struct meeting {
 	struct gcra rule;
 	struct limit_key key;
 };
+
+bool limits_are_shared(const struct limits *l)
+{
+	return l->shared && limit_shared_up(l->shared);
+}
 
 static struct meeting meet(const struct limits *l, enum limit_policy p,
                            const struct limit_who *who)
@@ -155,54 +175,221 @@ static uint64_t units_of(enum limit_policy p)
 	return policies[p].unit == IN_TOKENS ? 0 : 1;
 }
 
-/* Takes from each policy of the set, or from none. */
-static bool take(struct limits *l, unsigned set, const struct limit_who *who,
-                 uint64_t now_ns, struct limit_decision *d)
+/* The name of the bucket in Redis, where its time makes it vanish. */
+static void name_in_redis(enum limit_policy p, const struct limit_who *who,
+                          char out[LIMIT_NAME_MAX])
 {
-	struct meeting taken[LIMIT_POLICIES];
-	size_t first = d->n;
+	struct addr net = addr_network(&who->client);
+	char text[ADDR_TEXT_MAX];
+	struct str subject = policies[p].counts == COUNTS_ADDRESS
+	                             ? addr_text(&net, text)
+	                             : who->sub;
+
+	(void)snprintf(out, LIMIT_NAME_MAX, "kae:limit:1:%s:%.*s",
+	               policies[p].name, STR_FMT(subject));
+}
+
+static struct limit_cost cost_of(enum limit_policy p, const struct meeting *m,
+                                 const struct limit_who *who, uint64_t n)
+{
+	struct limit_cost c = {.key = m->key, .rule = m->rule, .n = n};
+
+	name_in_redis(p, who, c.name);
+	return c;
+}
+
+/* Tells the others what has been used here. */
+static void tell(struct limits *l, enum limit_policy p, const struct meeting *m,
+                 const struct limit_who *who, uint64_t n, uint64_t now_ns)
+{
+	const struct limit_question q = {.used = true,
+	                                 .n = 1,
+	                                 .cost = {cost_of(p, m, who, n)}};
+
+	if (!limit_shared_ask(l->shared, &q))
+		limit_table_heard(l->table, m->key, &m->rule, now_ns, true,
+		                  false, 0);
+}
+
+static unsigned lease_of(uint64_t quota)
+{
+	return quota < LEASES ? 1 : (unsigned)(quota / LEASES);
+}
+
+/* One request on its way through the policies that count it. */
+struct pass {
+	struct meeting met;
+	struct limit_taken taken;
+};
+
+static void undo(struct limits *l, const struct pass *passed,
+                 struct limit_item *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t units = units_of(items[i].policy);
+
+		limit_table_give_back(l->table, passed[i].met.key,
+		                      &passed[i].met.rule, units,
+		                      passed[i].taken.tell > 0);
+		items[i].left += units;
+	}
+}
+
+/* Takes from each policy of the set, or from none.  lease: others are told in
+ * the background, not asked. */
+static bool take(struct limits *l, unsigned set, const struct limit_who *who,
+                 uint64_t now_ns, bool lease, struct limit_decision *d)
+{
+	struct pass passed[LIMIT_ITEMS];
+	struct limit_item *items = &d->items[d->n];
+	size_t n = 0;
 
 	for (unsigned i = 0; i < LIMIT_POLICIES; i++) {
 		enum limit_policy p = (enum limit_policy)i;
-		struct meeting m = {0};
-		uint64_t tat_ns = 0;
+		struct pass *at = &passed[n];
 		bool ok;
 
-		if (set & 1U << i)
-			m = meet(l, p, who);
-		if (m.quota == 0)
+		if (!(set & 1U << i))
+			continue;
+		at->met = meet(l, p, who);
+		if (at->met.quota == 0)
 			continue;
 		assert(d->n < LIMIT_ITEMS);
-		ok = limit_table_take(l->table, m.key, &m.rule, now_ns,
-		                      units_of(p), &tat_ns);
-		taken[d->n] = m;
-		d->items[d->n++] = item_of(p, &m, tat_ns, now_ns);
+		ok = limit_table_take(l->table, at->met.key, &at->met.rule,
+		                      now_ns, units_of(p),
+		                      lease ? lease_of(at->met.quota) : 0,
+		                      &at->taken);
+		items[n] = item_of(p, &at->met, at->taken.tat_ns, now_ns);
+		d->n++;
 		atomic_fetch_add_explicit(ok ? &l->taken[p] : &l->refused[p], 1,
 		                          memory_order_relaxed);
-		if (ok)
-			continue;
-		d->refused = true;
-		for (size_t k = first; k + 1 < d->n; k++) {
-			limit_table_give_back(l->table, taken[k].key,
-			                      &taken[k].rule,
-			                      units_of(d->items[k].policy));
-			d->items[k].left += units_of(d->items[k].policy);
+		if (!ok) {
+			d->refused = true;
+			if (at->taken.leased_out) {
+				items[n].left = 0;
+				items[n].reset_s = 1;
+			}
+			undo(l, passed, items, n);
+			return false;
 		}
-		return false;
+		n++;
 	}
+	for (size_t i = 0; i < n; i++)
+		if (passed[i].taken.tell)
+			tell(l, items[i].policy, &passed[i].met, who,
+			     passed[i].taken.tell, now_ns);
 	return true;
+}
+
+/* Whether the class is asked about, not told. */
+static bool is_asked(const struct limits *l, const struct limit_who *who,
+                     enum rate rate)
+{
+	if (is_costly(rate))
+		return true;
+	for (unsigned i = 0; i < LIMIT_POLICIES; i++)
+		if (by_rate[rate] & 1U << i &&
+		    lease_of(l->quota[i][who->tier]) == 1)
+			return true;
+	return false;
 }
 
 bool limits_address(struct limits *l, const struct limit_who *who,
                     enum rate rate, uint64_t now_ns, struct limit_decision *d)
 {
-	return rate == RATE_HEALTH || take(l, BIT(ADDRESS), who, now_ns, d);
+	return rate == RATE_HEALTH ||
+	       take(l, BIT(ADDRESS), who, now_ns, limits_are_shared(l), d);
 }
 
 bool limits_class(struct limits *l, const struct limit_who *who, enum rate rate,
                   uint64_t now_ns, struct limit_decision *d)
 {
-	return take(l, by_rate[rate], who, now_ns, d);
+	bool lease = limits_are_shared(l) && !is_asked(l, who, rate);
+
+	return take(l, by_rate[rate], who, now_ns, lease, d);
+}
+
+/* --- together with others --------------------------------------------------------- */
+
+static void answered(void *arg, const struct limit_question *q,
+                     const struct limit_answer *a)
+{
+	struct limits *l = arg;
+	const struct limit_cost *c = &q->cost[0];
+
+	if (q->asker)
+		l->answered(l->answered_arg, q, a);
+	else if (q->n)
+		limit_table_heard(l->table, c->key, &c->rule, mono_us() * 1000,
+		                  true, a->known, a->owed_ns[0]);
+}
+
+bool limits_share(struct limits *l, const struct limit_shared_conf *conf)
+{
+	struct limit_shared_conf ours = *conf;
+
+	l->answered = conf->answered;
+	l->answered_arg = conf->arg;
+	ours.answered = answered;
+	ours.arg = l;
+	l->shared = limit_shared_new(&ours);
+	return l->shared != NULL;
+}
+
+bool limits_ask(struct limits *l, const struct limit_who *who, enum rate rate,
+                void *asker, uint64_t serial)
+{
+	struct limit_question q = {.asker = asker, .serial = serial};
+
+	if (!limits_are_shared(l) || !is_asked(l, who, rate))
+		return false;
+	for (unsigned i = 0; i < LIMIT_POLICIES; i++) {
+		enum limit_policy p = (enum limit_policy)i;
+		struct meeting m = {0};
+
+		if (by_rate[rate] & 1U << i)
+			m = meet(l, p, who);
+		if (m.quota)
+			q.cost[q.n++] = cost_of(p, &m, who, units_of(p));
+	}
+	return q.n > 0 && limit_shared_ask(l->shared, &q);
+}
+
+bool limits_settle(struct limits *l, const struct limit_who *who,
+                   enum rate rate, uint64_t now_ns,
+                   const struct limit_answer *a, struct limit_decision *d)
+{
+	size_t n = 0, last = d->n;
+	struct limit_item *items = d->items;
+
+	if (!a->known) {
+		atomic_fetch_add(&l->unheard, 1);
+		return true;
+	}
+	/* What the class has added to *d is at its end, in this order. */
+	for (unsigned i = 0; i < LIMIT_POLICIES; i++)
+		n += by_rate[rate] & 1U << i && meet(l, i, who).quota > 0;
+	assert(n <= last);
+	items += last - n;
+	for (size_t i = 0; i < n; i++) {
+		enum limit_policy p = items[i].policy;
+		struct meeting m = meet(l, p, who);
+
+		if (a->refused)
+			limit_table_give_back(l->table, m.key, &m.rule,
+			                      units_of(p), false);
+		limit_table_heard(l->table, m.key, &m.rule, now_ns, false, true,
+		                  a->owed_ns[i]);
+		items[i] = item_of(p, &m, now_ns + a->owed_ns[i], now_ns);
+		if (a->refused != i + 1)
+			continue;
+		d->refused = true;
+		last = last - n + i + 1;
+		atomic_fetch_add_explicit(&l->refused[p], 1,
+		                          memory_order_relaxed);
+	}
+	d->n = last;
+	return !d->refused;
 }
 
 void limits_tokens(struct limits *l, const struct limit_who *who,
@@ -214,9 +401,11 @@ void limits_tokens(struct limits *l, const struct limit_who *who,
 	for (size_t i = 0; i < COUNTOF(both); i++) {
 		struct meeting m = meet(l, both[i], who);
 
-		if (m.quota)
-			limit_table_charge(l->table, m.key, &m.rule, now_ns,
-			                   tokens);
+		if (m.quota == 0)
+			continue;
+		limit_table_charge(l->table, m.key, &m.rule, now_ns, tokens);
+		if (limits_are_shared(l))
+			tell(l, both[i], &m, who, tokens, now_ns);
 	}
 }
 
@@ -307,14 +496,15 @@ void limit_write_left(const struct limit_decision *d,
 	write_each(d, false, out);
 }
 
-uint64_t limits_figures(const struct limits *l, struct limit_figures *out)
+void limits_figures(const struct limits *l, struct limit_figures *out)
 {
-	for (size_t i = 0; i < LIMIT_POLICIES; i++)
-		out[i] = (struct limit_figures){
-			atomic_load_explicit(&l->taken[i],
-		                             memory_order_relaxed),
-			atomic_load_explicit(&l->refused[i],
-		                             memory_order_relaxed),
-		};
-	return limit_table_evicted(l->table);
+	for (size_t i = 0; i < LIMIT_POLICIES; i++) {
+		out->of[i].taken = atomic_load_explicit(&l->taken[i],
+		                                        memory_order_relaxed);
+		out->of[i].refused = atomic_load_explicit(&l->refused[i],
+		                                          memory_order_relaxed);
+	}
+	out->evicted = limit_table_evicted(l->table);
+	out->unheard = atomic_load(&l->unheard);
+	out->outages = l->shared ? limit_shared_outages(l->shared) : 0;
 }

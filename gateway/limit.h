@@ -13,6 +13,14 @@
  *          window / quota.  All policies of a request are taken or none.
  * Tokens:  a request is let in while there is at least one; what it used is
  *          charged when the service has said so in KAE-Tokens.
+ * Shared:  with REDIS_URL gateways count together.  Logins, generation and
+ *          exports ask Redis (limits_ask(), up to LIMIT_WAIT_MS, and then stand
+ *          as counted here), and so does what is so rare that a lease would be
+ *          one unit.  Anything else is counted here and told in the background:
+ *          a gateway is at most one lease of max(1, quota / 20) ahead of what
+ *          the others know, so that together they let in at most
+ *          quota + burst + (gateways - 1) * lease in a window, burst = quota.
+ *          While Redis is away each gateway counts for itself.
  * Bounds:  LIMIT_BUCKETS buckets in memory asked for at start; a decision
  *          allocates nothing and never waits.
  * Threads: any.
@@ -23,6 +31,7 @@
 #include "common/base/conf.h"
 #include "common/base/ctx.h"
 #include "gateway/forwarded.h"
+#include "gateway/limit_shared.h"
 #include "gateway/route.h"
 
 #define LIMIT_BUCKETS 131072
@@ -60,7 +69,7 @@ struct limit_item {
 	unsigned reset_s; /* none left: until one is; else until all are */
 };
 
-#define LIMIT_ITEMS 5
+#define LIMIT_ITEMS (1 + LIMIT_COSTS)
 struct limit_decision {
 	bool refused; /* by the last of items */
 	size_t n;
@@ -75,6 +84,20 @@ bool limits_address(struct limits *l, const struct limit_who *who,
                     enum rate rate, uint64_t now_ns, struct limit_decision *d);
 bool limits_class(struct limits *l, const struct limit_who *who, enum rate rate,
                   uint64_t now_ns, struct limit_decision *d);
+/*
+ * Begins to count together with other gateways over wire; answers to
+ * limits_ask() come on a thread of its own.  False without memory.
+ */
+bool limits_share(struct limits *l, const struct limit_shared_conf *conf);
+/* After limits_class() has let it in: false when that was all. */
+bool limits_ask(struct limits *l, const struct limit_who *who, enum rate rate,
+                void *asker, uint64_t serial);
+/* The answer to it.  False: refused after all, as *d now says. */
+bool limits_settle(struct limits *l, const struct limit_who *who,
+                   enum rate rate, uint64_t now_ns,
+                   const struct limit_answer *a, struct limit_decision *d);
+bool limits_are_shared(const struct limits *l); /* just now */
+
 /* What the model used for a request that was let in. */
 void limits_tokens(struct limits *l, const struct limit_who *who,
                    uint64_t tokens, uint64_t now_ns);
@@ -91,9 +114,13 @@ void limit_write_left(const struct limit_decision *d,
                       char out[LIMIT_HEADER_MAX]);
 
 struct limit_figures {
-	uint64_t taken, refused;
+	struct {
+		uint64_t taken, refused;
+	} of[LIMIT_POLICIES];
+	uint64_t evicted; /* buckets forgotten before they were full again */
+	/* Answers that did not come in time; times that none came. */
+	uint64_t unheard, outages;
 };
-/* out takes LIMIT_POLICIES; returns buckets forgotten before their time. */
-uint64_t limits_figures(const struct limits *l, struct limit_figures *out);
+void limits_figures(const struct limits *l, struct limit_figures *out);
 
 #endif

@@ -12,6 +12,7 @@
 struct bucket {
 	uint64_t tag; /* 0: free */
 	uint64_t tat_ns;
+	uint32_t ahead, told;
 };
 
 struct limit_table {
@@ -108,7 +109,7 @@ static struct bucket *claim(struct limit_table *t, struct limit_key k,
 
 bool limit_table_take(struct limit_table *t, struct limit_key k,
                       const struct gcra *g, uint64_t now_ns, uint64_t n,
-                      uint64_t *tat_ns)
+                      unsigned lease, struct limit_taken *out)
 {
 	GUARD(lock_of(t, k));
 	struct bucket *b = find(t, k);
@@ -116,11 +117,39 @@ bool limit_table_take(struct limit_table *t, struct limit_key k,
 	bool ok = n ? gcra_take(g, &tat, now_ns, n)
 	            : gcra_left(g, tat, now_ns) > 0;
 
-	/* What changes nothing takes no place from another. */
-	if (ok && n)
-		claim(t, k, now_ns)->tat_ns = tat;
-	*tat_ns = tat;
-	return ok;
+	*out = (struct limit_taken){.tat_ns = tat};
+	if (!ok || n == 0)
+		return ok;
+	if (lease && b && b->ahead + b->told >= lease) {
+		out->leased_out = true;
+		return false;
+	}
+	b = claim(t, k, now_ns);
+	b->tat_ns = tat;
+	if (lease)
+		b->ahead += (uint32_t)n;
+	if (lease && b->told == 0) {
+		out->tell = b->told = b->ahead;
+		b->ahead = 0;
+	}
+	return true;
+}
+
+void limit_table_heard(struct limit_table *t, struct limit_key k,
+                       const struct gcra *g, uint64_t now_ns, bool told,
+                       bool known, uint64_t owed_ns)
+{
+	GUARD(lock_of(t, k));
+	struct bucket *b = find(t, k);
+	uint64_t tat;
+
+	if (!b)
+		return;
+	if (told)
+		b->told = 0;
+	tat = now_ns + owed_ns + b->ahead * g->step_ns;
+	if (known && tat > b->tat_ns)
+		b->tat_ns = tat;
 }
 
 void limit_table_charge(struct limit_table *t, struct limit_key k,
@@ -132,13 +161,19 @@ void limit_table_charge(struct limit_table *t, struct limit_key k,
 }
 
 void limit_table_give_back(struct limit_table *t, struct limit_key k,
-                           const struct gcra *g, uint64_t n)
+                           const struct gcra *g, uint64_t n, bool untell)
 {
 	GUARD(lock_of(t, k));
 	struct bucket *b = find(t, k);
 
-	if (b)
-		gcra_give_back(g, &b->tat_ns, n);
+	if (!b)
+		return;
+	gcra_give_back(g, &b->tat_ns, n);
+	if (untell) {
+		b->ahead += b->told;
+		b->told = 0;
+	}
+	b->ahead -= b->ahead > n ? (uint32_t)n : b->ahead;
 }
 
 uint64_t limit_table_evicted(const struct limit_table *t)

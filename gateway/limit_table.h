@@ -11,7 +11,11 @@
  *          in places that a secret of this process chooses.
  * Form:    sets of LIMIT_WAYS; a key's hash (SipHash with a secret) names the
  *          set and the tag inside it.
- * Bounds:  LIMIT_WAYS * sets buckets of 32 bytes, asked for once.
+ * Leases:  where other gateways count too, a bucket also knows how many units
+ *          were taken here of which they have not heard: `ahead`, and `told`
+ *          while they are being told.  With a lease both together stay within
+ *          it.
+ * Bounds:  LIMIT_WAYS * sets buckets of 24 bytes, asked for once.
  * Threads: any; LIMIT_STRIPES locks, leaves, held for the length of one look.
  */
 #ifndef GATEWAY_LIMIT_TABLE_H
@@ -38,17 +42,32 @@ struct limit_key {
 struct limit_key limit_key_of(const struct limit_table *t, unsigned policy,
                               struct str subject);
 
+struct limit_taken {
+	uint64_t tat_ns; /* the bucket's, now */
+	bool leased_out; /* refused only because others have to hear first */
+	unsigned
+		tell; /* so many are to be told now; then limit_table_heard() */
+};
+
 /*
- * Takes n units or none; *tat_ns is then the bucket's.  n 0 looks whether there
- * is at least one unit and takes none.
+ * Takes n units or none.  n 0 looks whether there is at least one unit and takes
+ * none.  lease 0: nobody else counts.
  */
 bool limit_table_take(struct limit_table *t, struct limit_key k,
                       const struct gcra *g, uint64_t now_ns, uint64_t n,
-                      uint64_t *tat_ns);
+                      unsigned lease, struct limit_taken *out);
+/*
+ * What others know: owed_ns until the bucket is full.  Ours only becomes
+ * emptier by it.  told: this answers what was told; known false: nobody heard.
+ */
+void limit_table_heard(struct limit_table *t, struct limit_key k,
+                       const struct gcra *g, uint64_t now_ns, bool told,
+                       bool known, uint64_t owed_ns);
 void limit_table_charge(struct limit_table *t, struct limit_key k,
                         const struct gcra *g, uint64_t now_ns, uint64_t n);
+/* untell: what was to be told of it has not been. */
 void limit_table_give_back(struct limit_table *t, struct limit_key k,
-                           const struct gcra *g, uint64_t n);
+                           const struct gcra *g, uint64_t n, bool untell);
 /* Buckets that were forgotten before they were full again. */
 uint64_t limit_table_evicted(const struct limit_table *t);
 

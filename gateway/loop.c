@@ -242,6 +242,7 @@ enum err loop_init(struct loop *lo, struct site *site,
 
 	*lo = (struct loop){.site = site, .listen_fd = listen_fd};
 	(void)pthread_mutex_init(&lo->shown_lock, NULL);
+	limit_wait_init(&lo->limit_wait);
 	lo->entry.max = BUS_REQUEST_MAX;
 	lo->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (lo->wake_fd < 0 ||
@@ -297,6 +298,7 @@ void loop_fini(struct loop *lo)
 	if (lo->wake_fd >= 0)
 		(void)close(lo->wake_fd);
 	(void)pthread_mutex_destroy(&lo->shown_lock);
+	limit_wait_fini(&lo->limit_wait);
 }
 
 /* --- turning ----------------------------------------------------------------------- */
@@ -364,6 +366,7 @@ static int timeout_ms(struct loop *lo)
 	ms = least(ms, bus_client_timeout_ms(lo->bus, now));
 	ms = least(ms, identity_timeout_ms(lo->identity, now));
 	ms = least(ms, again_timeout_ms(lo, now));
+	ms = least(ms, limit_wait_timeout_ms(lo, now));
 	if (lo->monitor)
 		ms = least(ms, monitor_timeout_ms(lo->monitor, now));
 	return (int)ms;
@@ -417,6 +420,7 @@ static void *turn_until_stopped(void *arg)
 		if (lo->monitor)
 			monitor_turn(lo->monitor, lo->now_ms);
 		again_turn(lo);
+		limit_wait_turn(lo);
 		bus_client_turn(lo->bus, lo->now_ms);
 		identity_turn(lo->identity, lo->now_ms);
 		tick(lo);

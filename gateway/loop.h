@@ -20,6 +20,7 @@
 #include "gateway/gzip.h"
 #include "gateway/identity.h"
 #include "gateway/limit.h"
+#include "gateway/limit_wait.h"
 #include "gateway/meter.h"
 #include "gateway/monitor.h"
 #include "gateway/overload.h"
@@ -39,9 +40,10 @@
 struct site {
 	const struct settings *conf;
 	struct cors *cors;
-	struct proxies *proxies; /* whose word about the client we take */
-	struct crowd *crowd;     /* connections of each address */
-	struct limits *limits;   /* of all loops: a client may use any */
+	struct proxies *proxies;  /* whose word about the client we take */
+	struct crowd *crowd;      /* connections of each address */
+	struct redis_wire *redis; /* of limits; NULL: no REDIS_URL */
+	struct limits *limits;    /* of all loops: a client may use any */
 	struct route_tree *tree;
 	struct meter *meter;
 	struct monitor *monitor; /* turned by the first loop */
@@ -93,6 +95,7 @@ struct loop {
 	unsigned spare_reqs_n;
 	size_t bodies; /* bytes of bodies being read */
 	unsigned requests;
+	struct limit_wait limit_wait;
 	struct overload overload;
 	_Atomic uint64_t
 		turned_away; /* connections beyond CONNECTIONS_PER_IP */

@@ -110,6 +110,9 @@ void req_stop_waiting(struct req *rq)
 	case WAIT_SURVEY:
 		survey_stop(rq->survey);
 		break;
+	case WAIT_LIMIT:
+		limit_wait_forget(rq);
+		break;
 	case WAIT_NONE:
 		break;
 	}
@@ -477,7 +480,20 @@ static enum next step_limit(struct req *rq)
 	if (!limits_class(rq->loop->site->limits, &who, rq->route->rate,
 	                  limit_now_ns(), &rq->limit))
 		return fail(rq, limit_refuse(&rq->cx, &rq->limit));
-	return go(rq, STEP_DECODE);
+	rq->step = STEP_DECODE;
+	return limit_wait_begin(rq, &who) ? WAIT : NEXT;
+}
+
+void req_limited(struct req *rq, const struct limit_answer *a)
+{
+	const struct limit_who who = counted(rq);
+
+	if (!limits_settle(rq->loop->site->limits, &who, rq->route->rate,
+	                   limit_now_ns(), a, &rq->limit)) {
+		rq->err = limit_refuse(&rq->cx, &rq->limit);
+		rq->step = STEP_REPLY;
+	}
+	req_resume(rq);
 }
 
 static bool is_map(struct str mp)

@@ -31,7 +31,14 @@ enum step {
 	STEP_COUNT
 };
 enum next { NEXT, WAIT, DONE };
-enum wait { WAIT_NONE, WAIT_IDENTITY, WAIT_BUS, WAIT_AGAIN, WAIT_SURVEY };
+enum wait {
+	WAIT_NONE,
+	WAIT_IDENTITY,
+	WAIT_LIMIT,
+	WAIT_BUS,
+	WAIT_AGAIN,
+	WAIT_SURVEY,
+};
 
 struct req {
 	struct req *spare; /* next in the list of spares */
@@ -112,6 +119,8 @@ enum next req_run(struct req *rq);
 void req_stop_waiting(struct req *rq);
 /* Asks the service; WAIT, or NEXT with the error. */
 enum next req_forward(struct req *rq);
+/* What the other gateways have counted, or that they did not say. */
+void req_limited(struct req *rq, const struct limit_answer *a);
 /* The suspended connection has its answer. */
 void req_resume(struct req *rq);
 

@@ -210,8 +210,9 @@ static void collect_loops(struct gateway *g, struct buf *out)
 
 static void collect_limits(struct gateway *g, struct buf *out)
 {
-	struct limit_figures each[LIMIT_POLICIES];
-	uint64_t evicted = limits_figures(g->site.limits, each);
+	struct limit_figures f;
+
+	limits_figures(g->site.limits, &f);
 
 	metrics_head(out, METRIC_COUNTER, "kae_limit_decisions_total",
 	             "Requests that a rate limit let in or refused.");
@@ -222,15 +223,25 @@ static void collect_limits(struct gateway *g, struct buf *out)
 		(void)snprintf(labels, sizeof(labels),
 		               "policy=\"%s\",decision=\"admitted\"", name);
 		metrics_line(out, "kae_limit_decisions_total", labels,
-		             (double)each[i].taken);
+		             (double)f.of[i].taken);
 		(void)snprintf(labels, sizeof(labels),
 		               "policy=\"%s\",decision=\"refused\"", name);
 		metrics_line(out, "kae_limit_decisions_total", labels,
-		             (double)each[i].refused);
+		             (double)f.of[i].refused);
 	}
+	metrics_head(out, METRIC_GAUGE, "kae_limit_shared",
+	             "1 while gateways count together through Redis.");
+	metrics_line(out, "kae_limit_shared", "",
+	             limits_are_shared(g->site.limits));
+	metrics_head(out, METRIC_COUNTER, "kae_limit_unheard_total",
+	             "Requests that Redis did not answer in time.");
+	metrics_line(out, "kae_limit_unheard_total", "", (double)f.unheard);
+	metrics_head(out, METRIC_COUNTER, "kae_limit_outages_total",
+	             "Times that gateways began to count alone.");
+	metrics_line(out, "kae_limit_outages_total", "", (double)f.outages);
 	metrics_head(out, METRIC_COUNTER, "kae_limit_evicted_total",
 	             "Buckets forgotten before they were full again.");
-	metrics_line(out, "kae_limit_evicted_total", "", (double)evicted);
+	metrics_line(out, "kae_limit_evicted_total", "", (double)f.evicted);
 }
 
 struct group_figure {

@@ -113,17 +113,17 @@ static void what_is_given_back_can_be_taken_again(void **state)
 static bool take_for(struct limit_table *t, const struct gcra *g,
                      const char *who, uint64_t now)
 {
-	uint64_t tat;
+	struct limit_taken out;
 
 	return limit_table_take(t, limit_key_of(t, 1, str_from(who)), g, now, 1,
-	                        &tat);
+	                        0, &out);
 }
 
 static void buckets_of_others_and_of_other_policies_are_apart(void **state)
 {
 	AUTO(limit_table) t = limit_table_new(1024);
 	struct gcra g = gcra_of(1, 60);
-	uint64_t tat;
+	struct limit_taken out;
 
 	(void)state;
 	assert_non_null(t);
@@ -132,7 +132,7 @@ static void buckets_of_others_and_of_other_policies_are_apart(void **state)
 	assert_true(take_for(t, &g, "b", T0));
 	assert_true(take_for(t, &g, "", T0));
 	assert_true(limit_table_take(t, limit_key_of(t, 2, STR("a")), &g, T0, 1,
-	                             &tat));
+	                             0, &out));
 	assert_true(take_for(t, &g, "a", T0 + 60 * S));
 	assert_int_equal(limit_table_evicted(t), 0);
 }
@@ -142,13 +142,13 @@ static void looking_takes_nothing(void **state)
 	AUTO(limit_table) t = limit_table_new(1024);
 	struct gcra g = gcra_of(1, 60);
 	struct limit_key k = limit_key_of(t, 0, STR("a"));
-	uint64_t tat;
+	struct limit_taken out;
 
 	(void)state;
-	assert_true(limit_table_take(t, k, &g, T0, 0, &tat));
-	assert_true(limit_table_take(t, k, &g, T0, 0, &tat));
+	assert_true(limit_table_take(t, k, &g, T0, 0, 0, &out));
+	assert_true(limit_table_take(t, k, &g, T0, 0, 0, &out));
 	limit_table_charge(t, k, &g, T0, 3);
-	assert_false(limit_table_take(t, k, &g, T0, 0, &tat));
+	assert_false(limit_table_take(t, k, &g, T0, 0, 0, &out));
 }
 
 /*
