@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/cache/redis_wire.h"
 #include "gateway/inside.h"
+#include "gateway/recent.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -70,8 +71,10 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	st->crowd = crowd_new((unsigned)conf->connections_per_ip);
 	st->tree = route_tree_new(routes, routes_n);
 	st->meter = meter_new(env->metrics, env_name(conf->env));
-	return st->crowd && st->limits && st->tree && st->meter ? OK
-	                                                        : ERR_NOMEM;
+	st->recent = recent_new();
+	return st->crowd && st->limits && st->tree && st->meter && st->recent
+	               ? OK
+	               : ERR_NOMEM;
 }
 
 static void free_all(struct gateway *g)
@@ -87,6 +90,7 @@ static void free_all(struct gateway *g)
 	crowd_free(g->site.crowd);
 	route_tree_free(g->site.tree);
 	meter_free(g->site.meter);
+	recent_free(g->site.recent);
 	monitor_free(g->site.monitor);
 	free(g);
 }

@@ -111,6 +111,8 @@ static enum MHD_Result on_whole(struct req *rq)
 	if (rq->refused || rq->gone)
 		return MHD_NO; /* ends the connection */
 	rq->running = true;
+	if (!rq->whole_us) /* else it is resumed */
+		rq->whole_us = mono_us();
 	if (req_run(rq) == WAIT) {
 		MHD_suspend_connection(rq->conn->mhd);
 		return MHD_YES;

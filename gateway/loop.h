@@ -46,6 +46,7 @@ struct site {
 	struct limits *limits;    /* of all loops: a client may use any */
 	struct route_tree *tree;
 	struct meter *meter;
+	struct recent *recent;
 	struct monitor *monitor; /* turned by the first loop */
 	char instance[65];
 	int64_t started_ms; /* wall clock */

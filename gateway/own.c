@@ -317,6 +317,7 @@ const struct own *own_find(const char *call)
 		{"cache_invalidate", admin_invalidated, admin_ask_invalidate,
 	         0},
 		{"breaker_state", admin_breaker, admin_ask_breaker, 0},
+		{.call = "explain", .run = explain_tell},
 		{"breaker_reset", admin_reset, admin_ask_reset, 0},
 	};
 

@@ -128,6 +128,7 @@ void req_free(struct req *rq)
 		uint64_t took_us = mono_us() - rq->began_us;
 
 		reqlog_completed(rq, took_us);
+		explain_keep(rq, took_us);
 		meter_end(lo->site->meter, rq->route, rq->verb,
 		          rq->answered ? rq->status : 499, rq->err, took_us);
 	}
@@ -408,6 +409,7 @@ static enum next step_identify(struct req *rq)
 	rq->wait = WAIT_IDENTITY;
 	e = identity_check(rq->loop->identity, &c, rq->loop->now_ms,
 	                   rq->cx.deadline_ms, &rq->who, identified, rq);
+	rq->identity_asked = e == ERR_BUSY;
 	if (e == ERR_BUSY)
 		return WAIT;
 	rq->wait = WAIT_NONE;
@@ -642,6 +644,7 @@ static void replied(void *arg, enum err e, struct str bytes, bool more)
 	struct req *rq = arg;
 
 	(void)more; /* never with stream = false */
+	rq->told_us = mono_us();
 	rq->err = e ? e : take_reply(rq, bytes);
 	/* Refusals are quick and failures are neither: no measure. */
 	leave_services(rq, !rq->err || rq->err == ERR_TIMEOUT);
@@ -680,6 +683,7 @@ enum next req_forward(struct req *rq)
 		.deadline_ms = rq->cx.deadline_ms,
 		.max_reply = (size_t)8 << 20,
 		.resent = &rq->resent,
+		.trip = &rq->trip,
 		.on_reply = replied,
 		.arg = rq,
 	};
@@ -693,6 +697,8 @@ enum next req_forward(struct req *rq)
 	if (e)
 		return fail(rq, e);
 	enter_services(rq);
+	if (!rq->asked_us)
+		rq->asked_us = rq->entered_us;
 	rq->wait = WAIT_BUS;
 	return WAIT;
 }

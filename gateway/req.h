@@ -65,6 +65,10 @@ struct req {
 	unsigned again_n; /* how often it has waited */
 	uint64_t began_ms, began_us;
 	struct who who;
+	/* For explain.c. */
+	struct bus_trip trip;
+	uint64_t whole_us, asked_us, told_us; /* 0: never */
+	bool identity_asked; /* the credential was not remembered */
 	bool shed; /* refused, because the services have too much to do */
 	uint64_t entered_us;         /* 0: not in the services */
 	struct limit_decision limit; /* of all that count it so far */
@@ -135,6 +139,10 @@ void answer_refuse(struct req *rq, enum err e);
 /* reqlog.c */
 void reqlog_started(const struct req *rq);
 void reqlog_completed(const struct req *rq, uint64_t took_us);
+
+/* explain.c: keeps what an administrator may ask for, and tells it. */
+void explain_keep(const struct req *rq, uint64_t took_us);
+enum err explain_tell(struct req *rq);
 
 /* own.c: routes that the gateway answers itself; NULL: no such call. */
 typedef enum err own_fn(struct req *rq);

@@ -122,6 +122,12 @@ AUTO_TYPE(bus_client, struct bus_client *, bus_client_free)
 enum err bus_client_add(struct bus_client *c, enum bus_peer to,
                         struct str urls) MUST_CHECK;
 
+/* Where a call has been, for whoever explains it. */
+struct bus_trip {
+	unsigned attempts; /* times it was put to a replica */
+	char replica[64];  /* address of the last; cut */
+};
+
 struct bus_call {
 	enum bus_peer to;
 	unsigned route_class; /* below BUS_CLASSES: whose latency average */
@@ -137,6 +143,7 @@ struct bus_call {
 	/* Set to true when the call goes out again although an earlier attempt
 	 * may be running; or NULL.  Looked at until the end or the cancel. */
 	bool *resent;
+	struct bus_trip *trip; /* written in the same time; or NULL */
 	bus_reply_fn *on_reply;
 	void *arg;
 };

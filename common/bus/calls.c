@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SLOT_MASK    ((UINT64_C(1) << SLOT_BITS) - 1)
@@ -214,6 +215,12 @@ static enum err assign(struct bus_client *c, struct call *k, struct replica *r,
 		                        .deadline_ms = k->deadline_ms};
 		link_bulk(&r->link, &k->bulk);
 	}
+	if (k->trip) {
+		k->trip->attempts++;
+		(void)snprintf(k->trip->replica, sizeof(k->trip->replica),
+		               "%.*s", (int)sizeof(k->trip->replica) - 1,
+		               r->url);
+	}
 	k->r = r;
 	k->room = BUS_CREDIT;
 	k->start_us = now_us;
@@ -296,6 +303,7 @@ enum err calls_start(struct bus_client *c, const struct bus_call *in,
 	k->on_reply = in->on_reply;
 	k->arg = in->arg;
 	k->resent = in->resent;
+	k->trip = in->trip;
 	buf_add(&k->bytes, in->bytes.p, in->bytes.n);
 	e = k->bytes.failed ? ERR_NOMEM : choose(c, k, now_us, false, &r);
 	if (!e)

@@ -54,7 +54,8 @@ struct call {
 	size_t max_reply;
 	bus_reply_fn *on_reply;
 	void *arg;
-	bool *resent; /* the caller's; or NULL */
+	bool *resent;          /* the caller's; or NULL */
+	struct bus_trip *trip; /* likewise */
 
 	/* No other may be chosen; never held, so it ends before it is freed. */
 	const struct replica *only;

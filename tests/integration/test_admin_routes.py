@@ -124,6 +124,37 @@ class AdminRoutes(OnStack):
                 self.assertProblem(
                     self.admin.post(f"/api/circuit-breaker/{name}/reset", {}), 404)
 
+    def explain(self, rid):
+        return self.admin.get(f"/api/admin/explain/{rid}")
+
+    def test_a_request_is_explained_by_its_id(self):
+        r = self.me.get("/api/gamification/stats?secret=planted",
+                        headers={"X-Request-ID": "explain.1"})
+        self.assertEqual(r.status, 200)
+        e = wait_until(lambda: (lambda x: x.json if x.status == 200 else None)(
+            self.explain("explain.1")), 5, what="an explanation")
+        self.assertEqual((e["status"], e["endpoint"], e["service"], e["attempts"], e["error"]),
+                         (200, "/api/gamification/stats", "gdpr", 1, None))
+        self.assertRegex(e["replica"], "^(inproc|ipc|tcp)://")
+        self.assertEqual(e["limiter"]["refused"], False)
+        self.assertEqual(e["cache"], r.headers.get("cache-status"))
+        t = e["timings_ms"]
+        self.assertGreater(t["service"], 0)
+        self.assertLessEqual(t["received"] + t["before_service"] + t["service"],
+                             t["total"] + 0.01)
+        self.assertNotIn("planted", str(e))
+        self.assertNotIn("administrated", str(e))
+
+    def test_refusals_are_explained_and_what_is_unknown_is_404(self):
+        self.api.get("/api/progress", headers={"X-Request-ID": "explain.2"})
+        e = wait_until(lambda: (lambda x: x.json if x.status == 200 else None)(
+            self.explain("explain.2")), 5, what="an explanation")
+        self.assertEqual((e["status"], e["error"], e["attempts"], e["service"], e["user"]),
+                         (401, "AUTH_REQUIRED", 0, None, None))
+        for unknown in ("never", "x" * 300, "%00", "explain"):
+            self.assertIn(self.explain(unknown).status, (400, 404))
+        self.assertProblem(self.me.get("/api/admin/explain/explain.1"), 403)
+
     def test_health_has_every_check_with_a_message(self):
         checks = self.api.get("/api/health").json["checks"]
         for name in SERVED:

@@ -256,6 +256,9 @@ class Answers(OnStack):
         for verb, what in (("GET", "state"), ("POST", "reset")):
             self.asked(admin, verb, f"/api/circuit-breaker/{{name}}/{what}",
                        target=f"/api/circuit-breaker/gdpr/{what}")
+        me.get("/api/gamification/stats", headers={"X-Request-ID": "told.1"})
+        self.asked(admin, "GET", "/api/admin/explain/{request_id}",
+                   target="/api/admin/explain/told.1")
         self.post(me, "/api/auth/logout")
         self.assertEqual(set(built) - self.done, set())
 
