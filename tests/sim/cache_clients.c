@@ -141,7 +141,8 @@ unsigned client_load(struct instance *in, unsigned key, enum cache_from *from)
 	struct answer a = {.owner = in->owner,
 	                   .key = key,
 	                   .began_us = fiber_now_us(),
-	                   .floor = w->truth.keys[key].floor[in->owner]};
+	                   .floor = w->truth.keys[key].floor[in->owner],
+	                   .proof_ms = cache_proof_ms(in->cache)};
 	struct cache_value *v = NULL;
 	struct cache_info info = {0};
 	unsigned version;
@@ -170,7 +171,8 @@ static void peek(struct instance *in, unsigned key)
 	struct answer a = {.owner = in->owner,
 	                   .key = key,
 	                   .began_us = fiber_now_us(),
-	                   .floor = w->truth.keys[key].floor[in->owner]};
+	                   .floor = w->truth.keys[key].floor[in->owner],
+	                   .proof_ms = cache_proof_ms(in->cache)};
 	struct cache_value *v = NULL;
 	struct cache_info info = {0};
 	enum cache_hit hit =
@@ -214,7 +216,7 @@ static void change(struct instance *in)
 	unsigned key = (unsigned)fiber_random(t->keys_n);
 	unsigned tag = (unsigned)fiber_random(t->tags_n);
 	bool all = fiber_chance(30), by_tag = !all && fiber_chance(350);
-	unsigned latest[TRUTH_KEYS];
+	unsigned latest[TRUTH_KEYS] = {0};
 
 	w->writes++;
 	if (all)

@@ -42,6 +42,8 @@ static void stall(struct world *w)
 	if (fiber_chance(500)) /* the machine is cut off */
 		net_stall(w->net, owner, WIRE_COMMANDS, until);
 	net_stall(w->net, owner, WIRE_MESSAGES, until);
+	if (fiber_chance(300)) /* and when it ends, some of it is lost */
+		net_cut(w->net, owner, WIRE_MESSAGES, false);
 	if (fiber_chance(500))
 		net_refuse(w->net, owner, until);
 }

@@ -154,7 +154,11 @@ static const char *broken_rule(const struct truth *t, const struct answer *a,
 		return NULL;
 	if (v < a->floor)
 		return "this instance had forgotten it";
-	if (!a->stale && next->contained_us != FIBER_NEVER &&
+	if (next->contained_us == FIBER_NEVER)
+		return NULL;
+	if (fiber_local_at(a->owner, next->contained_us) / 1000 < a->proof_ms)
+		return "it was forgotten before the last proof of being in step";
+	if (!a->stale &&
 	    next->contained_us + stretched(t, t->degraded_us) < a->began_us)
 		return "it was forgotten longer ago than the degraded bound";
 	return NULL;

@@ -11,6 +11,8 @@
  *
  *     - this instance had not forgotten the key after v + 1 was committed and
  *       before t, also when it says that it is stale;
+ *     - v + 1 was not contained when the instance asked for the last proof
+ *       that it hears everything (cache_proof_ms()), stale or not;
  *     - v + 1 is contained for no longer than the degraded bound before t, or
  *       the answer says that it is stale;
  *     - it was read no longer than the key's time to live before t (stale: and
@@ -80,6 +82,7 @@ struct answer {
 	unsigned owner, key;
 	uint64_t began_us; /* when it was asked for */
 	unsigned floor;    /* truth_key.floor as it was then */
+	uint64_t proof_ms; /* cache_proof_ms() then */
 	bool stale, negative;
 	bool loaded; /* by a load that was waited for: then it has no age */
 	struct str bytes; /* unless negative */

@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEGRADED_MS 5000
+#define DEGRADED_MS ((uint64_t)5000)
 /* Longer than the slowest way back: hard limit, back-off, breaker. */
 #define SETTLE_US     40000000
-#define CLOCK_OFF_PPM 20000 /* far more than any clock */
+#define CLOCK_OFF_PPM ((uint64_t)20000) /* far more than any clock */
 
 /* What the code under test logs is part of the story. */
 void __wrap_log_emit(enum log_level level, const struct ctx *cx,
@@ -124,7 +124,7 @@ static void supervise(void *arg)
 		(void)snprintf(name, sizeof(name), "i%u.main", in->owner);
 		fiber_clock(in->owner, 1000000 + fiber_random(100000000000),
 		            (int64_t)fiber_random(2 * CLOCK_OFF_PPM) -
-		                    CLOCK_OFF_PPM);
+		                    (int64_t)CLOCK_OFF_PPM);
 		fiber_spawn(in->owner, name, instance_main, in);
 		while (!in->killed)
 			(void)fiber_wait(in, FIBER_NEVER);
@@ -246,8 +246,9 @@ static void check_sharing(struct world *w)
 	for (unsigned key = 0; key < w->truth.keys_n; key++) {
 		struct instance *a =
 			&w->instances[fiber_random(w->instances_n)];
-		struct visit got = visit(a, key, visit_change);
+		struct visit got;
 
+		(void)visit(a, key, visit_change);
 		/* A load that meets the news of its own forgetting is lost. */
 		fiber_sleep_us(100000);
 		got = visit(a, key, visit_load);

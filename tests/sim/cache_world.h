@@ -96,7 +96,8 @@ unsigned client_load(struct instance *in, unsigned key, enum cache_from *from);
 
 /* --- cache_faults.c ------------------------------------------------------------ */
 
-void faults_run(void *world);
+/* A fiber of the world; arg: struct world. */
+void faults_run(void *arg);
 void faults_mend(struct world *w);
 
 #endif

@@ -1,19 +1,13 @@
-#include "tests/sim/fiber.h"
+#include "tests/sim/fiber_inner.h"
 
-#include "common/base/clock.h"
 #include "tests/sim/sim.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <time.h>
-#include <ucontext.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define WITH_ASAN 1
@@ -27,29 +21,14 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+/* For what has an effect, which assert() must not have. */
+static void must(bool claim)
+{
+	assert(claim);
+}
+
 #define NAP_MAX_US 30000
 #define LINE_MAX   512
-
-enum fiber_state { FIBER_NONE, FIBER_READY, FIBER_WAITING, FIBER_OVER };
-
-struct fiber {
-	enum fiber_state state;
-	unsigned owner;
-	uint64_t id; /* never again in this run: a join may come late */
-	char name[24];
-	ucontext_t at;
-	char *stack;
-	void *fake_stack; /* of the address sanitizer */
-	void (*fn)(void *arg);
-	void *(*thread)(void *arg); /* of pthread_create() */
-	void *arg;
-	void *result;
-	bool joinable;
-	const void *on; /* what a waiting one waits for */
-	uint64_t until_us;
-	uint64_t not_before_us;
-	bool woken;
-};
 
 struct timer {
 	uint64_t at_us, serial;
@@ -106,6 +85,16 @@ uint64_t fiber_serial(void)
 	return ++S.serial;
 }
 
+struct fiber *fiber_current(void)
+{
+	return S.current;
+}
+
+void fiber_tick(void)
+{
+	S.now_us++;
+}
+
 unsigned fiber_owner(void)
 {
 	return S.current ? S.current->owner : 0;
@@ -122,16 +111,20 @@ void fiber_clock(unsigned owner, uint64_t base_us, int64_t off_ppm)
 	S.owners[owner].off_ppm = off_ppm;
 }
 
-uint64_t fiber_local_us(unsigned owner)
+uint64_t fiber_local_at(unsigned owner, uint64_t at_us)
 {
 	const struct owner *o = &S.owners[owner];
-	int64_t off = (int64_t)S.now_us / 1000 * o->off_ppm / 1000;
+	int64_t off = (int64_t)at_us / 1000 * o->off_ppm / 1000;
 
-	return o->base_us + S.now_us + (uint64_t)off;
+	return o->base_us + at_us + (uint64_t)off;
 }
 
-/* When the owner's clock says so: never early, at most two us late. */
-static uint64_t when_local(unsigned owner, uint64_t local_us)
+uint64_t fiber_local_us(unsigned owner)
+{
+	return fiber_local_at(owner, S.now_us);
+}
+
+uint64_t fiber_when(unsigned owner, uint64_t local_us)
 {
 	const struct owner *o = &S.owners[owner];
 	uint64_t now = fiber_local_us(owner);
@@ -146,6 +139,10 @@ bool fiber_telling(void)
 {
 	return S.conf.tell != NULL;
 }
+
+/* The second is no list of arguments, so PRINTF() does not fit. */
+static void tell_args(const char *fmt, va_list args)
+	__attribute__((format(printf, 1, 0)));
 
 static void tell_args(const char *fmt, va_list args)
 {
@@ -199,7 +196,7 @@ static char *stack_take(void)
 	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert(p != MAP_FAILED);
 	/* The lowest page stops one that grows too deep. */
-	assert(mprotect(p, 4096, PROT_NONE) == 0);
+	must(mprotect(p, 4096, PROT_NONE) == 0);
 	return p;
 }
 
@@ -223,7 +220,7 @@ static void switch_to(struct fiber *f)
 #endif
 	S.current = f;
 	S.switches++;
-	assert(swapcontext(&S.scheduler, &f->at) == 0);
+	must(swapcontext(&S.scheduler, &f->at) == 0);
 	S.current = NULL;
 #if defined(WITH_ASAN)
 	__sanitizer_finish_switch_fiber(S.scheduler_fake, NULL, NULL);
@@ -239,7 +236,7 @@ static void switch_back(void)
 	                                                      : &f->fake_stack,
 	                               S.scheduler_stack, S.scheduler_stack_n);
 #endif
-	assert(swapcontext(&f->at, &S.scheduler) == 0);
+	must(swapcontext(&f->at, &S.scheduler) == 0);
 #if defined(WITH_ASAN)
 	__sanitizer_finish_switch_fiber(f->fake_stack, &S.scheduler_stack,
 	                                &S.scheduler_stack_n);
@@ -281,14 +278,14 @@ static struct fiber *unused_fiber(void)
 /* Alone, as getcontext() returns twice for what the compiler knows. */
 static void first_context(struct fiber *f)
 {
-	assert(getcontext(&f->at) == 0);
+	must(getcontext(&f->at) == 0);
 	f->at.uc_stack.ss_sp = f->stack;
 	f->at.uc_stack.ss_size = FIBER_STACK;
 	f->at.uc_link = NULL;
 	makecontext(&f->at, first_steps, 0);
 }
 
-static struct fiber *fiber_new(unsigned owner, const char *name)
+struct fiber *fiber_new(unsigned owner, const char *name)
 {
 	struct fiber *f = unused_fiber();
 
@@ -333,7 +330,7 @@ bool fiber_wait(const void *on, uint64_t until_us)
 
 bool fiber_wait_local(const void *on, uint64_t until_us)
 {
-	return fiber_wait(on, when_local(S.current->owner, until_us));
+	return fiber_wait(on, fiber_when(S.current->owner, until_us));
 }
 
 static void make_ready(struct fiber *f, bool woken)
@@ -350,8 +347,23 @@ void fiber_wake(const void *on)
 			make_ready(f, true);
 }
 
-/* One of them, whichever the seed says. */
-static void wake_one(const void *on)
+const struct fiber *fiber_waiting(const void *on)
+{
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
+		if (f->state == FIBER_WAITING && f->on == on)
+			return f;
+	return NULL;
+}
+
+struct fiber *fiber_of_thread(uint64_t id)
+{
+	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
+		if (f->state != FIBER_NONE && f->joinable && f->id == id)
+			return f;
+	return NULL;
+}
+
+void fiber_wake_one(const void *on)
 {
 	struct fiber *found[FIBER_MAX];
 	size_t n = 0;
@@ -570,269 +582,4 @@ bool fiber_run(void)
 			S.now_us = next_us;
 	}
 	return !S.failed;
-}
-
-/* --- what stands in for the real functions ---------------------------------------- */
-
-/* Where the simulation keeps a mutex or condition variable: in the storage of
- * the real one.  Static initialisers are zeros, and so is a free mutex here. */
-struct fiber_mutex {
-	struct fiber *holder;
-	unsigned waiting;
-};
-struct fiber_cond {
-	clockid_t clock;
-};
-_Static_assert(sizeof(struct fiber_mutex) <= sizeof(pthread_mutex_t), "fits");
-_Static_assert(sizeof(struct fiber_cond) <= sizeof(pthread_cond_t), "fits");
-
-#define REAL(result, name, ...)            \
-	result __real_##name(__VA_ARGS__); \
-	result __wrap_##name(__VA_ARGS__); \
-	result __wrap_##name(__VA_ARGS__)
-
-/* To ask for the time takes time, or who waits for it would do so for ever. */
-REAL(uint64_t, mono_us, void)
-{
-	if (!S.current)
-		return __real_mono_us();
-	S.now_us++;
-	fiber_yield();
-	return fiber_local_us(S.current->owner);
-}
-
-REAL(uint64_t, mono_ms, void)
-{
-	if (!S.current)
-		return __real_mono_ms();
-	S.now_us++;
-	fiber_yield();
-	return fiber_local_us(S.current->owner) / 1000;
-}
-
-REAL(int64_t, wall_ms, void)
-{
-	if (!S.current)
-		return __real_wall_ms();
-	return (int64_t)(fiber_local_us(S.current->owner) / 1000);
-}
-
-REAL(ssize_t, getrandom, void *p, size_t n, unsigned flags)
-{
-	if (!S.current)
-		return __real_getrandom(p, n, flags);
-	for (size_t i = 0; i < n; i++)
-		((unsigned char *)p)[i] = (unsigned char)sim_u64(&S.random);
-	return (ssize_t)n;
-}
-
-REAL(int, pthread_mutex_init, pthread_mutex_t *m,
-     const pthread_mutexattr_t *attr)
-{
-	if (!S.current)
-		return __real_pthread_mutex_init(m, attr);
-	memset(m, 0, sizeof(*m));
-	return 0;
-}
-
-REAL(int, pthread_mutex_destroy, pthread_mutex_t *m)
-{
-	if (!S.current)
-		return __real_pthread_mutex_destroy(m);
-	if (((struct fiber_mutex *)(void *)m)->holder)
-		fiber_fail("a mutex that is held was destroyed");
-	return 0;
-}
-
-static void take_mutex(struct fiber_mutex *m)
-{
-	while (m->holder) {
-		if (m->holder == S.current)
-			fiber_fail("a mutex was locked twice");
-		m->waiting++;
-		(void)fiber_wait(m, FIBER_NEVER);
-		m->waiting--;
-	}
-	m->holder = S.current;
-}
-
-REAL(int, pthread_mutex_lock, pthread_mutex_t *m)
-{
-	if (!S.current)
-		return __real_pthread_mutex_lock(m);
-	fiber_yield();
-	take_mutex((struct fiber_mutex *)(void *)m);
-	return 0;
-}
-
-REAL(int, pthread_mutex_trylock, pthread_mutex_t *m)
-{
-	struct fiber_mutex *s = (struct fiber_mutex *)(void *)m;
-
-	if (!S.current)
-		return __real_pthread_mutex_trylock(m);
-	fiber_yield();
-	if (s->holder)
-		return EBUSY;
-	s->holder = S.current;
-	return 0;
-}
-
-static void leave_mutex(struct fiber_mutex *m)
-{
-	if (m->holder != S.current)
-		fiber_fail("a mutex was unlocked by who does not hold it");
-	m->holder = NULL;
-	if (m->waiting > 0)
-		fiber_wake(m);
-}
-
-REAL(int, pthread_mutex_unlock, pthread_mutex_t *m)
-{
-	if (!S.current)
-		return __real_pthread_mutex_unlock(m);
-	leave_mutex((struct fiber_mutex *)(void *)m);
-	fiber_yield();
-	return 0;
-}
-
-REAL(int, pthread_cond_init, pthread_cond_t *c, const pthread_condattr_t *attr)
-{
-	struct fiber_cond *s = (struct fiber_cond *)(void *)c;
-
-	if (!S.current)
-		return __real_pthread_cond_init(c, attr);
-	memset(c, 0, sizeof(*c));
-	if (attr)
-		(void)pthread_condattr_getclock(attr, &s->clock);
-	return 0;
-}
-
-REAL(int, pthread_cond_destroy, pthread_cond_t *c)
-{
-	if (!S.current)
-		return __real_pthread_cond_destroy(c);
-	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
-		if (f->state == FIBER_WAITING && f->on == c)
-			fiber_fail("%s waits for what is destroyed", f->name);
-	return 0;
-}
-
-/* Unlocks, waits, locks.  Wakes for nothing now and then, as POSIX allows. */
-static int wait_cond(pthread_cond_t *c, pthread_mutex_t *m, uint64_t until_us)
-{
-	bool early = fiber_chance(5);
-	uint64_t soon_us = S.now_us + fiber_random(2000);
-	bool woken;
-
-	leave_mutex((struct fiber_mutex *)(void *)m);
-	woken = fiber_wait(c, early && soon_us < until_us ? soon_us : until_us);
-	take_mutex((struct fiber_mutex *)(void *)m);
-	return woken || S.now_us < until_us ? 0 : ETIMEDOUT;
-}
-
-REAL(int, pthread_cond_wait, pthread_cond_t *c, pthread_mutex_t *m)
-{
-	if (!S.current)
-		return __real_pthread_cond_wait(c, m);
-	return wait_cond(c, m, FIBER_NEVER);
-}
-
-REAL(int, pthread_cond_timedwait, pthread_cond_t *c, pthread_mutex_t *m,
-     const struct timespec *until)
-{
-	const struct fiber_cond *s = (const struct fiber_cond *)(const void *)c;
-	uint64_t local_us;
-
-	if (!S.current)
-		return __real_pthread_cond_timedwait(c, m, until);
-	if (s->clock != CLOCK_MONOTONIC)
-		fiber_fail("a wait by the clock that people may set");
-	local_us = (uint64_t)until->tv_sec * 1000000 +
-	           (uint64_t)until->tv_nsec / 1000;
-	return wait_cond(c, m, when_local(S.current->owner, local_us));
-}
-
-REAL(int, pthread_cond_signal, pthread_cond_t *c)
-{
-	if (!S.current)
-		return __real_pthread_cond_signal(c);
-	wake_one(c);
-	return 0;
-}
-
-REAL(int, pthread_cond_broadcast, pthread_cond_t *c)
-{
-	if (!S.current)
-		return __real_pthread_cond_broadcast(c);
-	fiber_wake(c);
-	return 0;
-}
-
-REAL(int, pthread_create, pthread_t *t, const pthread_attr_t *attr,
-     void *(*fn)(void *arg), void *arg)
-{
-	struct fiber *f;
-	char name[24];
-
-	if (!S.current)
-		return __real_pthread_create(t, attr, fn, arg);
-	(void)snprintf(name, sizeof(name), "i%u.thread%u", S.current->owner,
-	               fiber_count(S.current->owner));
-	f = fiber_new(S.current->owner, name);
-	f->thread = fn;
-	f->arg = arg;
-	f->joinable = true;
-	*t = (pthread_t)f->id;
-	fiber_yield();
-	return 0;
-}
-
-static struct fiber *find_fiber(pthread_t t)
-{
-	for (struct fiber *f = S.fibers; f < S.fibers + S.top; f++)
-		if (f->state != FIBER_NONE && f->joinable &&
-		    f->id == (uint64_t)t)
-			return f;
-	fiber_fail("no such thread");
-	return NULL;
-}
-
-REAL(int, pthread_join, pthread_t t, void **result)
-{
-	struct fiber *f;
-
-	if (!S.current)
-		return __real_pthread_join(t, result);
-	f = find_fiber(t);
-	while (f->state != FIBER_OVER)
-		(void)fiber_wait(f, FIBER_NEVER);
-	if (result)
-		*result = f->result;
-	f->joinable = false;
-	return 0;
-}
-
-REAL(int, pthread_detach, pthread_t t)
-{
-	if (!S.current)
-		return __real_pthread_detach(t);
-	find_fiber(t)->joinable = false;
-	return 0;
-}
-
-REAL(pthread_t, pthread_self, void)
-{
-	return S.current ? (pthread_t)S.current->id : __real_pthread_self();
-}
-
-REAL(int, pthread_setname_np, pthread_t t, const char *name)
-{
-	struct fiber *f;
-
-	if (!S.current)
-		return __real_pthread_setname_np(t, name);
-	f = find_fiber(t);
-	(void)snprintf(f->name, sizeof(f->name), "i%u.%s", f->owner, name);
-	return 0;
 }

@@ -6,7 +6,7 @@
  *          next is drawn from a seed, and a second of theirs costs nothing when
  *          nobody has anything to do: the same seed is the same run, for ever.
  *
- * A program linked with --wrap for the functions at the end of fiber.c has its
+ * A program linked with --wrap for the functions in fiber_posix.c has its
  * pthread_create() and join, mutexes, condition variables, clocks and random
  * numbers made of this.  Places where another fiber may go on are those calls
  * and fiber_yield(): enough to put every critical section between any two of
@@ -66,6 +66,8 @@ uint64_t fiber_switches(void);
 
 void fiber_clock(unsigned owner, uint64_t base_us, int64_t off_ppm);
 uint64_t fiber_local_us(unsigned owner);
+/* What its clock was or will be when the world's is at_us. */
+uint64_t fiber_local_at(unsigned owner, uint64_t at_us);
 
 /* Calls fn at that time (at once when it has passed), not on a fiber. */
 void fiber_at(uint64_t at_us, void (*fn)(void *arg), void *arg);

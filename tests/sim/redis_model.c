@@ -613,8 +613,11 @@ struct redis_model *redis_model_new(const struct redis_hooks *hooks)
 
 	m->hooks = *hooks;
 	m->data = heap_world_new(sizeof(*m->data));
-	for (unsigned i = 0; i < SCRIPTS; i++)
-		assert(store_script_sha(i, m->sha[i]));
+	for (unsigned i = 0; i < SCRIPTS; i++) {
+		bool known = store_script_sha(i, m->sha[i]);
+
+		assert(known);
+	}
 	return m;
 }
 
