@@ -16,8 +16,9 @@
  * Delivery: a call is sent once.  It is sent again to another replica, inside
  * its deadline and a retry budget (20 % of the calls of the last 10 s), only
  * when `retry` says that the method is idempotent, or when it provably never
- * left this process.  With a single replica down, idempotent calls are held up
- * to BUS_HOLD_MS.  Errors: ERR_UNAVAILABLE no replica, never sent;
+ * left this process.  With no replica up, calls that have not been begun, and
+ * idempotent ones, are held up to BUS_HOLD_MS.  Errors: ERR_UNAVAILABLE no
+ * replica, never begun;
  * ERR_PEER_LOST sent, peer gone, unknown whether it ran; ERR_TIMEOUT deadline;
  * ERR_BUSY in-flight bound or the peer said so; ERR_TOO_LARGE beyond max_reply.
  */
