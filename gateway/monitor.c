@@ -129,10 +129,10 @@ static void tell(const struct target *t, bool well,
 
 	if (well)
 		log_info(NULL, "gateway.service_well",
-		         LOG_TEXT("service", name));
+		         LOG_TEXT("peer", name));
 	else
 		log_warn(NULL, "gateway.service_unwell",
-		         LOG_TEXT("service", name),
+		         LOG_TEXT("peer", name),
 		         LOG_TEXT("state", found ? state_names[found->service]
 		                                 : "no answer"),
 		         LOG_TEXT("database",

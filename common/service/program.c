@@ -363,11 +363,11 @@ static void reread_log_level(const struct program_env *env)
 		(void)fclose(f);
 	}
 	if (!log_level_from_str(name, &level)) {
-		log_warn(NULL, "log.level_unknown", LOG_STR("level", name));
+		log_warn(NULL, "log.level_unknown", LOG_STR("log_level", name));
 		return;
 	}
 	atomic_store(&log_threshold, (int)level);
-	log_info(NULL, "log.level", LOG_STR("level", name));
+	log_info(NULL, "log.level", LOG_STR("log_level", name));
 }
 
 /* --- run ------------------------------------------------------------------------- */
