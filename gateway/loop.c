@@ -329,6 +329,14 @@ static void forgive(struct loop *lo)
 	}
 }
 
+/* Whoever falls silent is asked how it is before a request has to find out. */
+static void note_suspects(struct loop *lo)
+{
+	for (size_t i = 0; i < lo->shown_n; i++)
+		if (lo->shown[i].state == BUS_SUSPECT)
+			monitor_note(lo->site->monitor, lo->shown[i].peer);
+}
+
 static void tick(struct loop *lo)
 {
 	if (lo->now_ms < lo->tick_at_ms)
@@ -337,6 +345,7 @@ static void tick(struct loop *lo)
 	conn_tick(lo);
 	forgive(lo);
 	show(lo);
+	note_suspects(lo);
 }
 
 /* Stops taking connections; those that wait in the queue are taken first. */

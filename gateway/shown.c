@@ -1,20 +1,33 @@
 /* What the gateway shows on the admin port: its checks and its figures. */
 #include "gateway/inside.h"
 
+#include "common/base/clock.h"
 #include "common/base/guard.h"
 
+#include <math.h>
 #include <stdio.h>
 
+static const char *const said_of_itself[] = {
+	[MONITOR_UP] = "it is well",
+	[MONITOR_UNKNOWN] = "it does not answer",
+	[MONITOR_DEGRADED] = "it can do less than it should",
+	[MONITOR_DOWN] = "it is not ready",
+};
+
+/* The bus notices within milliseconds that a service is gone; that it has
+ * ceased to answer, or what it lacks, the monitor has asked. */
 static enum health_state service_state(struct gateway *g, enum bus_peer peer,
                                        char *detail, size_t detail_max)
 {
+	enum monitor_state said =
+		monitor_view(g->site.monitor, peer, mono_ms()).service;
 	unsigned up = 0;
 
 	for (size_t i = 0; i < g->loops_n; i++)
 		up += bus_client_up(g->loops[i].bus, peer);
-	(void)snprintf(detail, detail_max, "%u connection%s up", up,
-	               up == 1 ? "" : "s");
-	return up ? HEALTH_UP : HEALTH_DEGRADED;
+	(void)snprintf(detail, detail_max, "%u connection%s up; %s", up,
+	               up == 1 ? "" : "s", said_of_itself[said]);
+	return up && said == MONITOR_UP ? HEALTH_UP : HEALTH_DEGRADED;
 }
 
 /* Without one service the others are still worth being asked for, so none is
@@ -204,7 +217,7 @@ static void collect_loops(struct gateway *g, struct buf *out)
 	    all.revocations);
 	ONE(GAUGE, "kae_identity_age_seconds",
 	    "Time since the last word from svc-auth, of the oldest loop.",
-	    (double)all.age_ms / 1000);
+	    all.age_ms == UINT64_MAX ? HUGE_VAL : (double)all.age_ms / 1000);
 #undef ONE
 }
 
