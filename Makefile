@@ -86,8 +86,10 @@ tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) 
 
 # --- further tests -----------------------------------------------------------
 .PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean bench-quick fuzz
-test-unit test-store test-sim test-integration test-fault: test-%: deps-test all tests ## one suite
+test-unit test-store test-sim test-integration: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
+test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)
+	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/fault/table.py $(if $(WRITE),--write)
 test-asan: deps-test ## unit and integration under address + undefined sanitizers
 	@$(MAKE) --no-print-directory -s -j2 FLAVOR=asan all tests
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor asan unit store integration
