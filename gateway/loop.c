@@ -425,6 +425,8 @@ static void *turn_until_stopped(void *arg)
 	struct loop *lo = arg;
 
 	do {
+		uint64_t began_us = mono_us();
+
 		lo->now_ms = mono_ms();
 		lo->resumed = false;
 		(void)MHD_run(lo->mhd);
@@ -436,6 +438,7 @@ static void *turn_until_stopped(void *arg)
 		identity_turn(lo->identity, lo->now_ms);
 		tick(lo);
 		look_whether_ready(lo);
+		overload_turned(&lo->overload, mono_us() - began_us);
 		sleep_until_something(lo);
 	} while (!finished(lo));
 	return NULL;

@@ -4,7 +4,8 @@
 
 #define SHRINK_LEAST 0.7  /* what one window leaves of a limit at least */
 #define GROWTH       0.05 /* of a limit, in one window */
-#define RELEARN      0.1  /* weight of a window in a base that was wrong */
+#define TURN_WEIGHT  0.1
+#define RELEARN      0.1 /* weight of a window in a base that was wrong */
 
 static const struct {
 	const char *name;
@@ -43,6 +44,11 @@ static double limit_of(const struct overload_state *s)
 unsigned overload_limit(const struct overload *o, enum overload_group g)
 {
 	return (unsigned)limit_of(&o->each[g]);
+}
+
+void overload_turned(struct overload *o, uint64_t busy_us)
+{
+	o->turn_ms += ((double)busy_us / 1000 - o->turn_ms) * TURN_WEIGHT;
 }
 
 bool overload_room(struct overload *o, enum rate rate)
@@ -111,7 +117,7 @@ static void judge(struct overload *o, enum overload_group g)
 	}
 	if (s->base_ms <= 0 || mean < s->base_ms)
 		s->base_ms = mean;
-	late = 2 * s->base_ms + OVERLOAD_SLACK_MS;
+	late = 2 * (s->base_ms + o->turn_ms) + OVERLOAD_SLACK_MS;
 	if (mean <= late) {
 		grow(s);
 		return;

@@ -8,7 +8,7 @@
  *          on the next machine, so it is learned.
  * Rule:    AIMD on latency.  In a window of OVERLOAD_WINDOW_MS the mean time to
  *          a reply is compared with twice what it is without a queue (and
- *          OVERLOAD_SLACK_MS, for what is noise): above it the limit shrinks,
+ *          OVERLOAD_SLACK_MS, which nobody minds): above it the limit shrinks,
  *          below it the limit grows as far as it is used.  What "without a
  *          queue" means is the least mean seen, and is learned anew where a
  *          long answer cannot come from a queue of ours.
@@ -31,7 +31,7 @@
 #define OVERLOAD_FIRST     256
 #define OVERLOAD_WINDOW_MS 100
 #define OVERLOAD_SAMPLES   10 /* a window has at least so many */
-#define OVERLOAD_SLACK_MS  5
+#define OVERLOAD_SLACK_MS  50
 
 /* In the order of what matters most. */
 enum overload_group {
@@ -46,6 +46,9 @@ const char *overload_group_name(enum overload_group g);
 
 /* A zeroed one is ready. */
 struct overload {
+	/* How long the loop is busy before it looks again: a reply waits so
+	 * long whatever the services do, and no limit would shorten it. */
+	double turn_ms;
 	struct overload_state {
 		double limit; /* 0: OVERLOAD_FIRST */
 		unsigned in_flight, peak;
@@ -62,6 +65,8 @@ void overload_enter(struct overload *o, enum rate rate);
 /* took_us 0: it ended in a way that says nothing about time. */
 void overload_leave(struct overload *o, enum rate rate, uint64_t took_us,
                     uint64_t now_ms);
+/* The loop was busy for so long. */
+void overload_turned(struct overload *o, uint64_t busy_us);
 unsigned overload_limit(const struct overload *o, enum overload_group g);
 
 #endif

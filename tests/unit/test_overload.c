@@ -203,9 +203,31 @@ static void health_is_never_refused(void **state)
 	overload_leave(&o, RATE_HEALTH, 1000000, 5);
 }
 
+/* A loop that is busy with refusing makes each reply wait; to let in less would
+ * only leave the services with nothing to do. */
+static void a_busy_loop_is_no_busy_service(void **state)
+{
+	struct overload o = {.turn_ms = 0};
+	uint64_t now = 1;
+
+	(void)state;
+	for (int round = 0; round < 300; round++) {
+		unsigned n = overload_limit(&o, GROUP_READ);
+		uint64_t turn_us = round < 20 ? 100 : 30000;
+
+		overload_turned(&o, turn_us);
+		for (unsigned i = 0; i < n; i++)
+			overload_enter(&o, RATE_READ);
+		now += 200;
+		for (unsigned i = 0; i < n; i++)
+			overload_leave(&o, RATE_READ, 500 + turn_us, now);
+	}
+	assert_true(overload_limit(&o, GROUP_READ) >= OVERLOAD_FIRST / 2);
+}
+
 static void limits_stay_within_bounds(void **state)
 {
-	struct overload o = {{{0}}};
+	struct overload o = {.turn_ms = 0};
 	uint64_t now = 1;
 
 	(void)state;
@@ -235,6 +257,7 @@ int main(void)
 			a_service_that_is_slow_by_itself_is_not_strangled),
 		cmocka_unit_test(generation_may_take_as_long_as_it_takes),
 		cmocka_unit_test(health_is_never_refused),
+		cmocka_unit_test(a_busy_loop_is_no_busy_service),
 		cmocka_unit_test(limits_stay_within_bounds),
 	};
 
