@@ -249,10 +249,11 @@ static void timer_set(struct bus_client *c, struct call *k)
 	wheel_add(&c->wheel, &k->timer);
 }
 
-/* Until there is a replica: what cannot have run, or may run again. */
+/* Until there is a replica: what cannot have run, or may run again, unless it
+ * is for one alone, which may be freed meanwhile. */
 static bool hold(struct bus_client *c, struct call *k, uint64_t now_ms)
 {
-	if ((k->left_before && !k->retry) ||
+	if (k->only || (k->left_before && !k->retry) ||
 	    c->held_n[k->to] >= c->conf.in_flight_max || c->of[k->to].n == 0)
 		return false;
 	if (k->held_until_ms == 0)
