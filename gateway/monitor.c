@@ -128,11 +128,9 @@ static void tell(const struct target *t, bool well,
 	const char *name = bus_peer_name(t->peer);
 
 	if (well)
-		log_info(NULL, "gateway.service_well",
-		         LOG_TEXT("peer", name));
+		log_info(NULL, "gateway.service_well", LOG_TEXT("peer", name));
 	else
-		log_warn(NULL, "gateway.service_unwell",
-		         LOG_TEXT("peer", name),
+		log_warn(NULL, "gateway.service_unwell", LOG_TEXT("peer", name),
 		         LOG_TEXT("state", found ? state_names[found->service]
 		                                 : "no answer"),
 		         LOG_TEXT("database",
