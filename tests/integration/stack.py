@@ -12,6 +12,7 @@ import pathlib
 import secrets
 import shutil
 import tempfile
+import time
 import unittest
 
 from tests.harness.postgres import Postgres
@@ -22,6 +23,7 @@ BIN = pathlib.Path(os.environ.get("KAE_BIN", ROOT / "build" / "release" / "bin")
 SHORT = bool(os.environ.get("KAE_SHORT"))
 LAYOUTS = ("one", "ipc", "tcp")
 SERVICES = ("auth", "content", "gdpr")
+KEPT_S = 3  # idle for longer, and the gateway may be closing it (KEEP_ALIVE_S)
 
 
 @dataclasses.dataclass
@@ -40,7 +42,7 @@ class Api:
 
     def __init__(self, port, token=None, key=None, timeout=60):
         self.port, self.token, self.key, self.timeout = port, token, key, timeout
-        self.connection = None
+        self.connection, self.used = None, 0.0
 
     def ask(self, method, path, body=None, headers=None, raw=None):
         head = dict(headers or {})
@@ -53,6 +55,8 @@ class Api:
             head.setdefault("Authorization", f"Bearer {self.token}")
         if self.key:
             head.setdefault("X-API-Key", self.key)
+        if time.monotonic() - self.used > KEPT_S:
+            self.close()
         for again in (False, True):
             fresh = self.connection is None
             if fresh:
@@ -62,6 +66,7 @@ class Api:
                 self.connection.request(method, path, data, head)
                 r = self.connection.getresponse()
                 raw_answer = r.read()
+                self.used = time.monotonic()
                 if r.getheader("Connection") == "close":
                     self.close()
                 return Answer(r.status, {k.lower(): v for k, v in r.getheaders()},
