@@ -145,18 +145,18 @@ static bool ask_remote(struct job *j, struct result *r)
 	return has;
 }
 
+/* The remote counts the time of the load itself. */
 static void tell_remote(const struct job *j, const struct result *r)
 {
 	struct str bytes = cache_bytes(r->value);
 	uint64_t since_ms =
 		clock_left(now_of(&j->w, j->began_ms), r->life.born_ms);
-	uint64_t ttl_ms = clock_left(r->life.ttl_ms, since_ms);
 
 	if (!j->remote.known || j->w.skip & CACHE_SKIP_REMOTE_WRITE ||
-	    ttl_ms == 0 || bytes.n > REMOTE_VALUE_MAX)
+	    since_ms >= r->life.ttl_ms || bytes.n > REMOTE_VALUE_MAX)
 		return;
 	remote_set(j->c->remote, j->w.key, &j->remote, r->e == ERR_NOT_FOUND,
-	           bytes, least(ttl_ms, REMOTE_TTL_MAX_MS),
+	           bytes, least(r->life.ttl_ms, REMOTE_TTL_MAX_MS),
 	           least(r->life.stale_ms, REMOTE_TTL_MAX_MS));
 }
 

@@ -348,6 +348,7 @@ enum err remote_get(struct remote *r, struct str key, const uint16_t *slots,
 	c = value_cmd(r, CMD_GET, REMOTE_GET_REPLIES, key, 0);
 	if (!c)
 		return ERR_NOMEM;
+	c->marks.asked_ms = began_ms;
 	c->marks.n = slots_n;
 	for (size_t i = 0; i < slots_n; i++)
 		c->marks.slot[i] = slots[i] % CACHE_SLOTS;

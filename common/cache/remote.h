@@ -89,6 +89,7 @@ AUTO_TYPE(remote, struct remote *, remote_free)
 /* What get() has seen; for the set() that follows the load. */
 struct remote_marks {
 	bool known; /* false: the store was not asked, nothing can be set */
+	uint64_t asked_ms; /* mono_ms() before it was */
 	uint64_t epoch;
 	size_t n;
 	uint16_t slot[REMOTE_SLOTS_MAX];
@@ -113,7 +114,11 @@ struct remote_found {
 enum err remote_get(struct remote *r, struct str key, const uint16_t *slots,
                     size_t slots_n, uint64_t until_ms, struct remote_found *out,
                     struct remote_marks *marks) MUST_CHECK;
-/* Best effort, never waits; copies. */
+/*
+ * Best effort, never waits; copies.  The times count from marks->asked_ms, so
+ * that however long the load took, or this process or the server was stopped
+ * since, nothing lives longer for it.
+ */
 void remote_set(struct remote *r, struct str key,
                 const struct remote_marks *marks, bool negative,
                 struct str bytes, uint64_t ttl_ms, uint64_t stale_ms);

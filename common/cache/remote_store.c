@@ -78,10 +78,11 @@ static const struct str scripts[SCRIPTS] = {
                     "end\n"
                     "return redis.call('HGETALL',KEYS[1])\n"),
 	/*
-	 * KEYS hash, value's; ARGV value, ms, what the server's clock is now,
-	 * then field and what it must be for each of epoch and generations.
-	 * Answers 1 if it was kept.  What lay on the way, as before a server
-	 * that was stopped, has that much less time to live.
+	 * KEYS hash, value's; ARGV value, ms to live, the server's clock from
+	 * which they count, then field and what it must be for each of epoch
+	 * and generations.  Answers 1 if it was kept.  What took long to load
+	 * or lay on the way, as before a server that was stopped, has that much
+	 * less time to live.
 	 */
 	[SCRIPT_SET] =
 		STR("local f={}\n"

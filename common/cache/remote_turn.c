@@ -205,7 +205,7 @@ static void say_set(struct remote *r, struct cmd *c)
 	words_of_script(r, SCRIPT_SET, key_of(r, c), &w);
 	words_add(&w, (struct str){c->data + c->key_n, c->bytes_n});
 	words_add_u64(&w, c->px_ms);
-	words_add_u64(&w, c->sent_ms + r->clock_ms);
+	words_add_u64(&w, c->marks.asked_ms + r->clock_ms);
 	epoch_text(c->marks.epoch, epoch);
 	words_add(&w, STR("e"));
 	words_add(&w, str_from(epoch));

@@ -88,7 +88,7 @@ MUTATIONS = {
                     "l->info.from = CACHE_FROM_STALE;\n\tl->info.why = why;",
                     "(void)why;"),
     "late-set": ("a set that was late begins its time anew", TURN,
-                 "words_add_u64(&w, c->sent_ms + r->clock_ms);",
+                 "words_add_u64(&w, c->marks.asked_ms + r->clock_ms);",
                  "words_add_u64(&w, (uint64_t)1 << 52);"),
     "leak": ("a get that was given up is not freed", REMOTE,
              "\tif (c->left)\n\t\treturn true;", "\tif (c->left)\n\t\treturn false;"),

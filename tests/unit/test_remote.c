@@ -55,6 +55,24 @@ static void a_value_past_its_freshness_is_only_to_fall_back_on(void **state)
 	instance_end(in);
 }
 
+static void what_is_set_late_lives_no_longer(void **state)
+{
+	struct instance *in = instance_new(&server);
+	struct got g = get(in, "old");
+
+	(void)state;
+	g.marks.asked_ms -= 20000; /* as after a load that long, or a stop */
+	remote_set(in->remote, STR("old"), &g.marks, false, STR("v"), 60000, 0);
+	g = get(in, "old");
+	assert_true(g.found);
+	assert_in_range(g.ttl_ms, 30000, 40000);
+	g.marks.asked_ms -= 20000;
+	remote_set(in->remote, STR("older"), &g.marks, false, STR("v"), 20000,
+	           0);
+	assert_false(get(in, "older").found);
+	instance_end(in);
+}
+
 static void values_of_every_size_come_back_whole(void **state)
 {
 	static const size_t sizes[] = {0, 1, 16383, 16384, REMOTE_VALUE_MAX};
@@ -400,6 +418,7 @@ int main(void)
 		cmocka_unit_test(what_a_loader_did_not_find_is_remembered_too),
 		cmocka_unit_test(
 			a_value_past_its_freshness_is_only_to_fall_back_on),
+		cmocka_unit_test(what_is_set_late_lives_no_longer),
 		cmocka_unit_test(values_of_every_size_come_back_whole),
 		cmocka_unit_test(what_is_too_large_or_has_no_time_is_not_set),
 		cmocka_unit_test(
