@@ -6,7 +6,7 @@
  *          far more than the fraction of a millisecond that it costs here.
  * Bounds:  nothing below GZIP_MIN, where the frame eats the gain, and nothing
  *          beyond GZIP_MAX, because the loop answers nobody else meanwhile: at
- *          level 1 that is some milliseconds (docs/performance.md).  Levels
+ *          level 1 that is some milliseconds.  Levels
  *          above 1 save a few bytes in a hundred for two to four times the
  *          time.
  * Owns:    the window and tables of one compression, some 270 KB, which are

@@ -15,12 +15,12 @@
 
 /* Room for HEAD_TOTAL_MAX of headers, the answer's head, and what
  * libmicrohttpd keeps for each of HEAD_LINES_MAX headers. */
+#define POOL_BYTES ((size_t)24 << 10)
+
 /* libmicrohttpd ends what has not moved for REQUEST_READ_S and so many seconds
  * more: our own timers (conn.c) come first, and answer.  What is left to it is
  * a client that takes nothing of its answer. */
 #define STALL_EXTRA_S 5
-
-#define POOL_BYTES ((size_t)24 << 10)
 
 /* --- what libmicrohttpd calls -------------------------------------------------- */
 
