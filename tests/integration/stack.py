@@ -55,7 +55,7 @@ class Api:
             head.setdefault("Authorization", f"Bearer {self.token}")
         if self.key:
             head.setdefault("X-API-Key", self.key)
-        if time.monotonic() - self.used > KEPT_S:
+        if self.used and time.monotonic() - self.used > KEPT_S:
             self.close()
         for again in (False, True):
             fresh = self.connection is None
