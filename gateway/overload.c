@@ -6,6 +6,7 @@
 #define GROWTH       0.05 /* of a limit, in one window */
 #define TURN_WEIGHT  0.1
 #define RELEARN      0.1 /* weight of a window in a base that was wrong */
+#define OUTLIER      4   /* times what is late: more counts as so much */
 
 static const struct {
 	const char *name;
@@ -106,6 +107,22 @@ static struct overload_state *first_to_give(struct overload *o,
 	return &o->each[g];
 }
 
+/* A mean above it tells of a queue. */
+static double late_ms(const struct overload *o, const struct overload_state *s)
+{
+	return 2 * (s->base_ms + o->turn_ms) + OVERLOAD_SLACK_MS;
+}
+
+/* A few that waited for a frozen replica, or for a slow row, are no queue: one
+ * of them shall not outweigh a hundred others. */
+static double counted_ms(const struct overload *o,
+                         const struct overload_state *s, double took_ms)
+{
+	double most = OUTLIER * late_ms(o, s);
+
+	return s->base_ms > 0 && took_ms > most ? most : took_ms;
+}
+
 static void judge(struct overload *o, enum overload_group g)
 {
 	struct overload_state *s = &o->each[g], *giver;
@@ -117,7 +134,7 @@ static void judge(struct overload *o, enum overload_group g)
 	}
 	if (s->base_ms <= 0 || mean < s->base_ms)
 		s->base_ms = mean;
-	late = 2 * (s->base_ms + o->turn_ms) + OVERLOAD_SLACK_MS;
+	late = late_ms(o, s);
 	if (mean <= late) {
 		grow(s);
 		return;
@@ -147,7 +164,7 @@ void overload_leave(struct overload *o, enum rate rate, uint64_t took_us,
 	if (took_us == 0)
 		return;
 	s->samples++;
-	s->sum_ms += (double)took_us / 1000;
+	s->sum_ms += counted_ms(o, s, (double)took_us / 1000);
 	if (s->ends_ms == 0)
 		s->ends_ms = now_ms + OVERLOAD_WINDOW_MS;
 	if (now_ms < s->ends_ms || s->samples < OVERLOAD_SAMPLES)
