@@ -50,7 +50,8 @@ class Fleet:
         self.port, self.admin_port = free_port(), free_port()
         self.urls = [u.format(dir=self.dir) for u in urls]
         self.env = {
-            "ENVIRONMENT": "development", "BUS_KEY": secrets.token_hex(32),
+            "ENVIRONMENT": "development", "RATE_LIMIT_ENABLED": "false",
+            "BUS_KEY": secrets.token_hex(32),
             "BUS_AUTH": (listed or ",".join(urls)).format(dir=self.dir),
             "BUS_CONTENT": f"ipc://{self.dir}/content.sock",
             "BUS_GDPR": f"ipc://{self.dir}/gdpr.sock",
