@@ -1,5 +1,6 @@
 """Starts and stops programs by their own pid, and reads their log lines."""
 import collections
+import itertools
 import json
 import os
 import pathlib
@@ -11,10 +12,18 @@ import threading
 import time
 
 
+# Below those that the system gives to clients: one of thousands of connections
+# would have it next.
+FIRST_PORT, PORTS = 20000, 12000
+# Each process of tests begins elsewhere, and gives no port twice before it has
+# been round: a port is free until the program that it is for listens.
+next_port = itertools.count(os.getpid() * 1009)
+
+
 def free_port():
-    """A TCP port that nobody listened on a moment ago, below those that the
-    system gives to clients: one of thousands of connections would have it next."""
-    for port in random.sample(range(20000, 32000), 200):
+    """A TCP port that nobody listened on a moment ago, nobody else's here."""
+    for _ in range(PORTS):
+        port = FIRST_PORT + next(next_port) % PORTS
         try:
             with socket.create_server(("127.0.0.1", port)):
                 return port
@@ -26,7 +35,7 @@ def free_port():
 def free_ports_in_a_row(n):
     """The first of n free ports, below those that the system hands out to
     others meanwhile."""
-    for base in random.sample(range(20000, 32000, n), 200):
+    for base in random.sample(range(FIRST_PORT, FIRST_PORT + PORTS - n, n), 200):
         held = []
         try:
             for port in range(base, base + n):
