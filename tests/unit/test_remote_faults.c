@@ -531,6 +531,7 @@ static void what_a_lost_connection_swallowed_is_said_again(void **state)
 	EVENTUALLY(stats_of(in).pending == 1);
 	assert_true(finds(other, "swallowed", "value"));
 	proxy.mode = PROXY_PASS;
+	EVENTUALLY(stats_of(in).pending == 0);
 	await_in_step(in);
 	assert_false(get(in, "swallowed").found);
 	assert_false(get(other, "swallowed").found);
