@@ -93,10 +93,17 @@ static bool seed_all(struct cache *c, uint64_t given, uint64_t *seed)
 	return true;
 }
 
+static size_t fixed_bytes(const struct cache *c, size_t shards_n)
+{
+	return sizeof(*c) + shards_n * sizeof(struct shard) +
+	       c->readers.cores_n *
+	               (sizeof(struct readers_core) + sizeof(struct hold_core));
+}
+
 static bool make_shards(struct cache *c, uint64_t seed)
 {
 	size_t n = power_of_two(c->max_bytes / SHARD_BYTES_MIN, SHARDS_MAX);
-	size_t fixed = sizeof(*c) + n * sizeof(struct shard);
+	size_t fixed = fixed_bytes(c, n);
 	size_t each = c->max_bytes > fixed ? (c->max_bytes - fixed) / n : 0;
 	size_t buckets = power_of_two(each / ENTRY_BYTES, SIZE_MAX / 2);
 	bool ok;
@@ -122,7 +129,7 @@ static void forget_all(struct cache *c)
 		flight_doom_all(s);
 		shard_clear(s, &dead);
 		pthread_mutex_unlock(&s->lock);
-		entries_free(dead);
+		core_bury(c, dead);
 	}
 }
 
@@ -169,7 +176,9 @@ struct cache *cache_new(const struct cache_conf *conf)
 	if (!c)
 		return NULL;
 	c->max_bytes = conf->max_bytes;
-	if (!seed_all(c, conf->seed, &seed) || !make_shards(c, seed))
+	if (!readers_init(&c->readers) ||
+	    !holds_init(&c->holds, c->readers.cores_n) ||
+	    !seed_all(c, conf->seed, &seed) || !make_shards(c, seed))
 		return NULL;
 	c->crew = crew_new(conf->threads ? conf->threads : THREADS);
 	if (!c->crew || !open_remote(c, conf))
@@ -187,12 +196,14 @@ void cache_free(struct cache *c)
 	for (size_t i = 0; i < c->shards_n; i++)
 		shard_fini(&c->shards[i]);
 	free(c->shards);
+	holds_fini(&c->holds);
+	readers_fini(&c->readers);
 	free(c);
 }
 
 struct str cache_bytes(const struct cache_value *v)
 {
-	return v ? (struct str){v->bytes, v->n} : (struct str){NULL, 0};
+	return v ? v->bytes : (struct str){NULL, 0};
 }
 
 /* --- looking ------------------------------------------------------------------- */
@@ -220,6 +231,43 @@ struct cache_info core_info(const struct look *l, uint64_t now_ms)
 		.ttl_ms = clock_left(l->expires_ms, now_ms),
 		.late_ms = clock_left(now_ms, l->expires_ms),
 	};
+}
+
+struct look core_hit(struct cache *c, struct shard *s, uint64_t hash,
+                     struct str key, uint64_t now_ms)
+{
+	struct look l = {.hit = CACHE_MISS};
+	uint64_t proof_ms = core_proof_ms(c);
+	struct reading rd = readers_enter(&c->readers);
+	struct entry *e = shard_find(s, hash, key);
+
+	if (e && now_ms < e->expires_ms &&
+	    now_ms < atomic_load_explicit(&e->eager_ms, memory_order_relaxed) &&
+	    core_is_current(c, e->marks, e->marks_n) &&
+	    core_is_believed(c, proof_ms, e->born_ms, now_ms)) {
+		shard_asked(e);
+		l = (struct look){.hit = CACHE_NEGATIVE,
+		                  .expires_ms = e->expires_ms,
+		                  .born_ms = e->born_ms,
+		                  .age_ms = e->age_ms};
+	}
+	if (l.hit && e->value) {
+		l.hit = CACHE_HIT;
+		l.value = hold_take(&c->holds, rd.at, e->value);
+	}
+	readers_leave(rd, l.hit);
+	return l;
+}
+
+void core_bury(struct cache *c, struct entry *dead)
+{
+	if (!dead)
+		return;
+	readers_wait(&c->readers);
+	for (struct entry *e = dead; e; e = e->older)
+		if (e->value)
+			holds_count(&c->holds, e->value);
+	entries_free(dead);
 }
 
 struct look core_look(struct cache *c, struct shard *s, uint64_t hash,
@@ -265,23 +313,11 @@ enum cache_hit cache_peek(struct cache *c, struct str key, uint64_t now_ms,
                           struct cache_value **out, struct cache_info *info)
 {
 	uint64_t hash = core_hash(c, key);
-	struct shard *s = core_shard(c, hash);
-	struct entry *dead = NULL;
-	struct look l;
-
-	pthread_mutex_lock(&s->lock);
-	l = core_look(c, s, hash, key, now_ms, &dead);
-	if (l.hit == CACHE_HIT && l.due)
-		l.hit = CACHE_MISS;
 	/* A miss is counted by the load that it leads to. */
-	if (l.hit != CACHE_MISS)
-		core_count_look(s, l.hit);
-	pthread_mutex_unlock(&s->lock);
-	entries_free(dead);
-	if (l.hit != CACHE_HIT) {
-		cache_put_back(l.value);
+	struct look l = core_hit(c, core_shard(c, hash), hash, key, now_ms);
+
+	if (l.hit != CACHE_HIT)
 		return l.hit;
-	}
 	*out = l.value;
 	if (info)
 		*info = core_info(&l, now_ms);
@@ -354,7 +390,7 @@ void cache_store(struct cache *c, const struct cache_want *w, struct str value)
 		f->doomed = true; /* what it brings may be older */
 	(void)core_keep(s, w, hash, e, &life, &dead);
 	pthread_mutex_unlock(&s->lock);
-	entries_free(dead);
+	core_bury(c, dead);
 }
 
 /* --- forgetting ---------------------------------------------------------------- */
@@ -382,7 +418,7 @@ void cache_forget(struct cache *c, struct str key)
 		f->doomed = true;
 	s->stats.deletes++;
 	pthread_mutex_unlock(&s->lock);
-	entries_free(dead);
+	core_bury(c, dead);
 }
 
 void cache_forget_tag(struct cache *c, struct str tag)
@@ -433,7 +469,9 @@ void cache_stats(const struct cache *c, struct cache_stats *out)
 {
 	*out = (struct cache_stats){
 		.max_bytes = c->max_bytes,
-		.bytes = sizeof(*c) + c->shards_n * sizeof(struct shard),
+		.bytes = fixed_bytes(c, c->shards_n),
+		.hits = readers_found(&c->readers, CACHE_HIT),
+		.negative_hits = readers_found(&c->readers, CACHE_NEGATIVE),
 		.invalidations = atomic_load(&c->invalidations)};
 	for (size_t i = 0; i < c->shards_n; i++)
 		add_stats(out, &c->shards[i]);

@@ -9,9 +9,11 @@
  *              memory, here --> remote, shared --> loader
  *              (S3-FIFO)        (remote.h)         (database, generation)
  *
- * Memory:  bounded in bytes (keys, values and overhead), sharded locks,
- *          scan-resistant eviction (S3-FIFO), expiry shortened by up to a tenth,
- *          so that what was made together does not end together.
+ * Memory:  bounded in bytes (keys, values and overhead), scan-resistant eviction
+ *          (S3-FIFO), expiry shortened by up to a tenth, so that what was made
+ *          together does not end together.  A hit takes no lock and writes to
+ *          no line that other cores write to (readers.h, hold.h); all else
+ *          takes the lock of one shard.
  *          Values are immutable reference-counted bytes: a hit copies nothing
  *          and stays valid after eviction.
  * Single flight: of all that miss a key one runs the loader; the others wait

@@ -6,16 +6,20 @@
  * flight.c  one load and those who wait for it
  * crew.c    the threads of background loads
  * shard.c   the table and its eviction
+ * readers.c looking into it without its lock
+ * hold.c    using what was found there without counting it
  * status.c  Cache-Status
  *
- * Locks: a shard's, one at a time, and the crew's; never both, and none while
- * a loader, detach(), drop() or anything of remote.h runs.
+ * Locks: a shard's, one at a time, the crew's, and the readers'; never two, and
+ * none while a loader, detach(), drop() or anything of remote.h runs.
  */
 #ifndef CACHE_CORE_H
 #define CACHE_CORE_H
 
 #include "common/cache/cache.h"
 #include "common/cache/crew.h"
+#include "common/cache/hold.h"
+#include "common/cache/readers.h"
 #include "common/cache/remote.h"
 #include "common/cache/shard.h"
 
@@ -25,6 +29,8 @@ struct cache {
 	size_t shards_n; /* a power of two */
 	size_t max_bytes;
 	struct shard *shards;
+	struct readers readers;
+	struct holds holds;
 	struct crew *crew;
 	struct remote *remote; /* NULL: memory only */
 	unsigned remote_soft_ms;
@@ -75,12 +81,20 @@ struct look {
 	bool spared; /* fall back on it without a load: one failed lately */
 	bool due;    /* for an eager refresh */
 };
+/*
+ * A fresh one that nothing is to be done about, found without the lock and
+ * counted; else CACHE_MISS, which says only that core_look() has to see.
+ */
+struct look core_hit(struct cache *c, struct shard *s, uint64_t hash,
+                     struct str key, uint64_t now_ms);
 /* Holds the lock of s.  What is over goes to *dead. */
 struct look core_look(struct cache *c, struct shard *s, uint64_t hash,
                       struct str key, uint64_t now_ms, struct entry **dead);
 /* Where it was in memory; needs no lock. */
 struct cache_info core_info(const struct look *l, uint64_t now_ms);
 void core_count_look(struct shard *s, enum cache_hit hit);
+/* Frees what was taken out, without a lock. */
+void core_bury(struct cache *c, struct entry *dead);
 
 /* So long before its end a value is to be made anew on use. */
 uint64_t core_eager_part(const struct cache_want *w);

@@ -82,7 +82,7 @@ static void keep_stale(struct job *j, struct cache_value *value,
 	else
 		dead = e;
 	pthread_mutex_unlock(&j->s->lock);
-	entries_free(dead);
+	core_bury(j->c, dead);
 }
 
 /* True when what the remote has is the answer. */
@@ -219,7 +219,7 @@ static void land(struct job *j, const struct result *r, struct cache_info *info)
 	j->s->stats.load_failures += !good;
 	flight_land(j->s, j->f, r->e, r->value, info);
 	pthread_mutex_unlock(&j->s->lock);
-	entries_free(dead);
+	core_bury(j->c, dead);
 	if (good && wanted && r->from == CACHE_FROM_LOADER)
 		tell_remote(j, r);
 }
@@ -427,7 +427,7 @@ static void look_for_stale(struct load *l)
 	pthread_mutex_lock(&l->s->lock);
 	k = core_look(l->c, l->s, l->hash, l->w->key, now_ms, &dead);
 	pthread_mutex_unlock(&l->s->lock);
-	entries_free(dead);
+	core_bury(l->c, dead);
 	l->stale = k.value;
 	l->stale_info = core_info(&k, now_ms);
 	l->renewed = k.hit == CACHE_HIT;
@@ -454,6 +454,18 @@ static enum err lead(struct load *l, struct flight *f)
 	return r.e;
 }
 
+/* True when memory has a fresh answer, which is *e. */
+static bool is_hit(struct load *l, const struct look *k, uint64_t now_ms,
+                   enum err *e)
+{
+	*e = k->hit == CACHE_NEGATIVE ? ERR_NOT_FOUND : OK;
+	if (k->hit == CACHE_MISS)
+		return false;
+	l->value = k->value;
+	l->info = core_info(k, now_ms);
+	return true;
+}
+
 /* Holds the lock; true when memory has the answer, which is *e. */
 static bool answered(struct load *l, const struct look *k, uint64_t now_ms,
                      enum err *e)
@@ -461,12 +473,8 @@ static bool answered(struct load *l, const struct look *k, uint64_t now_ms,
 	cache_put_back(l->stale);
 	l->stale = NULL;
 	core_count_look(l->s, k->hit);
-	*e = k->hit == CACHE_NEGATIVE ? ERR_NOT_FOUND : OK;
-	if (k->hit != CACHE_MISS) {
-		l->value = k->value;
-		l->info = core_info(k, now_ms);
+	if (is_hit(l, k, now_ms, e))
 		return true;
-	}
 	l->stale = k->value;
 	l->stale_info = core_info(k, now_ms);
 	if (!k->value || !k->spared)
@@ -530,6 +538,11 @@ static enum err load_once(struct load *l, bool *again)
 	enum err e = OK;
 
 	*again = false;
+	if (read) {
+		k = core_hit(l->c, l->s, l->hash, l->w->key, now_ms);
+		if (is_hit(l, &k, now_ms, &e))
+			return e;
+	}
 	pthread_mutex_lock(&l->s->lock);
 	if (read)
 		k = core_look(l->c, l->s, l->hash, l->w->key, now_ms, &dead);
@@ -539,7 +552,7 @@ static enum err load_once(struct load *l, bool *again)
 	else if (k.hit == CACHE_HIT && k.due)
 		mine = start_refresh(l, now_ms);
 	pthread_mutex_unlock(&l->s->lock);
-	entries_free(dead);
+	core_bury(l->c, dead);
 	if (!ready)
 		return mine ? lead(l, mine) : ERR_NOMEM;
 	if (mine)

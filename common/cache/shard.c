@@ -1,5 +1,8 @@
 #include "common/cache/shard.h"
 
+#include "common/cache/hold.h"
+
+#include <assert.h>
 #include <stdlib.h>
 
 /* What the allocator adds to a block, about. */
@@ -10,31 +13,36 @@
 struct cache_value *value_new(struct str bytes)
 {
 	struct cache_value *v;
+	char *text;
 
 	if (bytes.n > SIZE_MAX - sizeof(*v))
 		return NULL;
 	v = malloc(sizeof(*v) + bytes.n);
 	if (!v)
 		return NULL;
-	atomic_init(&v->refs, 1);
-	v->n = bytes.n;
+	text = (char *)(v + 1);
 	if (bytes.n)
-		memcpy(v->bytes, bytes.p, bytes.n);
+		memcpy(text, bytes.p, bytes.n);
+	*v = (struct cache_value){.bytes = {text, bytes.n}, .refs = 1};
 	return v;
 }
 
 struct cache_value *value_share(struct cache_value *v)
 {
+	if (!v)
+		return NULL;
+	assert(!v->noted);
 	/* Whoever shares holds a reference, so nothing needs to be ordered. */
-	if (v)
-		atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
 	return v;
 }
 
 void cache_put_back(struct cache_value *v)
 {
-	if (v &&
-	    atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1)
+	if (v && v->noted)
+		hold_leave(v);
+	else if (v && atomic_fetch_sub_explicit(&v->refs, 1,
+	                                        memory_order_acq_rel) == 1)
 		free(v);
 }
 
@@ -62,14 +70,14 @@ struct entry *entry_new(uint64_t hash, struct str key,
 	return e;
 }
 
-void entries_free(struct entry *list)
+void entries_free(struct entry *dead)
 {
-	while (list) {
-		struct entry *next = list->chain;
+	while (dead) {
+		struct entry *next = dead->older;
 
-		cache_put_back(list->value);
-		free(list);
-		list = next;
+		cache_put_back(dead->value);
+		free(dead);
+		dead = next;
 	}
 }
 
@@ -77,7 +85,8 @@ static uint64_t cost(const struct entry *e)
 {
 	uint64_t n = entry_size(e->marks_n, e->key_n) + BLOCK_COST;
 
-	return e->value ? n + sizeof(*e->value) + e->value->n + BLOCK_COST : n;
+	return e->value ? n + sizeof(*e->value) + e->value->bytes.n + BLOCK_COST
+	                : n;
 }
 
 bool shard_init(struct shard *s, uint64_t max_bytes, size_t buckets,
@@ -110,7 +119,7 @@ void shard_fini(struct shard *s)
 	pthread_mutex_destroy(&s->lock);
 }
 
-static struct entry **bucket(const struct shard *s, uint64_t hash)
+static _Atomic(struct entry *) *bucket(const struct shard *s, uint64_t hash)
 {
 	return &s->buckets[hash & (s->buckets_n - 1)];
 }
@@ -158,15 +167,17 @@ static void dequeue(struct shard *s, struct entry *e)
 
 void shard_remove(struct shard *s, struct entry *e, struct entry **dead)
 {
-	struct entry **at = bucket(s, e->hash);
+	_Atomic(struct entry *) *at = bucket(s, e->hash);
+	struct entry *other;
 
-	while (*at != e)
-		at = &(*at)->chain;
-	*at = e->chain;
+	while ((other = atomic_load(at)) != e)
+		at = &other->chain;
+	/* Its own chain stays: somebody may be looking at it. */
+	atomic_store(at, atomic_load(&e->chain));
 	dequeue(s, e);
 	s->bytes -= cost(e);
 	s->stats.entries--;
-	e->chain = *dead;
+	e->older = *dead;
 	*dead = e;
 }
 
@@ -234,7 +245,7 @@ bool shard_put(struct shard *s, struct entry *e, uint64_t now_ms,
                struct entry **dead)
 {
 	struct entry *former = shard_find(s, e->hash, entry_key(e));
-	struct entry **at = bucket(s, e->hash);
+	_Atomic(struct entry *) *at = bucket(s, e->hash);
 	unsigned q = has_ghost(s, e->hash) ? QUEUE_MAIN : QUEUE_SMALL;
 	uint64_t need = cost(e);
 
@@ -247,13 +258,13 @@ bool shard_put(struct shard *s, struct entry *e, uint64_t now_ms,
 	       need <= s->max_bytes)
 		sweep(s, now_ms, dead);
 	if (s->bytes + need > s->max_bytes) {
-		e->chain = *dead;
+		e->older = *dead;
 		*dead = e;
 		return false;
 	}
-	e->chain = *at;
-	*at = e;
 	enqueue(s, q, e);
+	atomic_store(&e->chain, atomic_load(at));
+	atomic_store(at, e);
 	s->bytes += need;
 	s->stats.entries++;
 	s->stats.sets++;

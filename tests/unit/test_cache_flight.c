@@ -327,6 +327,60 @@ static void threads_that_do_everything_at_once_agree(void **state)
 	assert_int_equal(atomic_load(&wrong), 0);
 }
 
+/* --- without a lock ---------------------------------------------------------------- */
+
+#define FEW_KEYS 4
+#define CHANGES  20000
+
+static const char *const few[FEW_KEYS] = {"zero", "one", "two", "three"};
+
+struct glance {
+	struct cache *c;
+	atomic_bool over;
+	atomic_int hits, wrong;
+};
+
+static void *glance(void *arg)
+{
+	struct glance *g = arg;
+
+	for (unsigned i = 0; !atomic_load(&g->over); i++) {
+		struct str key = str_from(few[i % FEW_KEYS]);
+		AUTO(cache_value) v = NULL;
+
+		if (cache_peek(g->c, key, 0, &v, NULL) != CACHE_HIT)
+			continue;
+		atomic_fetch_add(&g->hits, 1);
+		if (!str_eq(cache_bytes(v), key))
+			atomic_fetch_add(&g->wrong, 1);
+	}
+	return NULL;
+}
+
+/* An entry takes the place of another, or goes, at every moment of a look. */
+static void what_is_looked_at_is_not_freed(void **state)
+{
+	AUTO(cache) c = memory(20 << 10);
+	struct glance g = {.c = c};
+	pthread_t t[2];
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, glance, &g), 0);
+	for (unsigned i = 0; i < CHANGES || !atomic_load(&g.hits); i++) {
+		struct str key = str_from(few[i / 3 % FEW_KEYS]);
+		const struct cache_want w = {.key = key, .ttl_ms = FAR_MS};
+
+		if (i % 3 == 2)
+			cache_forget(c, key);
+		else
+			cache_store(c, &w, key);
+	}
+	atomic_store(&g.over, true);
+	join_all(t, COUNTOF(t));
+	assert_int_equal(atomic_load(&g.wrong), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +390,7 @@ int main(void)
 		cmocka_unit_test(who_asks_after_forget_waits_and_loads_anew),
 		cmocka_unit_test(a_leader_out_of_time_is_followed_by_another),
 		cmocka_unit_test(threads_that_do_everything_at_once_agree),
+		cmocka_unit_test(what_is_looked_at_is_not_freed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
