@@ -137,6 +137,7 @@ static void small_calls_pass_between_the_parts_of_large_ones(void **state)
 		for (size_t i = 0; i < COUNTOF(large); i++) {
 			c = call_of(STR("b16000000"), &large[i]);
 			c.max_reply = 16 << 20;
+			c.deadline_ms = mono_ms() + 80000;
 			(void)start(&w.l, &c);
 		}
 		c = call_of(STR("e"), &small);

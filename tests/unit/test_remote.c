@@ -65,7 +65,8 @@ static void what_is_set_late_lives_no_longer(void **state)
 	remote_set(in->remote, STR("old"), &g.marks, false, STR("v"), 60000, 0);
 	g = get(in, "old");
 	assert_true(g.found);
-	assert_in_range(g.ttl_ms, 30000, 40000);
+	/* Redis tells the time to an answer by more than one clock. */
+	assert_in_range(g.ttl_ms, 30000, 40100);
 	g.marks.asked_ms -= 20000;
 	remote_set(in->remote, STR("older"), &g.marks, false, STR("v"), 20000,
 	           0);
