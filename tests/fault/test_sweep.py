@@ -214,7 +214,7 @@ class Starting(unittest.TestCase):
         delivered = 0
         for name in stack.names():
             outcomes = collections.Counter()
-            faults = Faults(stack.dir / "faults", library)
+            faults = Faults(stack.dir / f"faults-{name}", library)
             self.addCleanup(faults.close)
             stack.env_of[name] = faults.env()
             for nth in numbers:

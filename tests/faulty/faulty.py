@@ -15,9 +15,12 @@ class Faults:
 
     def __init__(self, path, library=None):
         self.path, self.library = pathlib.Path(path), library
-        self.path.write_bytes(bytes(self.SIZE))
+        # Never one that a program may have mapped: cut short under it, it would
+        # die of SIGBUS.
+        self.file = open(self.path, "x+b")
+        self.file.write(bytes(self.SIZE))
+        self.file.flush()
         self.path.chmod(0o666)
-        self.file = open(self.path, "r+b")
         self.map = mmap.mmap(self.file.fileno(), self.SIZE)
 
     def env(self):
