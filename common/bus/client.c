@@ -270,60 +270,96 @@ struct bus_client *bus_client_new(const struct bus_client_conf *conf)
 	return c;
 }
 
-/* Takes what has come, only to hear the bye. */
-static void hear_bye(struct replica *r)
+static void say_bye(struct replica *r)
+{
+	nng_msg *m = session_last_word(r, mono_ms());
+
+	if (m)
+		replica_send(r, m);
+	else
+		r->up = false;
+}
+
+/* Of one that has only now connected, the first word; of others, the bye. */
+static void hear_last(struct replica *r, uint32_t pipe, struct str frame)
+{
+	bool met = r->up;
+	struct str items;
+
+	if (!met && pipe != r->pipe) {
+		link_reset(&r->link);
+		r->pipe = pipe;
+	}
+	r->up = link_accept(&r->link, frame, wall_ms(), &items) == FRAME_OK;
+	if (r->up && !met)
+		say_bye(r);
+	else if (!r->up)
+		r->shunned = pipe; /* nothing more is wanted of it */
+}
+
+/* Takes what has come, only to hear how it ends. */
+static void hear_out(struct replica *r)
 {
 	struct inbox in;
 
 	replica_collect(r, &in);
+	r->there = in.pipe;
 	for (unsigned i = 0; i < in.n; i++) {
 		AUTO(msg) m = in.msgs[i];
-		struct str items;
+		uint32_t pipe = (uint32_t)nng_msg_get_pipe(m).id;
 
-		if (r->up && (uint32_t)nng_msg_get_pipe(m).id == r->pipe &&
-		    link_accept(&r->link,
-		                (struct str){nng_msg_body(m), nng_msg_len(m)},
-		                wall_ms(), &items) != FRAME_OK)
-			r->up = false;
+		if (pipe == in.pipe && pipe != r->shunned &&
+		    (!r->up || pipe == r->pipe))
+			hear_last(r, pipe,
+			          (struct str){nng_msg_body(m),
+			                       nng_msg_len(m)});
 	}
 	if (in.pipe != r->pipe)
 		r->up = false;
+}
+
+/* Its bye; or, where it has just connected, its first word. */
+static bool is_to_be_heard(const struct replica *r)
+{
+	if (r->up)
+		return !r->link.heard_bye;
+	return r->there && r->there != r->shunned;
 }
 
 static bool any_to_hear(const struct bus_client *c)
 {
 	for (unsigned p = 0; p < PEER_COUNT; p++)
 		for (unsigned i = 0; i < c->of[p].n; i++)
-			if (c->of[p].v[i]->up && !c->of[p].v[i]->link.heard_bye)
+			if (is_to_be_heard(c->of[p].v[i]))
 				return true;
 	return false;
 }
 
+/*
+ * nng 1.5 must not close a connection that a message is coming in from (link.h).
+ * So those that are up end with a bye on both sides; of one that has connected
+ * and not yet said its first word, that is waited for; and no new one is taken.
+ */
 static void part_all(struct bus_client *c)
 {
 	uint64_t end_ms = mono_ms() + PART_MS;
 	struct replica *r, *list;
 	bool resolved;
 
-	for (unsigned p = 0; p < PEER_COUNT; p++) {
-		for (unsigned i = 0; i < c->of[p].n; i++) {
-			nng_msg *m;
-
-			r = c->of[p].v[i];
-			m = r->up ? session_last_word(r, mono_ms()) : NULL;
-			if (m)
-				replica_send(r, m);
-			else
-				r->up = false;
-		}
-	}
-	while (any_to_hear(c) && mono_ms() < end_ms) {
-		hub_wait(&c->hub, end_ms);
+	hub_close(&c->hub);
+	for (unsigned p = 0; p < PEER_COUNT; p++)
+		for (unsigned i = 0; i < c->of[p].n; i++)
+			if (c->of[p].v[i]->up)
+				say_bye(c->of[p].v[i]);
+	for (;;) {
 		for (list = hub_take(&c->hub, &resolved); list;) {
 			r = list;
 			list = r->next_dirty;
-			hear_bye(r);
+			hear_out(r);
 		}
+		if (!any_to_hear(c) || mono_ms() >= end_ms)
+			return;
+		hub_wait(&c->hub, end_ms);
 	}
 }
 

@@ -94,6 +94,13 @@ void hub_resolved(struct hub *h)
 		h->wake(h->arg);
 }
 
+void hub_close(struct hub *h)
+{
+	GUARD(&h->lock);
+
+	h->closing = true;
+}
+
 /* --- callbacks, on nng's threads ------------------------------------------ */
 
 static bool mark(struct replica *r)
@@ -111,10 +118,12 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 {
 	struct replica *r = arg;
 	uint32_t id = (uint32_t)nng_pipe_id(p);
-	bool wake = false;
+	bool wake = false, refused = false;
 
 	pthread_mutex_lock(&r->hub->lock);
-	if (ev == NNG_PIPE_EV_ADD_PRE) {
+	if (ev == NNG_PIPE_EV_ADD_PRE && r->hub->closing) {
+		refused = true;
+	} else if (ev == NNG_PIPE_EV_ADD_PRE) {
 		r->in.pipe = id;
 		wake = mark(r);
 	} else if (r->in.pipe == id) {
@@ -122,6 +131,8 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 		wake = mark(r);
 	}
 	pthread_mutex_unlock(&r->hub->lock);
+	if (refused)
+		(void)nng_pipe_close(p);
 	if (wake)
 		r->hub->wake(r->hub->arg);
 }

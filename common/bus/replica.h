@@ -27,6 +27,7 @@ struct hub {
 	struct replica *dirty; /* list, by next_dirty */
 	pthread_cond_t came;   /* the list is not empty, see hub_wait() */
 	bool resolved;         /* a name has other addresses */
+	bool closing;          /* no new connection is taken */
 	bool sleeping;         /* the owner waits for wake() */
 	void (*wake)(void *arg);
 	void *arg;
@@ -91,6 +92,9 @@ bool hub_may_sleep(struct hub *h);
 void hub_wait(struct hub *h, uint64_t end_ms);
 /* Any thread. */
 void hub_resolved(struct hub *h);
+/* From now on a connection that comes about is ended before a byte of a message
+ * is read from it. */
+void hub_close(struct hub *h);
 
 /* Dials in the background.  ERR_INVALID: nng will not have the address. */
 enum err replica_new(struct hub *h, enum bus_peer to, const char *url,
