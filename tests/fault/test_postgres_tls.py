@@ -2,38 +2,15 @@
 import os
 import pathlib
 import shutil
-import subprocess
 import tempfile
 import unittest
 
 from tests.fault.pool import GRACE_MS, SCHEMA, Pool
+from tests.harness.certs import make_ca, make_certificate
 from tests.harness.postgres import USER, Postgres
 from tests.harness.proxy import Freeze, Proxy
 
 PASSWORD = "planted-5ecret"
-
-
-def openssl(*command):
-    subprocess.run(["openssl", *map(str, command)], check=True, stdin=subprocess.DEVNULL,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def make_ca(folder, name):
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-days", 2, "-subj", f"/CN={name}",
-            "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt")
-    return folder / f"{name}.crt"
-
-
-def make_certificate(folder, ca, hosts):
-    """server.key and server.crt for the hosts, such as "DNS:localhost"."""
-    openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-subj", "/CN=server", "-keyout", folder / "server.key",
-            "-out", folder / "server.csr")
-    (folder / "hosts").write_text(f"subjectAltName={hosts}\n")
-    openssl("x509", "-req", "-in", folder / "server.csr", "-days", 2,
-            "-CA", ca, "-CAkey", ca.with_suffix(".key"), "-CAcreateserial",
-            "-extfile", folder / "hosts", "-out", folder / "server.crt")
 
 
 class Tls(unittest.TestCase):
