@@ -1,8 +1,9 @@
 #include "common/bus/tls.h"
 
+#include "common/base/file.h"
 #include "common/base/log.h"
 
-#include <stdio.h>
+#include <errno.h>
 
 static enum err refuse(const char *what, const char *file, const char *why)
 {
@@ -11,25 +12,20 @@ static enum err refuse(const char *what, const char *file, const char *why)
 	return ERR_INVALID;
 }
 
-/* The whole file as text with a NUL behind it; in one piece of memory and
- * unbuffered, so that no copy of a key is left behind. */
-static enum err read_file(const char *what, const char *path, struct buf *out)
+/* A PEM file as text. */
+static enum err read_pem(const char *what, const char *path, struct buf *out)
 {
-	FILE *f = path ? fopen(path, "re") : NULL;
-
-	if (!f)
-		return refuse(what, path, path ? "cannot be read" : "not set");
-	if (!buf_reserve(out, TLS_FILE_MAX + 1)) {
-		(void)fclose(f);
-		return ERR_NOMEM;
+	if (!path)
+		return refuse(what, path, "not set");
+	if (!file_read(path, TLS_FILE_MAX, out)) {
+		if (errno == ENOMEM)
+			return ERR_NOMEM;
+		return refuse(what, path,
+		              errno == EFBIG ? "is no PEM file"
+		                             : "cannot be read");
 	}
-	(void)setvbuf(f, NULL, _IONBF, 0);
-	out->n = fread(out->p, 1, TLS_FILE_MAX + 1, f);
-	(void)fclose(f);
-	if (out->n == 0 || out->n > TLS_FILE_MAX ||
-	    memchr(out->p, '\0', out->n))
+	if (out->n == 0 || memchr(out->p, '\0', out->n))
 		return refuse(what, path, "is no PEM file");
-	out->p[out->n] = '\0';
 	return OK;
 }
 
@@ -44,15 +40,15 @@ static enum err from_nng(int rc, const char *what, const char *file)
 static enum err fill(nng_tls_config *c, const struct bus_tls *files,
                      struct buf *cert, struct buf *key, struct buf *ca)
 {
-	enum err e = read_file("BUS_TLS_CA", files->ca, ca);
+	enum err e = read_pem("BUS_TLS_CA", files->ca, ca);
 
 	if (!e)
 		e = from_nng(nng_tls_config_ca_chain(c, ca->p, NULL),
 		             "BUS_TLS_CA", files->ca);
 	if (!e)
-		e = read_file("BUS_TLS_CERT", files->cert, cert);
+		e = read_pem("BUS_TLS_CERT", files->cert, cert);
 	if (!e)
-		e = read_file("BUS_TLS_KEY", files->key, key);
+		e = read_pem("BUS_TLS_KEY", files->key, key);
 	if (!e)
 		e = from_nng(nng_tls_config_own_cert(c, cert->p, key->p, NULL),
 		             "BUS_TLS_CERT", files->cert);
