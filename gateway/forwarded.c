@@ -17,6 +17,14 @@ bool addr_is_v4(const struct addr *a)
 	return memcmp(a->b, v4_prefix, sizeof(v4_prefix)) == 0;
 }
 
+bool addr_is_loopback(const struct addr *a)
+{
+	static const uint8_t v6[16] = {[15] = 1};
+
+	return addr_is_v4(a) ? a->b[sizeof(v4_prefix)] == 127
+	                     : memcmp(a->b, v6, sizeof(v6)) == 0;
+}
+
 static bool parse_bare(struct str text, struct addr *out)
 {
 	char z[ADDR_TEXT_MAX];
@@ -217,20 +225,22 @@ struct hops {
 	struct hop {
 		bool known; /* false: something that is no address */
 		struct addr addr;
+		struct str proto; /* how it came; empty: nobody says */
 	} each[FORWARDED_HOPS];
 };
 
-static void push(struct hops *h, struct str text)
+static void push(struct hops *h, struct str text, struct str proto)
 {
 	struct hop *hop = &h->each[h->n++ % FORWARDED_HOPS];
 
 	hop->known = addr_parse(str_trim(text), &hop->addr);
+	hop->proto = proto;
 }
 
 static void read_x_forwarded_for(struct str line, struct hops *h)
 {
 	while (line.n)
-		push(h, str_cut(&line, ','));
+		push(h, str_cut(&line, ','), (struct str){"", 0});
 }
 
 /*
@@ -259,8 +269,9 @@ static struct str cut_unquoted(struct str *rest, char sep)
 	return (struct str){s.p, i};
 }
 
-/* The value of for=; empty when there is none, two, or a broken one. */
-static struct str for_of(struct str element)
+/* The value of what is called want; empty when there is none, two, or a broken
+ * one. */
+static struct str value_of(struct str want, struct str element)
 {
 	struct str found = {"", 0};
 	unsigned n = 0;
@@ -269,7 +280,7 @@ static struct str for_of(struct str element)
 		struct str value = str_trim(cut_unquoted(&element, ';'));
 		struct str name = str_cut(&value, '=');
 
-		if (!str_ieq(name, STR("for")))
+		if (!str_ieq(name, want))
 			continue;
 		n++;
 		if (value.n >= 2 && value.p[0] == '"' &&
@@ -284,23 +295,38 @@ static struct str for_of(struct str element)
 
 static void read_forwarded(struct str line, struct hops *h)
 {
-	while (line.n)
-		push(h, for_of(cut_unquoted(&line, ',')));
+	while (line.n) {
+		struct str element = cut_unquoted(&line, ',');
+
+		push(h, value_of(STR("for"), element),
+		     value_of(STR("proto"), element));
+	}
 }
 
-/* From the right, as long as we trust who tells. */
+static void read_all(const struct forwarded_lines *l,
+                     void (*read)(struct str line, struct hops *h),
+                     struct hops *h)
+{
+	for (size_t i = 0; i < l->n; i++)
+		read(l->line[i], h);
+}
+
+/* From the right, as long as we trust who tells.  depth: how many hops that
+ * went. */
 static struct addr walk(const struct proxies *p, struct addr at,
-                        const struct hops *h)
+                        const struct hops *h, size_t *depth)
 {
 	size_t oldest = h->n > FORWARDED_HOPS ? h->n - FORWARDED_HOPS : 0;
+	size_t i;
 
-	for (size_t i = h->n; i > oldest && proxies_trust(p, &at); i--) {
+	for (i = h->n; i > oldest && proxies_trust(p, &at); i--) {
 		const struct hop *hop = &h->each[(i - 1) % FORWARDED_HOPS];
 
 		if (!hop->known)
 			break;
 		at = hop->addr;
 	}
+	*depth = h->n - i;
 	return at;
 }
 
@@ -310,19 +336,71 @@ struct addr forwarded_client(const struct proxies *p, const struct addr *peer,
 {
 	struct hops std = {.n = 0}, old = {.n = 0};
 	struct addr by_std, by_old;
+	size_t depth;
 
 	if ((forwarded->n == 0 && x_forwarded_for->n == 0) ||
 	    !proxies_trust(p, peer))
 		return *peer;
-	for (size_t i = 0; i < forwarded->n; i++)
-		read_forwarded(forwarded->line[i], &std);
-	for (size_t i = 0; i < x_forwarded_for->n; i++)
-		read_x_forwarded_for(x_forwarded_for->line[i], &old);
-	by_std = walk(p, *peer, &std);
-	by_old = walk(p, *peer, &old);
+	read_all(forwarded, read_forwarded, &std);
+	read_all(x_forwarded_for, read_x_forwarded_for, &old);
+	by_std = walk(p, *peer, &std, &depth);
+	by_old = walk(p, *peer, &old, &depth);
 	if (forwarded->n == 0)
 		return by_old;
 	if (x_forwarded_for->n == 0 || addr_eq(&by_std, &by_old))
 		return by_std;
 	return *peer;
+}
+
+/* --- the scheme ------------------------------------------------------------------ */
+
+enum scheme { SCHEME_UNTOLD, SCHEME_HTTP, SCHEME_HTTPS };
+
+static enum scheme scheme_of(struct str proto)
+{
+	if (proto.n == 0)
+		return SCHEME_UNTOLD;
+	return str_ieq(proto, STR("https")) ? SCHEME_HTTPS : SCHEME_HTTP;
+}
+
+/* The one that stands where a walk of depth ended, at least the last. */
+static enum scheme scheme_at(const struct hops *h, size_t depth)
+{
+	size_t kept = h->n < FORWARDED_HOPS ? h->n : FORWARDED_HOPS;
+
+	if (depth == 0)
+		depth = 1;
+	if (depth > kept)
+		depth = kept;
+	return kept ? scheme_of(h->each[(h->n - depth) % FORWARDED_HOPS].proto)
+	            : SCHEME_UNTOLD;
+}
+
+static void read_x_forwarded_proto(struct str line, struct hops *h)
+{
+	while (line.n)
+		push(h, (struct str){"", 0}, str_trim(str_cut(&line, ',')));
+}
+
+bool forwarded_https(const struct proxies *p, const struct addr *peer,
+                     const struct forwarded_lines *forwarded,
+                     const struct forwarded_lines *x_forwarded_for,
+                     const struct forwarded_lines *x_forwarded_proto)
+{
+	struct hops std = {.n = 0}, old = {.n = 0}, protos = {.n = 0};
+	enum scheme by_std, by_old;
+	size_t depth;
+
+	if ((forwarded->n == 0 && x_forwarded_proto->n == 0) ||
+	    !proxies_trust(p, peer))
+		return false;
+	read_all(forwarded, read_forwarded, &std);
+	read_all(x_forwarded_for, read_x_forwarded_for, &old);
+	read_all(x_forwarded_proto, read_x_forwarded_proto, &protos);
+	(void)walk(p, *peer, &std, &depth);
+	by_std = scheme_at(&std, depth);
+	(void)walk(p, *peer, &old, &depth);
+	by_old = scheme_at(&protos, depth);
+	return by_std != SCHEME_HTTP && by_old != SCHEME_HTTP &&
+	       (by_std == SCHEME_HTTPS || by_old == SCHEME_HTTPS);
 }

@@ -12,6 +12,11 @@
  *          there and name two clients, a client forged the one that the proxy
  *          does not write: neither is believed and the proxy's own address
  *          stands.
+ * Scheme:  how the client came is told by the hop that names it: proto= in its
+ *          element of Forwarded, or the value of X-Forwarded-Proto as far from
+ *          the right as the walk went (a proxy that writes one value and not a
+ *          list has written it for all).  Where both headers speak they must
+ *          agree; whoever says nothing does not say https.
  * Bounds:  FORWARDED_LINES lines of each header and FORWARDED_HOPS hops, the
  *          last ones; PROXIES_MAX networks.
  * Owns:    a struct proxies its networks; the rest is values.
@@ -37,6 +42,7 @@ struct addr {
 
 bool addr_eq(const struct addr *a, const struct addr *b);
 bool addr_is_v4(const struct addr *a);
+bool addr_is_loopback(const struct addr *a);
 /* "192.0.2.1", "2001:db8::1", with or without [] and a port. */
 bool addr_parse(struct str text, struct addr *out) MUST_CHECK;
 /* False where it is of neither family (a path) or absent. */
@@ -68,5 +74,10 @@ void forwarded_add(struct forwarded_lines *l, struct str line);
 struct addr forwarded_client(const struct proxies *p, const struct addr *peer,
                              const struct forwarded_lines *forwarded,
                              const struct forwarded_lines *x_forwarded_for);
+/* Whether that client came by HTTPS, as far as those that we trust say. */
+bool forwarded_https(const struct proxies *p, const struct addr *peer,
+                     const struct forwarded_lines *forwarded,
+                     const struct forwarded_lines *x_forwarded_for,
+                     const struct forwarded_lines *x_forwarded_proto);
 
 #endif

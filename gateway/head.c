@@ -42,6 +42,7 @@ static const struct known {
 	KNOWN("referer", referer, MANY),
 	KNOWN("forwarded", forwarded, LINES),
 	KNOWN("x-forwarded-for", x_forwarded_for, LINES),
+	KNOWN("x-forwarded-proto", x_forwarded_proto, LINES),
 #undef KNOWN
 };
 

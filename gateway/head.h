@@ -31,7 +31,7 @@ struct head {
 		expect, accept, authorization, api_key, user_id, request_id,
 		traceparent, origin, cors_method, accept_language, user_agent,
 		referer, idempotency_key, accept_encoding, if_none_match;
-	struct forwarded_lines forwarded, x_forwarded_for;
+	struct forwarded_lines forwarded, x_forwarded_for, x_forwarded_proto;
 	uint32_t seen; /* bits of the headers above that have come */
 
 	bool has_length, chunked, continues; /* continues: waits for 100 */

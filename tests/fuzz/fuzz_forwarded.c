@@ -2,7 +2,8 @@
  * fuzz_forwarded - whatever stands in the headers, the client is the peer or an
  * address that was named; of a peer that we do not trust it is the peer; and
  * what a client puts to the left of what a proxy adds changes nothing, unless
- * a quote that it leaves open makes the proxy's own address stand.
+ * a quote that it leaves open makes the proxy's own address stand.  Nor does it
+ * make HTTPS of what the proxy says came in clear.
  */
 #include "gateway/forwarded.h"
 
@@ -27,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct str all = {(const char *)data, size};
 	const struct addr trusted = at("10.0.0.1"), other = at("203.0.113.9");
 	struct forwarded_lines f = {.n = 0}, x = {.n = 0}, none = {.n = 0};
+	struct forwarded_lines proto;
 	const struct addr real = at("198.51.100.7");
 	char text[ADDR_TEXT_MAX];
 	struct addr got, again;
@@ -47,6 +49,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	forwarded_add(&x, STR("198.51.100.7"));
 	got = forwarded_client(p, &trusted, &none, &x);
 	assert(addr_eq(&got, &real));
+	assert(!forwarded_https(p, &other, &f, &x, &f));
+	proto = f;
+	forwarded_add(&proto, STR("http"));
+	assert(!forwarded_https(p, &trusted, &none, &x, &proto));
 	forwarded_add(&f, STR("for=198.51.100.7"));
 	got = forwarded_client(p, &trusted, &f, &none);
 	assert(addr_eq(&got, &real));

@@ -258,6 +258,100 @@ static void without_memory_there_is_no_list(void **state)
 	assert_non_null(why);
 }
 
+static void https_is_what_those_that_we_trust_say_it_is(void **state)
+{
+	static const struct {
+		const char *peer, *forwarded, *x_for, *x_proto;
+		bool want;
+	} cases[] = {
+		/* Nobody that we trust says so. */
+		{"203.0.113.9", "", "", "https", false},
+		{"203.0.113.9", "for=198.51.100.1;proto=https", "", "", false},
+		{"10.0.0.1", "", "", "", false},
+		{"10.0.0.1", "for=198.51.100.1", "", "", false},
+		{"10.0.0.1", "", "198.51.100.1", "", false},
+		/* X-Forwarded-Proto. */
+		{"10.0.0.1", "", "198.51.100.1", "https", true},
+		{"10.0.0.1", "", "", "HTTPS", true},
+		{"10.0.0.1", "", "198.51.100.1", "http", false},
+		{"10.0.0.1", "", "198.51.100.1", "wss", false},
+		{"10.0.0.1", "", "198.51.100.1", "https\t", true},
+		{"10.0.0.1", "", "198.51.100.1", "\"https\"", false},
+		{"10.0.0.1", "", "198.51.100.1", "https,", true},
+		/* As far from the right as the client stands. */
+		{"10.0.0.1", "", "1.1.1.1, 198.51.100.1", "https, http", false},
+		{"10.0.0.1", "", "1.1.1.1, 198.51.100.1", "http, https", true},
+		{"10.0.0.1", "", "198.51.100.1, 10.0.0.2", "https, http", true},
+		{"10.0.0.1", "", "198.51.100.1, 10.0.0.2", "http, https",
+	         false},
+		{"10.0.0.1", "", "1.1.1.1, 198.51.100.1, 10.0.0.2",
+	         "https, http, https", false},
+		{"10.0.0.1", "", "198.51.100.1, 10.0.0.2", "https", true},
+		{"10.0.0.1", "", "unknown", "http, https", true},
+		/* Several lines are one list. */
+		{"10.0.0.1", "", "198.51.100.1", "https\nhttp", false},
+		{"10.0.0.1", "", "198.51.100.1", "http\nhttps", true},
+		/* Forwarded. */
+		{"10.0.0.1", "for=198.51.100.1;proto=https", "", "", true},
+		{"10.0.0.1", "for=198.51.100.1;proto=\"https\"", "", "", true},
+		{"10.0.0.1", "Proto=https;for=198.51.100.1", "", "", true},
+		{"10.0.0.1", "for=198.51.100.1;proto=http", "", "", false},
+		{"10.0.0.1", "proto=https, for=198.51.100.1", "", "", false},
+		{"10.0.0.1",
+	         "for=198.51.100.1;proto=https, for=10.0.0.2;proto=http", "",
+	         "", true},
+		{"10.0.0.1",
+	         "for=1.1.1.1;proto=https, for=198.51.100.1;proto=http", "", "",
+	         false},
+		{"10.0.0.1", "for=198.51.100.1;proto=https;proto=https", "", "",
+	         false},
+		{"10.0.0.1", "for=\"_x;proto=https", "", "", false},
+		/* Both: who speaks must not say the other. */
+		{"10.0.0.1", "for=198.51.100.1;proto=https", "198.51.100.1",
+	         "http", false},
+		{"10.0.0.1", "for=198.51.100.1;proto=http", "198.51.100.1",
+	         "https", false},
+		{"10.0.0.1", "for=198.51.100.1", "198.51.100.1", "https", true},
+		{"10.0.0.1", "for=198.51.100.1;proto=https", "198.51.100.1",
+	         "https", true},
+	};
+	AUTO(proxies) p = trusting(TRUSTED);
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		const struct addr peer = at(cases[i].peer);
+		const struct forwarded_lines f = lines(cases[i].forwarded),
+					     x = lines(cases[i].x_for),
+					     proto = lines(cases[i].x_proto);
+
+		if (forwarded_https(p, &peer, &f, &x, &proto) != cases[i].want)
+			fail_msg("case %zu: %s | %s | %s", i,
+			         cases[i].forwarded, cases[i].x_for,
+			         cases[i].x_proto);
+	}
+}
+
+static void a_machine_s_own_addresses_are_known(void **state)
+{
+	static const struct {
+		const char *addr;
+		bool want;
+	} cases[] = {
+		{"127.0.0.1", true},  {"127.255.0.9", true},
+		{"::1", true},        {"::ffff:127.0.0.1", true},
+		{"128.0.0.1", false}, {"::2", false},
+		{"::", false},        {"0.0.0.0", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		const struct addr a = at(cases[i].addr);
+
+		if (addr_is_loopback(&a) != cases[i].want)
+			fail_msg("%s", cases[i].addr);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +363,8 @@ int main(void)
 		cmocka_unit_test(only_the_last_hops_and_lines_are_looked_at),
 		cmocka_unit_test(one_network_of_ipv6_counts_as_one),
 		cmocka_unit_test(without_memory_there_is_no_list),
+		cmocka_unit_test(https_is_what_those_that_we_trust_say_it_is),
+		cmocka_unit_test(a_machine_s_own_addresses_are_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
