@@ -71,7 +71,7 @@ while [ -z "$stopping" ] && alive $gateway $services; do
 		cat >&2 <<-END
 
 		  KnowAllEdge is ready, as four programs.
-		  Address      http://${BIND:-127.0.0.1}:${PORT:-5000}
+		  Address      http${SSL_CERTFILE:+s}://${BIND:-127.0.0.1}:${PORT:-5000}
 		  Admin key    $([ -n "${ADMIN_API_KEY:-}" ] && echo "the one in ADMIN_API_KEY" || echo "$DATA_DIR/admin.key")
 		  Admin ports  $base gateway, $((base + 1)) auth, $((base + 2)) content, $((base + 3)) gdpr
 		  Stop         Ctrl-C

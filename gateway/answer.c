@@ -38,6 +38,16 @@ static const struct line always[] = {
 	{"X-Permitted-Cross-Domain-Policies", "none"},
 };
 
+#define POLICY      "Content-Security-Policy"
+#define POLICY_NONE "default-src 'none'; frame-ancestors 'none'"
+
+void answer_always(struct buf *out)
+{
+	for (size_t i = 0; i < COUNTOF(always); i++)
+		buf_printf(out, "%s: %s\r\n", always[i].name, always[i].value);
+	buf_printf(out, "%s: %s\r\n", POLICY, POLICY_NONE);
+}
+
 static void add(struct lines *l, const char *name, const char *value)
 {
 	if (l->n < LINES_MAX)
@@ -46,7 +56,7 @@ static void add(struct lines *l, const char *name, const char *value)
 
 static void add_cors(const struct req *rq, struct lines *l)
 {
-	enum cors_verdict v = cors_check(rq->loop->site->cors, rq->head.origin);
+	enum cors_verdict v = cors_check(rq->loop->live->cors, rq->head.origin);
 	const char *origin = "*";
 
 	if (v == CORS_NO)
@@ -126,10 +136,8 @@ static void add_headers(struct req *rq, struct lines *l)
 
 	for (size_t i = 0; i < COUNTOF(always); i++)
 		add(l, always[i].name, always[i].value);
-	add(l, "Content-Security-Policy",
-	    !rq->err && rq->form == FORM_HTML
-	            ? PAGE_POLICY
-	            : "default-src 'none'; frame-ancestors 'none'");
+	add(l, POLICY,
+	    !rq->err && rq->form == FORM_HTML ? PAGE_POLICY : POLICY_NONE);
 	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",
 	               rq->forms == FORMS_PAGE ? ", Accept" : "",
 	               l->may_pack ? ", Accept-Encoding" : "");
@@ -296,14 +304,11 @@ void answer_refuse(struct req *rq, enum err e)
 	buf_printf(&head, "Content-Length: %zu\r\n\r\n", body.n);
 	if (rq->verb != VERB_HEAD)
 		buf_str(&head, body);
-	/* One attempt into an empty socket buffer: a client that takes not even
-	 * this gets nothing.  What it still sends is dropped for a while, since
-	 * closing with bytes unread would reset the connection and could take
-	 * the answer with it. */
+	/* What it still sends is dropped for a while, since closing with bytes
+	 * unread would reset the connection and could take the answer with it. */
 	if (!head.failed)
-		(void)send(rq->conn->fd, head.p, head.n,
-		           MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)shutdown(rq->conn->fd, SHUT_WR);
+		conn_send(rq->conn, buf_view(&head));
+	conn_end_ours(rq->conn);
 	rq->refused = true;
 	rq->answered = true;
 	rq->refused_at_ms = rq->loop->now_ms;

@@ -78,6 +78,7 @@ static void begin(struct loop *lo, struct MHD_Connection *mhd, void **context)
 		.next = lo->conns,
 		.mhd = mhd,
 		.fd = info ? info->connect_fd : -1,
+		.tls = tls_session_of(mhd),
 		.idle_seen = true, /* nothing has come yet */
 		.began_ms = lo->now_ms,
 		.idle_since_ms = lo->now_ms,
@@ -86,6 +87,9 @@ static void begin(struct loop *lo, struct MHD_Connection *mhd, void **context)
 		cn->next->prev = cn;
 	lo->conns = cn;
 	lo->conns_n++;
+	if (cn->tls && tls_begin(cn->tls, lo->live->tls))
+		cn->live = live_get(lo->live);
+	cn->settled = !cn->tls;
 	name_client(cn);
 	crowd_enter(lo->site->crowd, &cn->peer);
 	*context = cn;
@@ -108,6 +112,7 @@ void conn_notify(void *arg, struct MHD_Connection *mhd, void **context,
 	if (cn->rq)
 		req_free(cn->rq);
 	crowd_leave(lo->site->crowd, &cn->peer);
+	live_put(cn->live);
 	lo->conns_n--;
 	*(cn->prev ? &cn->prev->next : &lo->conns) = cn->next;
 	if (cn->next)
@@ -127,14 +132,32 @@ void conn_free_all(struct loop *lo)
 	}
 }
 
+void conn_send(struct conn *cn, struct str bytes)
+{
+	if (cn->tls)
+		tls_send(cn->tls, bytes);
+	else
+		(void)send(cn->fd, bytes.p, bytes.n,
+		           MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void conn_end_ours(struct conn *cn)
+{
+	if (cn->tls)
+		tls_say_end(cn->tls);
+	(void)shutdown(cn->fd, SHUT_WR);
+}
+
 /* Ends a connection from outside: libmicrohttpd then reads its end. */
 static void hang_up(struct conn *cn)
 {
+	if (cn->tls && cn->settled)
+		tls_say_end(cn->tls);
 	(void)shutdown(cn->fd, SHUT_RDWR);
 }
 
 /* There is no request yet to answer, so the problem is written here. */
-static void tell_late(const struct conn *cn)
+static void tell_late(struct conn *cn)
 {
 	char rid[UUID_MAX];
 	const struct ctx cx = {.service = "gateway", .rid = uuid7(rid)};
@@ -145,12 +168,14 @@ static void tell_late(const struct conn *cn)
 	buf_printf(&out,
 	           "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
 	           "Content-Type: " PROBLEM_TYPE "\r\n"
-	           "Cache-Control: no-store\r\nX-Request-ID: %s\r\n"
-	           "Content-Length: %zu\r\n\r\n",
+	           "Cache-Control: no-store\r\nVary: Origin\r\n"
+	           "X-Request-ID: %s\r\nContent-Length: %zu\r\n",
 	           rid, body.n);
+	answer_always(&out);
+	buf_str(&out, STR("\r\n"));
 	buf_str(&out, buf_view(&body));
 	if (!out.failed)
-		(void)send(cn->fd, out.p, out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		conn_send(cn, buf_view(&out));
 	log_warn(&cx, "gateway.slow_head", LOG_TEXT("client_ip", cn->ip));
 }
 
@@ -179,13 +204,27 @@ static uint64_t head_ms(const struct loop *lo)
 }
 
 /*
- * A head that comes too slowly is not visible to us, but its bytes are: the
- * kernel counts what has come since the connection was last idle.
+ * A head that comes too slowly is not visible to us, but what it is made of is:
+ * the kernel counts bytes, and a TLS session the records in which they come.
+ * The bytes of a handshake have the same time as a head; after it the connection
+ * is as new.
  */
+static uint64_t came(struct loop *lo, struct conn *cn, uint64_t bytes)
+{
+	if (!cn->settled && tls_is_settled(cn->tls)) {
+		cn->settled = true;
+		cn->idle_came = 0;
+		cn->idle_since_ms = lo->now_ms;
+		cn->head_since_ms = 0;
+	}
+	return cn->tls && cn->settled ? tls_records(cn->tls) : bytes;
+}
+
 static void check_idle(struct loop *lo, struct conn *cn)
 {
 	struct tcp_info info = {0};
 	socklen_t n = sizeof(info);
+	uint64_t now_came;
 
 	if (getsockopt(cn->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
 		return;
@@ -195,13 +234,14 @@ static void check_idle(struct loop *lo, struct conn *cn)
 		hang_up(cn);
 		return;
 	}
+	now_came = came(lo, cn, info.tcpi_bytes_received);
 	if (!cn->idle_seen) {
 		cn->idle_seen = true;
-		cn->idle_bytes = info.tcpi_bytes_received;
+		cn->idle_came = now_came;
 		cn->idle_since_ms = lo->now_ms;
 		cn->head_since_ms = 0;
 	}
-	if (info.tcpi_bytes_received == cn->idle_bytes) {
+	if (now_came == cn->idle_came) {
 		if (lo->now_ms - cn->idle_since_ms >= idle_ms(lo))
 			hang_up(cn);
 		return;
@@ -209,7 +249,8 @@ static void check_idle(struct loop *lo, struct conn *cn)
 	if (cn->head_since_ms == 0) {
 		cn->head_since_ms = lo->now_ms;
 	} else if (lo->now_ms - cn->head_since_ms >= head_ms(lo)) {
-		tell_late(cn);
+		if (cn->settled)
+			tell_late(cn);
 		hang_up(cn);
 	}
 }

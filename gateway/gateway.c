@@ -23,14 +23,14 @@ static size_t loops_wanted(const struct settings *conf)
 
 bool gateway_check(const struct settings *conf, FILE *complaints)
 {
-	const char *why = NULL;
-	AUTO(cors) c = cors_new(conf, &why);
+	char live_why[LIVE_WHY_MAX];
+	AUTO(live) l = live_new(conf, live_why);
 	AUTO(proxies) p = NULL;
 	struct redis_url url = {.port = ""};
-	const char *wrong = NULL;
+	const char *why = NULL, *wrong = NULL;
 
-	if (!c)
-		(void)fprintf(complaints, "%s\n", why);
+	if (!l)
+		(void)fprintf(complaints, "%s\n", live_why);
 	p = proxies_new(conf->trusted_proxies, &why);
 	if (!p)
 		(void)fprintf(complaints, "%s\n", why);
@@ -39,14 +39,26 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 	explicit_bzero(&url, sizeof(url));
 	if (wrong)
 		(void)fprintf(complaints, "REDIS_URL: %s\n", wrong);
-	return c && p && !wrong;
+	return l && p && !wrong;
+}
+
+const char *gateway_check_certificate(const struct settings *conf)
+{
+	char why[LIVE_WHY_MAX];
+	AUTO(live) l = live_new(conf, why);
+
+	if (!l)
+		return "cannot be read";
+	return l->tls ? tls_why_not_now(l->tls, wall_ms() / 1000) : NULL;
 }
 
 static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 {
 	const struct settings *conf = env->conf;
 	struct site *st = &g->site;
-	const char *why = NULL;
+	char live_why[LIVE_WHY_MAX];
+	AUTO(live) l = live_new(conf, live_why);
+	const char *why = live_why;
 
 	st->conf = conf;
 	st->started_ms = wall_ms();
@@ -56,13 +68,13 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 		               STR_FMT(conf->instance_id));
 	else if (gethostname(st->instance, sizeof(st->instance) - 1) != 0)
 		st->instance[0] = '\0';
-	st->cors = cors_new(conf, &why);
-	st->proxies =
-		st->cors ? proxies_new(conf->trusted_proxies, &why) : NULL;
+	st->proxies = l ? proxies_new(conf->trusted_proxies, &why) : NULL;
 	if (!st->proxies) {
 		log_error(NULL, "gateway.bad_setting", LOG_TEXT("reason", why));
 		return ERR_INVALID;
 	}
+	live_tell(l);
+	live_put_up(&st->board, &l);
 	if (!conf->cors_enabled)
 		log_warn(NULL, "gateway.cors_off");
 	if (!conf->rate_limit_enabled)
@@ -85,7 +97,7 @@ static void free_all(struct gateway *g)
 	redis_wire_free(g->site.redis);
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_fini(&g->loops[i]);
-	cors_free(g->site.cors);
+	live_board_fini(&g->site.board);
 	proxies_free(g->site.proxies);
 	crowd_free(g->site.crowd);
 	route_tree_free(g->site.tree);
@@ -183,6 +195,7 @@ enum err gateway_start(const struct gateway_env *env, struct gateway **out)
 	for (size_t i = 0; i < LOOPS_MAX; i++)
 		fds[i] = -1;
 	g->metrics = env->metrics;
+	live_board_init(&g->site.board);
 	g->site.health = env->health;
 	g->site.loops_n = (unsigned)n;
 	if (env->health)
@@ -223,6 +236,20 @@ bool gateway_ready(const struct gateway *g)
 unsigned gateway_port(const struct gateway *g)
 {
 	return g->port;
+}
+
+bool gateway_reload(struct gateway *g, const struct settings *conf)
+{
+	if (!live_reload(&g->site.board, conf))
+		return false;
+	for (size_t i = 0; i < g->loops_n; i++)
+		loop_wake(&g->loops[i]);
+	return true;
+}
+
+const char *gateway_scheme(const struct settings *conf)
+{
+	return conf->ssl_certfile.n ? "https" : "http";
 }
 
 void gateway_drain(struct gateway *g, uint64_t grace_ms)

@@ -33,6 +33,9 @@ struct gateway_env {
 
 /* Settings that will never work: false after one line on complaints each. */
 bool gateway_check(const struct settings *conf, FILE *complaints) MUST_CHECK;
+/* Of SSL_CERTFILE: NULL where it is valid today or there is none; else what is
+ * wrong, as words behind its name. */
+const char *gateway_check_certificate(const struct settings *conf) MUST_CHECK;
 /*
  * Listens and serves.  ERR_EXISTS: the address is taken.  ERR_INVALID: a
  * setting will never work.  Both are told in one line on the log.
@@ -42,6 +45,13 @@ enum err gateway_start(const struct gateway_env *env,
 /* Every loop has its keys and the list of what is revoked. */
 bool gateway_ready(const struct gateway *g);
 unsigned gateway_port(const struct gateway *g);
+const char *gateway_scheme(const struct settings *conf); /* "http", "https" */
+/*
+ * SIGHUP: the origins and the certificate are those of conf, which may go
+ * afterwards, for what begins from now on; connections that are there stay.
+ * False with a line on the log: all is as before.
+ */
+bool gateway_reload(struct gateway *g, const struct settings *conf);
 /*
  * Stops listening, answers with Connection: close, lets requests in flight end
  * within grace_ms and answers the rest with 503.  Health and metrics can still

@@ -188,18 +188,30 @@ static enum err start_http(struct loop *lo, unsigned conns_max)
 {
 	const struct settings *conf = lo->site->conf;
 	const union MHD_DaemonInfo *info;
+	union {
+		const char *p;
+		void *untouched;
+	} priorities = {tls_priorities};
+	struct MHD_OptionItem https[] = {
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, priorities.untouched},
+		{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, tls_no_certificate},
+		{MHD_OPTION_END, 0, NULL},
+	};
+	bool tls = lo->live->tls != NULL;
 
 	lo->mhd = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, conn_accept, lo,
-		on_request, lo, MHD_OPTION_LISTEN_SOCKET, lo->listen_fd,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
+			(tls ? MHD_USE_TLS : MHD_NO_FLAG),
+		0, conn_accept, lo, on_request, lo, MHD_OPTION_LISTEN_SOCKET,
+		lo->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
 		MHD_OPTION_CONNECTION_LIMIT, conns_max,
 		MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)conf->request_read_s + STALL_EXTRA_S,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, lo,
 		MHD_OPTION_NOTIFY_CONNECTION, conn_notify, lo,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, lo,
-		MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, lo, MHD_OPTION_END);
+		MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, lo,
+		tls ? MHD_OPTION_ARRAY : MHD_OPTION_END, https, MHD_OPTION_END);
 	if (!lo->mhd)
 		return ERR_INTERNAL;
 	lo->listen_fd = -1; /* the daemon's now */
@@ -246,6 +258,7 @@ enum err loop_init(struct loop *lo, struct site *site,
 	(void)pthread_mutex_init(&lo->shown_lock, NULL);
 	limit_wait_init(&lo->limit_wait);
 	lo->entry.max = BUS_REQUEST_MAX;
+	live_follow(&site->board, &lo->live, &lo->live_seen);
 	lo->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (lo->wake_fd < 0 ||
 	    getrandom(&lo->seed, sizeof(lo->seed), 0) != sizeof(lo->seed))
@@ -289,6 +302,7 @@ void loop_stop(struct loop *lo)
 
 void loop_fini(struct loop *lo)
 {
+	live_put(lo->live);
 	identity_free(lo->identity);
 	bus_client_free(lo->bus);
 	req_spares_free(lo);
@@ -429,6 +443,7 @@ static void *turn_until_stopped(void *arg)
 
 		lo->now_ms = mono_ms();
 		lo->resumed = false;
+		live_follow(&lo->site->board, &lo->live, &lo->live_seen);
 		(void)MHD_run(lo->mhd);
 		if (lo->monitor)
 			monitor_turn(lo->monitor, lo->now_ms);

@@ -13,7 +13,6 @@
 #define GATEWAY_LOOP_H
 
 #include "common/base/uuid.h"
-#include "gateway/cors.h"
 #include "gateway/crowd.h"
 #include "gateway/forwarded.h"
 #include "gateway/gateway.h"
@@ -21,6 +20,7 @@
 #include "gateway/identity.h"
 #include "gateway/limit.h"
 #include "gateway/limit_wait.h"
+#include "gateway/live.h"
 #include "gateway/meter.h"
 #include "gateway/monitor.h"
 #include "gateway/overload.h"
@@ -36,10 +36,11 @@
 #define LINGER_MS      2000 /* after a refusal, for the client to read it */
 #define REPLICAS_SHOWN 64
 
-/* What the loops share; read-only, but for the flags, meter and monitor. */
+/* What the loops share; read-only, but for the flags, board, meter and
+ * monitor. */
 struct site {
 	const struct settings *conf;
-	struct cors *cors;
+	struct live_board board;  /* what a reload changes */
 	struct proxies *proxies;  /* whose word about the client we take */
 	struct crowd *crowd;      /* connections of each address */
 	struct redis_wire *redis; /* of limits; NULL: no REDIS_URL */
@@ -67,14 +68,17 @@ struct conn {
 	struct conn *next, *prev;
 	struct MHD_Connection *mhd;
 	int fd;
+	gnutls_session_t tls; /* NULL: in clear */
+	struct live *live;    /* whose certificate that has; or NULL */
 	uint64_t began_ms, idle_since_ms;
 	struct addr peer; /* all zero where it is no address */
 	char ip[ADDR_TEXT_MAX];
 	struct req *rq; /* being read or answered; NULL: idle */
-	/* While idle: bytes that had come when it was first seen idle, and
-	 * since when more have been coming without being a whole head. */
+	/* While idle: what had come when it was first seen idle, and since
+	 * when more has been coming without being a whole head. */
 	bool idle_seen;
-	uint64_t idle_bytes, head_since_ms;
+	bool settled; /* the handshake is over, or there is none */
+	uint64_t idle_came, head_since_ms;
 };
 
 struct loop {
@@ -88,6 +92,8 @@ struct loop {
 	struct identity *identity;
 	struct monitor *monitor; /* NULL: another loop turns it */
 	struct buf entry;        /* the call being packed */
+	struct live *live;       /* the newest, as of this turn */
+	unsigned live_seen;
 	struct gzip *gzip;
 	struct conn *conns, *spare_conns;
 	unsigned conns_n, conns_max;
@@ -135,6 +141,11 @@ struct conn *conn_of(struct MHD_Connection *mhd);
 /* Whether a connection from there is taken at all. */
 enum MHD_Result conn_accept(void *arg, const struct sockaddr *from,
                             socklen_t n);
+/* Bytes past libmicrohttpd, in one attempt: a client that takes not even this
+ * gets nothing.  Only while libmicrohttpd has nothing of its own to send. */
+void conn_send(struct conn *cn, struct str bytes);
+/* Nothing more comes from our side. */
+void conn_end_ours(struct conn *cn);
 /* Timers of slow and vanished clients. */
 void conn_tick(struct loop *lo);
 void conn_free_all(struct loop *lo);

@@ -12,8 +12,13 @@ static bool check_settings(struct program_env *env, FILE *complaints)
 
 static bool check(struct program_env *env)
 {
-	return program_checked(program_step(env, check_settings), "origins",
-	                       "");
+	bool ok = program_checked(program_step(env, check_settings), "origins",
+	                          "");
+	const char *wrong = ok ? gateway_check_certificate(&env->conf) : NULL;
+
+	if (ok && env->conf.ssl_certfile.n)
+		ok = program_checked(!wrong, "certificate", wrong ? wrong : "");
+	return ok;
 }
 
 static bool start(struct program_env *env, void **state)
@@ -48,8 +53,14 @@ static bool ready(void *state)
 
 static void announce(struct program_env *env, void *state, FILE *f)
 {
-	(void)fprintf(f, "kae-gateway %s is ready at http://%s:%u\n",
-	              KAE_VERSION, env->conf.bind.p, gateway_port(state));
+	(void)fprintf(f, "kae-gateway %s is ready at %s://%s:%u\n", KAE_VERSION,
+	              gateway_scheme(&env->conf), env->conf.bind.p,
+	              gateway_port(state));
+}
+
+static bool reload(void *state, const struct settings *conf)
+{
+	return gateway_reload(state, conf);
 }
 
 static void drain(void *state, uint64_t grace_ms)
@@ -116,6 +127,7 @@ int main(int argc, char **argv)
 		.start = start,
 		.ready = ready,
 		.announce = announce,
+		.reload = reload,
 		.drain = drain,
 		.stop = stop,
 	};

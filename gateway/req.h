@@ -130,6 +130,8 @@ void req_resume(struct req *rq);
 
 /* answer.c: hands the answer to libmicrohttpd. */
 enum MHD_Result answer_queue(struct req *rq);
+/* The lines of a head that every answer has. */
+void answer_always(struct buf *out);
 /*
  * Writes a problem past libmicrohttpd, which takes no answer while it reads a
  * body, and ends our side of the connection.

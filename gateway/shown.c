@@ -320,12 +320,39 @@ static void collect_overload(struct gateway *g, struct buf *out)
 	             (double)turned_away);
 }
 
+static void collect_live(struct gateway *g, struct buf *out)
+{
+	struct live_board *b = &g->site.board;
+	AUTO(live) l = live_newest(b);
+	unsigned refused = atomic_load(&b->refused);
+
+	metrics_head(out, METRIC_COUNTER, "kae_config_reloads_total",
+	             "Times that SIGHUP was heard.");
+	metrics_line(out, "kae_config_reloads_total", "result=\"taken\"",
+	             atomic_load(&b->n) - 1);
+	metrics_line(out, "kae_config_reloads_total", "result=\"refused\"",
+	             refused);
+	metrics_head(
+		out, METRIC_GAUGE, "kae_config_last_reload_success",
+		"0 while what SIGHUP should have brought is not in force.");
+	metrics_line(out, "kae_config_last_reload_success", "",
+	             !atomic_load(&b->last_refused));
+	if (!l->tls)
+		return;
+	metrics_head(out, METRIC_GAUGE, "kae_tls_cert_not_after_seconds",
+	             "When the certificate of SSL_CERTFILE expires, since the "
+	             "epoch.");
+	metrics_line(out, "kae_tls_cert_not_after_seconds", "",
+	             (double)l->tls->not_after_s);
+}
+
 static void collect(void *arg, struct buf *out)
 {
 	collect_bus(arg, out);
 	collect_loops(arg, out);
 	collect_limits(arg, out);
 	collect_overload(arg, out);
+	collect_live(arg, out);
 }
 
 bool shown_add(struct gateway *g)

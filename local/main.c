@@ -26,10 +26,19 @@ struct all {
 	struct service *services[COUNTOF(defs)];
 };
 
+static bool check_settings(struct program_env *env, FILE *complaints)
+{
+	return gateway_check(&env->conf, complaints);
+}
+
 static bool check(struct program_env *env)
 {
-	bool ok = true;
+	bool ok = program_checked(program_step(env, check_settings), "origins",
+	                          "");
+	const char *wrong = ok ? gateway_check_certificate(&env->conf) : NULL;
 
+	if (ok && env->conf.ssl_certfile.n)
+		ok = program_checked(!wrong, "certificate", wrong ? wrong : "");
 	for (size_t i = 0; i < COUNTOF(defs); i++)
 		ok &= program_check_database(env, defs[i]->self);
 	return ok;
@@ -108,13 +117,21 @@ static void announce(struct program_env *env, void *state, FILE *f)
 
 	(void)fprintf(f,
 	              "\n  KnowAllEdge %s is ready.\n"
-	              "  Address      http://%s:%u\n"
+	              "  Address      %s://%s:%u\n"
 	              "  Admin key    %s%.*s%s\n"
 	              "  Stop         Ctrl-C\n\n",
-	              KAE_VERSION, c->bind.p, gateway_port(all->gateway),
+	              KAE_VERSION, gateway_scheme(c), c->bind.p,
+	              gateway_port(all->gateway),
 	              c->admin_api_key.n ? "the one in ADMIN_API_KEY" : "",
 	              c->admin_api_key.n ? 0 : (int)c->data_dir.n,
 	              c->data_dir.p, c->admin_api_key.n ? "" : "/admin.key");
+}
+
+static bool reload(void *state, const struct settings *conf)
+{
+	struct all *all = state;
+
+	return gateway_reload(all->gateway, conf);
 }
 
 static void drain(void *state, uint64_t grace_ms)
@@ -167,6 +184,7 @@ int main(int argc, char **argv)
 		.ready = ready,
 		.failed = failed,
 		.announce = announce,
+		.reload = reload,
 		.drain = drain,
 		.stop = stop,
 	};

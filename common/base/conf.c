@@ -1,6 +1,6 @@
 #include "common/base/conf.h"
 
-#include "common/base/buf.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -9,9 +9,9 @@
 extern char **environ;
 
 enum type { TYPE_U64, TYPE_BOOL, TYPE_TEXT };
-enum flags { FLAG_PLAIN, FLAG_SECRET };
+enum flags { FLAG_PLAIN, FLAG_SECRET, FLAG_LIVE };
 
-#define SECRET_FILE_MAX 4096
+#define VALUE_FILE_MAX 4096
 
 /* Default of a BOOL that helps who develops: true there, false elsewhere. */
 #define IN_DEVELOPMENT STR("in development")
@@ -147,48 +147,39 @@ static bool set(struct settings *s, const struct row *r, struct str v,
 }
 
 /* The text of NAME_FILE without its last newline; false when unreadable. */
-static bool read_secret(const char *path, struct buf *out)
+static bool read_value(const char *path, struct buf *out)
 {
-	FILE *f = fopen(path, "re");
-	char part[512];
-	size_t n;
-
-	if (!f)
+	if (!file_read(path, VALUE_FILE_MAX, out))
 		return false;
-	out->max = SECRET_FILE_MAX;
-	while ((n = fread(part, 1, sizeof(part), f)) > 0)
-		buf_add(out, part, n);
-	n = (size_t)ferror(f);
-	(void)fclose(f);
 	if (out->n && out->p[out->n - 1] == '\n')
 		out->n--;
 	if (out->n && out->p[out->n - 1] == '\r')
 		out->n--;
-	return n == 0 && !out->failed;
+	return true;
 }
 
 static bool load_row(struct settings *s, const struct row *r, FILE *complaints)
 {
-	AUTO_BUF secret = {0};
+	AUTO_BUF value = {0};
 	const char *v = getenv(r->name);
 	char file_name[64];
 	const char *path;
 	bool ok;
 
-	if (v || r->flags != FLAG_SECRET)
+	if (v || r->flags == FLAG_PLAIN)
 		return set(s, r, str_from(v ? v : r->fallback), complaints);
 	(void)snprintf(file_name, sizeof(file_name), "%s_FILE", r->name);
 	path = getenv(file_name);
 	if (!path)
 		return set(s, r, str_from(r->fallback), complaints);
-	if (!read_secret(path, &secret)) {
+	ok = read_value(path, &value);
+	if (!ok)
 		(void)fprintf(complaints, "%s: cannot read %s: %s\n", file_name,
 		              path, strerror(errno));
-		return false;
-	}
-	ok = set(s, r, buf_view(&secret), complaints);
-	if (secret.p)
-		explicit_bzero(secret.p, secret.cap);
+	else
+		ok = set(s, r, buf_view(&value), complaints);
+	if (value.p)
+		explicit_bzero(value.p, value.cap);
 	return ok;
 }
 
@@ -240,7 +231,7 @@ static void tell_misspelt(void)
 	}
 }
 
-bool conf_load(struct settings *out, unsigned who, FILE *complaints)
+bool conf_reload(struct settings *out, unsigned who, FILE *complaints)
 {
 	bool ok = true, known = false;
 	enum log_level level;
@@ -268,11 +259,16 @@ bool conf_load(struct settings *out, unsigned who, FILE *complaints)
 		              "debug\n");
 		ok = false;
 	}
-	if (ok && known) {
-		tell_gone();
-		tell_misspelt();
-	}
 	return ok && known;
+}
+
+bool conf_load(struct settings *out, unsigned who, FILE *complaints)
+{
+	if (!conf_reload(out, who, complaints))
+		return false;
+	tell_gone();
+	tell_misspelt();
+	return true;
 }
 
 void conf_fini(struct settings *s)
@@ -333,6 +329,9 @@ void conf_help(unsigned who, FILE *f)
 
 void conf_document(FILE *f)
 {
+	static const char *const marks[] = {[FLAG_PLAIN] = "",
+	                                    [FLAG_SECRET] = " (secret)",
+	                                    [FLAG_LIVE] = " (live)"};
 	static const struct {
 		unsigned who;
 		const char *name;
@@ -346,8 +345,11 @@ void conf_document(FILE *f)
 		"Generated from `common/base/conf.def`; `make docs` writes "
 		"it again.\n\n"
 		"Every setting is an environment variable. A setting marked "
-		"secret can also be given as\n`NAME_FILE`, the path of a file "
-		"that holds it; the variable wins when both are set.\n"
+		"secret or live can also be given\nas `NAME_FILE`, the path of "
+		"a file that holds it; the variable wins when both are set.\n"
+		"On SIGHUP the file of a live one is read again, and so are "
+		"the files that `SSL_CERTFILE` and\n`SSL_KEYFILE` name; where "
+		"anything in them is wrong, what was in force stays.\n"
 		"`knowalledge` reads all of them. Wrong values are all told "
 		"at once, and the program exits with 2.\n\n"
 		"| name | default | range | read by | meaning |\n"
@@ -358,9 +360,8 @@ void conf_document(FILE *f)
 		const char *sep = "";
 
 		(void)fprintf(f, "| `%s`%s | %s%s%s | ", r->name,
-		              r->flags == FLAG_SECRET ? " (secret)" : "",
-		              *r->fallback ? "`" : "", r->fallback,
-		              *r->fallback ? "`" : "");
+		              marks[r->flags], *r->fallback ? "`" : "",
+		              r->fallback, *r->fallback ? "`" : "");
 		if (r->type == TYPE_BOOL)
 			(void)fputs("true, false", f);
 		else

@@ -3,8 +3,9 @@
  * conf.def.
  *
  * A setting comes from its environment variable, or from the file that
- * NAME_FILE names (secrets only; one trailing newline is dropped; the variable
- * wins when both are set).  All faults are reported at once, one line each.
+ * NAME_FILE names (SECRET and LIVE ones; one trailing newline is dropped; the
+ * variable wins when both are set).  All faults are reported at once, one line
+ * each.
  *
  * Owns:    a struct settings owns its texts until conf_fini().
  * Threads: read-only after conf_load().
@@ -47,6 +48,10 @@ struct settings {
  * system and near misses of ours are told as `config.ignored` log lines.
  */
 bool conf_load(struct settings *out, unsigned who, FILE *complaints) MUST_CHECK;
+/* The same once more, for what has changed in files; says nothing of names that
+ * are not ours. */
+bool conf_reload(struct settings *out, unsigned who,
+                 FILE *complaints) MUST_CHECK;
 void conf_fini(struct settings *s);
 /* NAME=value lines; secrets as ***. */
 void conf_print(const struct settings *s, unsigned who, FILE *f);

@@ -346,15 +346,16 @@ static void end_now(void)
 	_exit(0);
 }
 
-static void reread_log_level(const struct program_env *env)
+/* conf: as it is now. */
+static void reread_log_level(const struct settings *conf)
 {
 	char path[600], text[16] = "";
-	struct str name = env->conf.log_level;
+	struct str name = conf->log_level;
 	enum log_level level;
 	FILE *f;
 
 	(void)snprintf(path, sizeof(path), "%.*s/log_level",
-	               STR_FMT(env->conf.data_dir));
+	               STR_FMT(conf->data_dir));
 	f = fopen(path, "re");
 	if (f) {
 		if (fgets(text, sizeof(text), f))
@@ -398,6 +399,42 @@ static void ready_once(struct running *r)
 /* How often one that is not ready yet is asked again. */
 #define READY_POLL_MS 20
 
+/* Each line of text is a fault. */
+static void refuse_reload(struct str text)
+{
+	while (text.n) {
+		struct str line = str_cut(&text, '\n');
+
+		if (line.n)
+			log_error(NULL, "config.reload_refused",
+			          LOG_STR("reason", line));
+	}
+}
+
+static void reload(struct running *r)
+{
+	struct settings fresh;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *complaints = open_memstream(&text, &n);
+	bool sound;
+
+	if (!complaints) {
+		refuse_reload(STR("out of memory"));
+		return;
+	}
+	sound = conf_reload(&fresh, r->p->who, complaints);
+	if (fclose(complaints) == 0)
+		refuse_reload((struct str){text, n});
+	free(text);
+	if (sound) {
+		reread_log_level(&fresh);
+		if (r->p->reload)
+			(void)r->p->reload(r->state, &fresh);
+	}
+	conf_fini(&fresh);
+}
+
 /* Until a signal or a failure ends it; the exit code. */
 static int serve(struct running *r)
 {
@@ -425,9 +462,7 @@ static int serve(struct running *r)
 		if (sig == SIGTERM || sig == SIGINT)
 			return 0;
 		if (sig == SIGHUP) {
-			reread_log_level(r->env);
-			if (r->p->reload)
-				r->p->reload(r->state);
+			reload(r);
 		}
 	}
 }

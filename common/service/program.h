@@ -14,9 +14,10 @@
  *          SHUTDOWN_GRACE_S, flush, exit 0.  Once more changes nothing, because
  *          a terminal and a supervisor both send one.  SIGQUIT: ends at once,
  *          also during a drain; a drain that hangs is killed by SIGALRM
- *          PROGRAM_OVERTIME_S after the grace.  SIGHUP: the log level is read
- *          again, from the first line of DATA_DIR/log_level if that exists,
- *          else from LOG_LEVEL; then p->reload.  All are blocked before the
+ *          PROGRAM_OVERTIME_S after the grace.  SIGHUP: the settings are
+ *          read again, of which files may have changed; where they are sound
+ *          the log level is taken (from the first line of DATA_DIR/log_level if
+ *          that exists) and p->reload is called, else all stays.  All are blocked before the
  *          first thread is made and read from a signalfd by the main thread.
  *          SIGPIPE is ignored.
  * Order:   settings, log, admin port (alive, not ready), start; at the end
@@ -82,7 +83,9 @@ struct program {
 	/* Ready for the first time: lines for people, on a terminal or in
 	 * development; NULL: none. */
 	void (*announce)(struct program_env *env, void *state, FILE *f);
-	void (*reload)(void *state); /* NULL: nothing more than the log level */
+	/* SIGHUP; conf goes afterwards.  False after a line on the log, with
+	 * all as before.  NULL: nothing more than the log level. */
+	bool (*reload)(void *state, const struct settings *conf);
 	void (*drain)(void *state, uint64_t grace_ms);
 	void (*stop)(void *state); /* frees; state may be NULL */
 };

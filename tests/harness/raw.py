@@ -17,8 +17,10 @@ class Answer:
 
 
 class Raw:
-    def __init__(self, port, timeout=20):
+    def __init__(self, port, timeout=20, tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.bytes = b""
 
     def __enter__(self):

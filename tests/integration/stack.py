@@ -38,10 +38,11 @@ class Answer:
 
 
 class Api:
-    """A client of the HTTP API, with or without a credential."""
+    """A client of the HTTP API, with or without a credential; tls: a context."""
 
-    def __init__(self, port, token=None, key=None, timeout=60):
+    def __init__(self, port, token=None, key=None, timeout=60, tls=None):
         self.port, self.token, self.key, self.timeout = port, token, key, timeout
+        self.tls = tls
         self.connection, self.used = None, 0.0
 
     def ask(self, method, path, body=None, headers=None, raw=None):
@@ -60,8 +61,10 @@ class Api:
         for again in (False, True):
             fresh = self.connection is None
             if fresh:
-                self.connection = http.client.HTTPConnection(
-                    "127.0.0.1", self.port, timeout=self.timeout)
+                self.connection = http.client.HTTPSConnection(
+                    "127.0.0.1", self.port, timeout=self.timeout, context=self.tls) \
+                    if self.tls else http.client.HTTPConnection(
+                        "127.0.0.1", self.port, timeout=self.timeout)
             try:
                 self.connection.request(method, path, data, head)
                 r = self.connection.getresponse()
@@ -97,8 +100,8 @@ class Api:
 
 
 class Stack:
-    def __init__(self, layout, **env):
-        self.layout, self.bin = layout, BIN
+    def __init__(self, layout, tls=None, **env):
+        self.layout, self.bin, self.tls = layout, BIN, tls
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kae-", dir="/tmp"))
         self.port, self.postgres = free_port(), None
         self.admin_ports = {name: free_port() for name in ("gateway", *SERVICES)}
@@ -163,7 +166,7 @@ class Stack:
                 answer = self.admin(name, "/readyz")
                 if answer is None or answer.status != 200:
                     return False
-            return all(Api(self.port).get(p).status != 503 for p in (
+            return all(self.api().get(p).status != 503 for p in (
                 "/.well-known/jwks.json", "/api/gamification/achievements", "/ready"))
         try:
             wait_until(ready, timeout, what="readiness")
@@ -173,7 +176,7 @@ class Stack:
             raise
 
     def api(self, **kw):
-        return Api(self.port, **kw)
+        return Api(self.port, tls=self.tls, **kw)
 
     def register(self, handle):
         """A new person: (api key, client with a bearer token)."""
@@ -217,10 +220,11 @@ class OnStack(unittest.TestCase):
     """A test class that shares one running stack."""
     layout = "one"
     env = {}
+    tls = None
 
     @classmethod
     def setUpClass(cls):
-        cls.stack = Stack(cls.layout, **cls.env)
+        cls.stack = Stack(cls.layout, cls.tls, **cls.env)
         cls.addClassCleanup(cls.stack.close)
         cls.stack.start()
         cls.api = cls.stack.api()

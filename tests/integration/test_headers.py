@@ -2,7 +2,9 @@
 import gzip
 import re
 
+from tests.harness.raw import exchange
 from tests.integration.stack import OnStack
+from tests.integration.test_routes import filled, table
 
 CATALOGUE = "/api/gamification/achievements"
 SECURITY = {
@@ -31,6 +33,52 @@ class Headers(OnStack):
                 self.assertNotIn("unsafe", policy)
                 # Nobody said that this host has TLS.
                 self.assertNotIn("strict-transport-security", r.headers)
+
+    def has_what_every_answer_has(self, r):
+        for name, value in SECURITY.items():
+            self.assertEqual(r.headers.get(name), value)
+        policy = r.headers["content-security-policy"]
+        self.assertTrue(policy.startswith("default-src 'none'"), policy)
+        self.assertIn("frame-ancestors 'none'", policy)
+        self.assertNotIn("unsafe", policy)
+        self.assertIn("Origin", r.headers["vary"])
+        self.assertRegex(r.headers["x-request-id"], r"^[A-Za-z0-9._-]+$")
+        self.assertIn(r.headers["cache-control"], ("no-store", "public, max-age=300"))
+
+    def test_every_route_has_them_whoever_asks_and_whatever_comes_of_it(self):
+        statuses = set()
+        nobody = self.api
+        _, user = self.stack.register("walker")
+        admin = self.stack.api(key=self.stack.admin_key)
+        rows = table()
+        # What may end the login of who asks comes last.
+        for verb, path, access, *_ in sorted(rows, key=lambda r: "logout" in r[1]):
+            for who in (nobody, user, admin):
+                for body in (None, {}) if verb in ("POST", "PUT", "PATCH") else (None,):
+                    with self.subTest(verb=verb, path=path, body=body):
+                        r = who.ask(verb, filled(path), body=body)
+                        statuses.add(r.status)
+                        self.has_what_every_answer_has(r)
+                        if r.headers["cache-control"] != "no-store":
+                            self.assertEqual((access, r.status), ("anyone", 200))
+        self.assertLessEqual({200, 400, 401, 403, 404, 501}, statuses)
+
+    def test_pages_and_refusals_have_them_too(self):
+        takes_html = {"Accept": "text/html"}
+        known = {"If-None-Match": self.api.get(CATALOGUE).headers["etag"]}
+        for path, headers, status in (
+                ("/docs", takes_html, 200), ("/docs/style.css", {}, 200),
+                ("/problems/NOT_FOUND", takes_html, 200), ("/problems/NOT_FOUND", {}, 200),
+                (CATALOGUE, known, 304), ("/docs", {"Accept": "image/png"}, 406),
+                ("/health", {"Content-Length": "70000"}, 413),
+                ("/health?" + "a&" * 80, {}, 400), ("/" + "x" * 5000, {}, 414),
+                ("/health", {"X-Large": "x" * 9000}, 431), ("/health", {"Expect": "magic"}, 417)):
+            with self.subTest(path=path[:20], status=status):
+                lines = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+                r = exchange(self.stack.port, (f"GET {path} HTTP/1.1\r\nHost: x\r\n{lines}"
+                                               "\r\n").encode(), head=status == 304)
+                self.assertEqual(r.status, status)
+                self.has_what_every_answer_has(r)
 
     def test_what_is_private_or_failed_is_stored_by_nobody(self):
         _, api = self.stack.register("keeper")

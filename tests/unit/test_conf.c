@@ -228,7 +228,7 @@ static void a_secret_file_that_is_no_text_file_is_an_error(void **state)
 	(void)unlink(path);
 }
 
-static void only_secrets_may_come_from_files(void **state)
+static void only_secret_and_live_ones_may_come_from_files(void **state)
 {
 	LOADED l = {.ok = false};
 	char path[32];
@@ -240,6 +240,34 @@ static void only_secrets_may_come_from_files(void **state)
 	(void)unlink(path);
 	assert_true(l.ok);
 	assert_int_equal(l.s.port, 5000);
+}
+
+static void a_live_one_is_taken_from_its_file_again(void **state)
+{
+	LOADED l = {.ok = false};
+	LOADED again = {.ok = false};
+	char path[32];
+	FILE *f;
+
+	(void)state;
+	write_file(path, STR("https://a.example\n"));
+	set("CORS_ORIGINS_FILE", path);
+	load(&l, FOR_GATEWAY);
+	assert_true(l.ok);
+	assert_true(str_eq(l.s.cors_origins, STR("https://a.example")));
+	f = fopen(path, "we");
+	assert_non_null(f);
+	(void)fputs("https://b.example", f);
+	(void)fclose(f);
+	f = open_memstream(&again.told, &again.told_n);
+	assert_non_null(f);
+	assert_true(conf_reload(&again.s, FOR_GATEWAY, f));
+	(void)unlink(path);
+	conf_fini(&again.s);
+	assert_false(conf_reload(&again.s, FOR_GATEWAY, f));
+	(void)fclose(f);
+	assert_non_null(strstr(again.told, "CORS_ORIGINS_FILE: cannot read "));
+	assert_true(str_eq(l.s.cors_origins, STR("https://a.example")));
 }
 
 static void secrets_are_printed_as_stars(void **state)
@@ -383,7 +411,10 @@ int main(void)
 		cmocka_unit_test_setup(the_variable_wins_over_the_file, clean),
 		cmocka_unit_test_setup(
 			a_secret_file_that_is_no_text_file_is_an_error, clean),
-		cmocka_unit_test_setup(only_secrets_may_come_from_files, clean),
+		cmocka_unit_test_setup(
+			only_secret_and_live_ones_may_come_from_files, clean),
+		cmocka_unit_test_setup(a_live_one_is_taken_from_its_file_again,
+	                               clean),
 		cmocka_unit_test_setup(secrets_are_printed_as_stars, clean),
 		cmocka_unit_test_setup(a_program_prints_its_own_settings_only,
 	                               clean),
