@@ -6,6 +6,7 @@
 #include "gateway/etag.h"
 #include "gateway/page.h"
 #include "gateway/problem.h"
+#include "gateway/secure.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -38,14 +39,17 @@ static const struct line always[] = {
 	{"X-Permitted-Cross-Domain-Policies", "none"},
 };
 
+#define HSTS        "Strict-Transport-Security"
 #define POLICY      "Content-Security-Policy"
 #define POLICY_NONE "default-src 'none'; frame-ancestors 'none'"
 
-void answer_always(struct buf *out)
+void answer_always(struct buf *out, bool hsts)
 {
 	for (size_t i = 0; i < COUNTOF(always); i++)
 		buf_printf(out, "%s: %s\r\n", always[i].name, always[i].value);
 	buf_printf(out, "%s: %s\r\n", POLICY, POLICY_NONE);
+	if (hsts)
+		buf_printf(out, "%s: %s\r\n", HSTS, SECURE_HSTS);
 }
 
 static void add(struct lines *l, const char *name, const char *value)
@@ -138,6 +142,8 @@ static void add_headers(struct req *rq, struct lines *l)
 		add(l, always[i].name, always[i].value);
 	add(l, POLICY,
 	    !rq->err && rq->form == FORM_HTML ? PAGE_POLICY : POLICY_NONE);
+	if (rq->https && rq->loop->site->conf->force_https)
+		add(l, HSTS, SECURE_HSTS);
 	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",
 	               rq->forms == FORMS_PAGE ? ", Accept" : "",
 	               l->may_pack ? ", Accept-Encoding" : "");

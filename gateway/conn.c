@@ -157,7 +157,7 @@ static void hang_up(struct conn *cn)
 }
 
 /* There is no request yet to answer, so the problem is written here. */
-static void tell_late(struct conn *cn)
+static void tell_late(const struct loop *lo, struct conn *cn)
 {
 	char rid[UUID_MAX];
 	const struct ctx cx = {.service = "gateway", .rid = uuid7(rid)};
@@ -171,7 +171,7 @@ static void tell_late(struct conn *cn)
 	           "Cache-Control: no-store\r\nVary: Origin\r\n"
 	           "X-Request-ID: %s\r\nContent-Length: %zu\r\n",
 	           rid, body.n);
-	answer_always(&out);
+	answer_always(&out, cn->tls && lo->site->conf->force_https);
 	buf_str(&out, STR("\r\n"));
 	buf_str(&out, buf_view(&body));
 	if (!out.failed)
@@ -250,7 +250,7 @@ static void check_idle(struct loop *lo, struct conn *cn)
 		cn->head_since_ms = lo->now_ms;
 	} else if (lo->now_ms - cn->head_since_ms >= head_ms(lo)) {
 		if (cn->settled)
-			tell_late(cn);
+			tell_late(lo, cn);
 		hang_up(cn);
 	}
 }

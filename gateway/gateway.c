@@ -5,6 +5,7 @@
 #include "common/cache/redis_wire.h"
 #include "gateway/inside.h"
 #include "gateway/recent.h"
+#include "gateway/secure.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 	AUTO(proxies) p = NULL;
 	struct redis_url url = {.port = ""};
 	const char *why = NULL, *wrong = NULL;
+	bool ok = secure_check(conf, complaints);
 
 	if (!l)
 		(void)fprintf(complaints, "%s\n", live_why);
@@ -39,7 +41,7 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 	explicit_bzero(&url, sizeof(url));
 	if (wrong)
 		(void)fprintf(complaints, "REDIS_URL: %s\n", wrong);
-	return l && p && !wrong;
+	return ok && l && p && !wrong;
 }
 
 const char *gateway_check_certificate(const struct settings *conf)

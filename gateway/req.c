@@ -8,6 +8,7 @@
 #include "gateway/idemkey.h"
 #include "gateway/language.h"
 #include "gateway/query.h"
+#include "gateway/secure.h"
 #include "gateway/survey.h"
 
 #include <assert.h>
@@ -52,6 +53,7 @@ struct req *req_new(struct loop *lo, struct conn *cn)
 	rq->cx.service = "gateway";
 	rq->cx.tier = TIER_LIMITED;
 	rq->client = cn->peer;
+	rq->https = cn->tls;
 	rq->cx.ip = str_from(cn->ip);
 	rq->began_ms = lo->now_ms;
 	rq->began_us = mono_us();
@@ -332,6 +334,7 @@ void req_head(struct req *rq, struct str method, struct str version)
 	                                  each_header, h);
 	rq->err = head_end(h);
 	find_client(rq);
+	secure_look(rq);
 	rq->verb = verb_from_str(method);
 	req_name(rq);
 	rq->cx.ua = cut_text(h->user_agent, UA_MAX);
@@ -346,14 +349,16 @@ void req_head(struct req *rq, struct str method, struct str version)
 		 * guessing is what this counts. */
 		rq->err = count_address(rq);
 		if (!rq->err)
+			rq->err = secure_demand(rq);
+		if (!rq->err && !rq->status)
 			rq->err = matched;
-		if (!rq->err)
+		if (!rq->err && !rq->status)
 			rq->err = find_room(rq);
 	}
 	if (!rq->err)
 		rq->err = idemkey_read(&rq->cx, rq->head.idempotency_key,
 		                       &rq->cx.idk);
-	rq->step = rq->err ? STEP_REPLY : STEP_IDENTIFY;
+	rq->step = rq->err || rq->status ? STEP_REPLY : STEP_IDENTIFY;
 	reqlog_started(rq);
 	meter_begin(rq->loop->site->meter, rq->route, rq->verb);
 }

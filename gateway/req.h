@@ -47,6 +47,7 @@ struct req {
 	struct ctx cx;
 	struct head head;
 	struct addr client; /* the peer, or whom a trusted proxy names */
+	bool https;         /* it came so, here or to that proxy */
 	char client_ip[ADDR_TEXT_MAX];
 	struct str target;      /* as sent; our copy */
 	uintptr_t target_begin; /* where it stood in libmicrohttpd's memory */
@@ -130,8 +131,8 @@ void req_resume(struct req *rq);
 
 /* answer.c: hands the answer to libmicrohttpd. */
 enum MHD_Result answer_queue(struct req *rq);
-/* The lines of a head that every answer has. */
-void answer_always(struct buf *out);
+/* The lines of a head that every answer has; hsts: that one too. */
+void answer_always(struct buf *out, bool hsts);
 /*
  * Writes a problem past libmicrohttpd, which takes no answer while it reads a
  * body, and ends our side of the connection.

@@ -15,6 +15,8 @@ enum flags { FLAG_PLAIN, FLAG_SECRET, FLAG_LIVE };
 
 /* Default of a BOOL that helps who develops: true there, false elsewhere. */
 #define IN_DEVELOPMENT STR("in development")
+/* Default of FORCE_HTTPS: where a request can be known to have come so. */
+#define WITH_HTTPS STR("with SSL_CERTFILE or TRUSTED_PROXIES")
 
 static const struct row {
 	unsigned who;
@@ -127,6 +129,11 @@ static bool set(struct settings *s, const struct row *r, struct str v,
 		if (str_eq(v, IN_DEVELOPMENT)) {
 			*(bool *)slot(s, r) =
 				str_eq(s->environment, STR("development"));
+			return true;
+		}
+		if (str_eq(v, WITH_HTTPS)) {
+			*(bool *)slot(s, r) = s->ssl_certfile.n > 0 ||
+			                      s->trusted_proxies.n > 0;
 			return true;
 		}
 		if (parse_bool(v, slot(s, r)))

@@ -25,7 +25,7 @@ class SharedLimits(unittest.TestCase):
         self.stack = Stack("ipc", RATE_LIMIT_ENABLED="true", RATE_LIMIT_IP_PER_MINUTE="0",
                            RATE_LIMIT_READ_PER_MINUTE=str(READ_Q),
                            RATE_LIMIT_LOGIN_PER_MINUTE=str(LOGIN_Q),
-                           TRUSTED_PROXIES="127.0.0.1",
+                           TRUSTED_PROXIES="127.0.0.1", FORCE_HTTPS="false",
                            QUOTA_FREE_RPM=str(GENERATE_Q),
                            REDIS_URL=f"redis://127.0.0.1:{self.redis.port}",
                            REDIS_TIMEOUT="1", REDIS_CONNECT_TIMEOUT="1")

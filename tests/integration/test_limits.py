@@ -11,6 +11,7 @@ SUBTOPICS = "/api/create_subtopics"
 
 class Limits(OnStack):
     env = {"RATE_LIMIT_ENABLED": "true", "TRUSTED_PROXIES": "127.0.0.1",
+           "FORCE_HTTPS": "false",
            "RATE_LIMIT_LOGIN_PER_MINUTE": "4", "RATE_LIMIT_READ_PER_MINUTE": "6",
            "QUOTA_FREE_RPM": "3"}
 

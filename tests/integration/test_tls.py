@@ -130,7 +130,7 @@ class Https(Certified):
         self.assertEqual(self.raw(tls).socket.selected_alpn_protocol(), "http/1.1")
         self.assertIsNone(self.raw().socket.selected_alpn_protocol())
 
-    def test_a_connection_is_kept(self):
+    def test_a_connection_is_kept_and_hsts_is_told(self):
         client = self.raw()
         for _ in range(3):
             for request, head in ((HEALTH, False), (KEYS, False),
@@ -138,6 +138,10 @@ class Https(Certified):
                 client.send(request)
                 r = client.answer(head)
                 self.assertEqual((r.status, r.closed), (200, False))
+                self.assertEqual(r.headers["strict-transport-security"],
+                                 "max-age=31536000; includeSubDomains")
+        client.send(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn("strict-transport-security", client.answer().headers)
 
     def test_requests_in_one_record_are_all_answered(self):
         for request in (HEALTH, KEYS):  # without and with a wait in between
@@ -225,7 +229,8 @@ class Slow(Certified):
             client.send(b"GET /h")
             r = client.answer()
             self.assertProblem(r, 408, "REQUEST_TIMEOUT")
-            for name in ("content-security-policy", "x-content-type-options"):
+            for name in ("strict-transport-security", "content-security-policy",
+                         "x-content-type-options"):
                 self.assertIn(name, r.headers)
             self.assertFalse(client.more())
 

@@ -270,6 +270,37 @@ static void a_live_one_is_taken_from_its_file_again(void **state)
 	assert_true(str_eq(l.s.cors_origins, STR("https://a.example")));
 }
 
+static void https_is_forced_where_it_can_be_known(void **state)
+{
+	static const struct {
+		const char *cert, *proxies, *force;
+		bool want;
+	} cases[] = {
+		{NULL, NULL, NULL, false},
+		{"/c.pem", NULL, NULL, true},
+		{NULL, "10.0.0.1", NULL, true},
+		{"/c.pem", "10.0.0.1", NULL, true},
+		{"/c.pem", "10.0.0.1", "false", false},
+		{NULL, NULL, "true", true}, /* gateway_check() refuses it */
+	};
+
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		LOADED l = {.ok = false};
+
+		(void)clean(state);
+		if (cases[i].cert)
+			set("SSL_CERTFILE", cases[i].cert);
+		if (cases[i].proxies)
+			set("TRUSTED_PROXIES", cases[i].proxies);
+		if (cases[i].force)
+			set("FORCE_HTTPS", cases[i].force);
+		load(&l, FOR_GATEWAY);
+		assert_true(l.ok);
+		if (l.s.force_https != cases[i].want)
+			fail_msg("case %zu", i);
+	}
+}
+
 static void secrets_are_printed_as_stars(void **state)
 {
 	LOADED l = {.ok = false};
@@ -414,6 +445,8 @@ int main(void)
 		cmocka_unit_test_setup(
 			only_secret_and_live_ones_may_come_from_files, clean),
 		cmocka_unit_test_setup(a_live_one_is_taken_from_its_file_again,
+	                               clean),
+		cmocka_unit_test_setup(https_is_forced_where_it_can_be_known,
 	                               clean),
 		cmocka_unit_test_setup(secrets_are_printed_as_stars, clean),
 		cmocka_unit_test_setup(a_program_prints_its_own_settings_only,

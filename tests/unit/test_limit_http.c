@@ -115,7 +115,8 @@ static void a_client_behind_a_trusted_proxy_counts_by_itself(void **state)
 	static const struct stack_want want[] = {
 		ON,
 		{"RATE_LIMIT_IP_PER_MINUTE", "1"},
-		{"TRUSTED_PROXIES", "127.0.0.0/8"}};
+		{"TRUSTED_PROXIES", "127.0.0.0/8"},
+		{"FORCE_HTTPS", "false"}};
 	struct stack *s = stack_start(want, COUNTOF(want));
 
 	(void)state;
