@@ -25,7 +25,7 @@ static size_t loops_wanted(const struct settings *conf)
 bool gateway_check(const struct settings *conf, FILE *complaints)
 {
 	char live_why[LIVE_WHY_MAX];
-	AUTO(live) l = live_new(conf, live_why);
+	AUTO(live) l = live_new(conf, NULL, live_why);
 	AUTO(proxies) p = NULL;
 	struct redis_url url = {.port = ""};
 	const char *why = NULL, *wrong = NULL;
@@ -47,7 +47,7 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 const char *gateway_check_certificate(const struct settings *conf)
 {
 	char why[LIVE_WHY_MAX];
-	AUTO(live) l = live_new(conf, why);
+	AUTO(live) l = live_new(conf, NULL, why);
 
 	if (!l)
 		return "cannot be read";
@@ -59,7 +59,7 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	const struct settings *conf = env->conf;
 	struct site *st = &g->site;
 	char live_why[LIVE_WHY_MAX];
-	AUTO(live) l = live_new(conf, live_why);
+	AUTO(live) l = live_new(conf, env->keys, live_why);
 	const char *why = live_why;
 
 	st->conf = conf;
@@ -240,9 +240,10 @@ unsigned gateway_port(const struct gateway *g)
 	return g->port;
 }
 
-bool gateway_reload(struct gateway *g, const struct settings *conf)
+bool gateway_reload(struct gateway *g, const struct settings *conf,
+                    const struct bus_keys *keys)
 {
-	if (!live_reload(&g->site.board, conf))
+	if (!live_reload(&g->site.board, conf, keys))
 		return false;
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_wake(&g->loops[i]);

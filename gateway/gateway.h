@@ -47,11 +47,12 @@ bool gateway_ready(const struct gateway *g);
 unsigned gateway_port(const struct gateway *g);
 const char *gateway_scheme(const struct settings *conf); /* "http", "https" */
 /*
- * SIGHUP: the origins and the certificate are those of conf, which may go
- * afterwards, for what begins from now on; connections that are there stay.
- * False with a line on the log: all is as before.
+ * SIGHUP: the origins and the certificate are those of conf for what begins from
+ * now on, and the secrets of the bus are keys; connections that are there stay.
+ * Both may go afterwards.  False with a line on the log: all is as before.
  */
-bool gateway_reload(struct gateway *g, const struct settings *conf);
+bool gateway_reload(struct gateway *g, const struct settings *conf,
+                    const struct bus_keys *keys);
 /*
  * Stops listening, answers with Connection: close, lets requests in flight end
  * within grace_ms and answers the rest with 503.  Health and metrics can still

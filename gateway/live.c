@@ -33,7 +33,8 @@ static bool fill(struct live *l, const struct settings *conf,
 	return l->tls != NULL;
 }
 
-struct live *live_new(const struct settings *conf, char why[LIVE_WHY_MAX])
+struct live *live_new(const struct settings *conf, const struct bus_keys *keys,
+                      char why[LIVE_WHY_MAX])
 {
 	AUTO(live) l = calloc(1, sizeof(*l));
 
@@ -41,6 +42,8 @@ struct live *live_new(const struct settings *conf, char why[LIVE_WHY_MAX])
 	if (!l)
 		return NULL;
 	atomic_store(&l->refs, 1);
+	if (keys)
+		l->keys = *keys;
 	return fill(l, conf, why) ? STEAL(l) : NULL;
 }
 
@@ -56,6 +59,7 @@ void live_put(struct live *l)
 		return;
 	cors_free(l->cors);
 	tls_free(l->tls);
+	explicit_bzero(&l->keys, sizeof(l->keys));
 	free(l);
 }
 
@@ -96,16 +100,17 @@ struct live *live_newest(struct live_board *b)
 	return live_get(b->now);
 }
 
-void live_follow(struct live_board *b, struct live **mine, unsigned *seen)
+bool live_follow(struct live_board *b, struct live **mine, unsigned *seen)
 {
 	unsigned n = atomic_load_explicit(&b->n, memory_order_acquire);
 
 	if (n == *seen)
-		return;
+		return false;
 	/* It may be newer than n says; then it is taken once more. */
 	live_put(*mine);
 	*mine = live_newest(b);
 	*seen = n;
+	return true;
 }
 
 /* --- reload ------------------------------------------------------------------------ */
@@ -147,10 +152,11 @@ static bool may_replace(const struct live *l, char why[LIVE_WHY_MAX])
 	return !wrong;
 }
 
-bool live_reload(struct live_board *b, const struct settings *conf)
+bool live_reload(struct live_board *b, const struct settings *conf,
+                 const struct bus_keys *keys)
 {
 	char why[LIVE_WHY_MAX];
-	AUTO(live) fresh = live_new(conf, why);
+	AUTO(live) fresh = live_new(conf, keys, why);
 	bool fine = fresh && may_replace(fresh, why);
 
 	atomic_store(&b->last_refused, !fine);

@@ -1,6 +1,6 @@
 /*
- * live - what SIGHUP changes while requests run: the list of origins and the
- * certificate.
+ * live - what SIGHUP changes while requests run: the list of origins, the
+ * certificate and the secrets of the bus.
  *
  * Why:     a lock on the way of every request would cost more than a reload is
  *          worth.  So a struct live never changes: a new one is made, checked
@@ -14,6 +14,7 @@
 #ifndef GATEWAY_LIVE_H
 #define GATEWAY_LIVE_H
 
+#include "common/bus/bus.h"
 #include "gateway/cors.h"
 #include "gateway/tls.h"
 
@@ -26,10 +27,15 @@ struct live {
 	_Atomic unsigned refs;
 	struct cors *cors;
 	struct tls *tls; /* NULL: HTTP in clear */
+	struct bus_keys keys;
 };
 
-/* With one reference; NULL with a line in why, which names the setting. */
-struct live *live_new(const struct settings *conf, char why[LIVE_WHY_MAX]);
+/*
+ * With one reference; NULL with a line in why, which names the setting.  keys:
+ * copied; NULL: none.
+ */
+struct live *live_new(const struct settings *conf, const struct bus_keys *keys,
+                      char why[LIVE_WHY_MAX]);
 struct live *live_get(struct live *l); /* one more; returns l */
 void live_put(struct live *l);         /* one less; NULL is fine */
 AUTO_TYPE(live, struct live *, live_put)
@@ -48,14 +54,15 @@ void live_board_fini(struct live_board *b);
 void live_put_up(struct live_board *b, struct live **taken);
 /* The newest, for who has no turns: to be put. */
 struct live *live_newest(struct live_board *b);
-/* *mine is the newest from now on; seen: 0 at first. */
-void live_follow(struct live_board *b, struct live **mine, unsigned *seen);
+/* *mine is the newest from now on; seen: 0 at first.  True: it is another. */
+bool live_follow(struct live_board *b, struct live **mine, unsigned *seen);
 
 /*
- * SIGHUP: puts up what conf now says.  Where that is no good, or its certificate
+ * SIGHUP: puts up what conf and keys now say.  Where that is no good, or its certificate
  * is not valid today, the old one stays: false and a line on the log.
  */
-bool live_reload(struct live_board *b, const struct settings *conf);
+bool live_reload(struct live_board *b, const struct settings *conf,
+                 const struct bus_keys *keys);
 /* A line on the log about the certificate; also of one that is not valid, which
  * is used all the same at a start: who can still come then can come. */
 void live_tell(const struct live *l);

@@ -258,7 +258,7 @@ enum err loop_init(struct loop *lo, struct site *site,
 	(void)pthread_mutex_init(&lo->shown_lock, NULL);
 	limit_wait_init(&lo->limit_wait);
 	lo->entry.max = BUS_REQUEST_MAX;
-	live_follow(&site->board, &lo->live, &lo->live_seen);
+	(void)live_follow(&site->board, &lo->live, &lo->live_seen);
 	lo->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (lo->wake_fd < 0 ||
 	    getrandom(&lo->seed, sizeof(lo->seed), 0) != sizeof(lo->seed))
@@ -443,7 +443,8 @@ static void *turn_until_stopped(void *arg)
 
 		lo->now_ms = mono_ms();
 		lo->resumed = false;
-		live_follow(&lo->site->board, &lo->live, &lo->live_seen);
+		if (live_follow(&lo->site->board, &lo->live, &lo->live_seen))
+			bus_client_rekey(lo->bus, &lo->live->keys);
 		(void)MHD_run(lo->mhd);
 		if (lo->monitor)
 			monitor_turn(lo->monitor, lo->now_ms);

@@ -58,9 +58,9 @@ static void announce(struct program_env *env, void *state, FILE *f)
 	              gateway_port(state));
 }
 
-static bool reload(void *state, const struct settings *conf)
+static bool reload(void *state, const struct program_env *fresh)
 {
-	return gateway_reload(state, conf);
+	return gateway_reload(state, &fresh->conf, fresh->keys);
 }
 
 static void drain(void *state, uint64_t grace_ms)

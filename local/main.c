@@ -127,11 +127,15 @@ static void announce(struct program_env *env, void *state, FILE *f)
 	              c->data_dir.p, c->admin_api_key.n ? "" : "/admin.key");
 }
 
-static bool reload(void *state, const struct settings *conf)
+/* The gateway first, which looks at what it is given. */
+static bool reload(void *state, const struct program_env *fresh)
 {
 	struct all *all = state;
+	bool ok = gateway_reload(all->gateway, &fresh->conf, fresh->keys);
 
-	return gateway_reload(all->gateway, conf);
+	for (size_t i = 0; ok && i < COUNTOF(defs); i++)
+		ok = service_rekey(all->services[i], fresh->keys) == OK;
+	return ok;
 }
 
 static void drain(void *state, uint64_t grace_ms)

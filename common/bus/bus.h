@@ -79,6 +79,9 @@ bool bus_keys_parse(struct str text, struct bus_keys *out) MUST_CHECK;
 const char *bus_keys_parse_pairs(struct str text, enum bus_peer self,
                                  struct bus_keys *out) MUST_CHECK;
 
+/* Whether both have the same secrets. */
+bool bus_keys_same(const struct bus_keys *a, const struct bus_keys *b);
+
 /*
  * Starts nng with two task threads, which cost less CPU than its own choice.
  * Call first in main(), before any other bus function.
@@ -110,6 +113,12 @@ struct bus_client_conf {
 };
 
 struct bus_client *bus_client_new(const struct bus_client_conf *conf);
+/*
+ * Other secrets from the next frame on, for a rotation (docs/bus.md): connections
+ * stay as long as each end knows the secret that the other signs with.  Frames
+ * are signed or not as before, and the files of TLS stay.  Owner thread.
+ */
+void bus_client_rekey(struct bus_client *c, const struct bus_keys *keys);
 /* Open calls are forgotten.  Waits up to 0.3 s for services to fall silent. */
 void bus_client_free(struct bus_client *c);
 AUTO_TYPE(bus_client, struct bus_client *, bus_client_free)
@@ -207,6 +216,8 @@ enum err bus_caller_add(struct bus_caller *c, enum bus_peer to,
 /* Blocks at most until the deadline.  The reply's bytes are appended to *out. */
 enum err bus_caller_call(struct bus_caller *c, const struct bus_call *call,
                          struct buf *out) MUST_CHECK;
+/* As bus_client_rekey(); any thread, waits for the caller's own. */
+void bus_caller_rekey(struct bus_caller *c, const struct bus_keys *keys);
 unsigned bus_caller_up(const struct bus_caller *c, enum bus_peer to);
 
 /* --- server ------------------------------------------------------------- */
@@ -245,6 +256,9 @@ struct bus_server *bus_server_new(const struct bus_server_conf *conf);
 /* ERR_EXISTS: address in use.  ERR_INVALID: not an URL, tcp without keys on
  * other than a loopback address, or tls+tcp without files. */
 enum err bus_server_listen(struct bus_server *s, struct str url) MUST_CHECK;
+/* As bus_client_rekey(); one thread at a time.  ERR_NOMEM: all is as before. */
+enum err bus_server_rekey(struct bus_server *s,
+                          const struct bus_keys *keys) MUST_CHECK;
 /* The port when listening on tcp port 0. */
 unsigned bus_server_port(const struct bus_server *s);
 /* To every peer that is connected, at most BUS_PART_MAX bytes; best effort. */

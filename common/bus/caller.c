@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* One request to the thread: a call, or with urls an address to add. */
+/* One request to the thread: a call, or keys to take, or an address to add. */
 struct job {
 	struct ring at;
 	struct bus_caller *c;
@@ -24,6 +24,7 @@ struct job {
 	enum err e;
 	const struct bus_call *call;
 	struct buf *out;
+	const struct bus_keys *keys;
 	struct str urls;
 	enum bus_peer to;
 };
@@ -84,6 +85,11 @@ static void begin(struct bus_caller *c, struct job *j)
 	uint64_t id;
 	enum err e;
 
+	if (j->keys) {
+		bus_client_rekey(c->client, j->keys);
+		finish(j, OK);
+		return;
+	}
 	if (!j->call) {
 		finish(j, bus_client_add(c->client, j->to, j->urls));
 		return;
@@ -219,6 +225,13 @@ enum err bus_caller_call(struct bus_caller *c, const struct bus_call *call,
 	struct job j = {.call = call, .out = out};
 
 	return run_job(c, &j);
+}
+
+void bus_caller_rekey(struct bus_caller *c, const struct bus_keys *keys)
+{
+	struct job j = {.keys = keys};
+
+	(void)run_job(c, &j);
 }
 
 unsigned bus_caller_up(const struct bus_caller *c, enum bus_peer to)

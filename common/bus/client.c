@@ -363,6 +363,12 @@ static void part_all(struct bus_client *c)
 	}
 }
 
+void bus_client_rekey(struct bus_client *c, const struct bus_keys *keys)
+{
+	c->keys.all = keys->all;
+	memcpy(c->keys.with, keys->with, sizeof(c->keys.with));
+}
+
 void bus_client_free(struct bus_client *c)
 {
 	if (!c)

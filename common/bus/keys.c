@@ -107,3 +107,9 @@ const char *bus_keys_parse_pairs(struct str text, enum bus_peer self,
 	explicit_bzero(with, sizeof(with));
 	return why;
 }
+
+bool bus_keys_same(const struct bus_keys *a, const struct bus_keys *b)
+{
+	return memcmp(&a->all, &b->all, sizeof(a->all)) == 0 &&
+	       memcmp(a->with, b->with, sizeof(a->with)) == 0;
+}

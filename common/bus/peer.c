@@ -26,6 +26,7 @@ static nng_msg *next_frame(struct peer *p)
 
 	if (p->busy || p->receiving || p->gone)
 		return NULL;
+	p->link.keys = &atomic_load(&p->s->keys)->k;
 	m = link_next(&p->link, mono_ms(), &e);
 	reap(p);
 	if (m && (nng_msg_header_append_u32(m, p->pipe) != 0 ||
@@ -98,7 +99,8 @@ struct peer *peer_new(struct bus_server *s)
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&p->credit, &attr);
 	(void)pthread_condattr_destroy(&attr);
-	link_init(&p->link, s->conf.self, true, s->conf.self, &s->keys);
+	link_init(&p->link, s->conf.self, true, s->conf.self,
+	          &atomic_load(&s->keys)->k);
 	for (size_t i = 0; i < PEER_BUCKETS; i++)
 		ring_init(&p->bucket[i]);
 	ring_init(&p->spare);
@@ -382,6 +384,7 @@ enum frame_fault peer_frame(struct peer *p, struct str frame)
 		return FRAME_OK;
 	}
 	met = p->link.met;
+	p->link.keys = &atomic_load(&p->s->keys)->k;
 	f = link_accept(&p->link, frame, wall_ms(), &items);
 	p->receiving = true;
 	while (!f && item_next(&items, &in))

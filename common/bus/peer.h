@@ -69,9 +69,16 @@ struct peer {
 	struct ring spare;
 };
 
+/* Older ones stay to the end, because a peer may be looking at them; there are as
+ * many as rotations. */
+struct server_keys {
+	struct bus_keys k;
+	struct server_keys *older;
+};
+
 struct bus_server {
 	struct bus_server_conf conf;
-	struct bus_keys keys;
+	struct server_keys *_Atomic keys; /* never NULL */
 	nng_socket sock;
 	nng_aio *recv, *tick;
 	atomic_bool ticking; /* some peer is gone but not its pipe */

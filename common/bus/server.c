@@ -288,16 +288,32 @@ static int open_socket(struct bus_server *s)
 	return rc;
 }
 
+static void free_keys(struct server_keys *k)
+{
+	while (k) {
+		struct server_keys *older = k->older;
+
+		explicit_bzero(k, sizeof(*k));
+		free(k);
+		k = older;
+	}
+}
+
 struct bus_server *bus_server_new(const struct bus_server_conf *conf)
 {
 	struct bus_server *s = calloc(1, sizeof(*s));
+	struct server_keys *keys = calloc(1, sizeof(*keys));
 	pthread_condattr_t attr;
 
-	if (!s)
+	if (!s || !keys) {
+		free(s);
+		free(keys);
 		return NULL;
+	}
 	s->conf = *conf;
 	if (conf->keys)
-		s->keys = *conf->keys;
+		keys->k = *conf->keys;
+	atomic_store(&s->keys, keys);
 	if (s->conf.items_max == 0)
 		s->conf.items_max = ITEMS_MAX;
 	(void)pthread_mutex_init(&s->lock, NULL);
@@ -313,6 +329,19 @@ struct bus_server *bus_server_new(const struct bus_server_conf *conf)
 		return NULL;
 	}
 	return s;
+}
+
+enum err bus_server_rekey(struct bus_server *s, const struct bus_keys *keys)
+{
+	struct server_keys *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return ERR_NOMEM;
+	k->older = atomic_load(&s->keys);
+	k->k = *keys;
+	k->k.tls = k->older->k.tls;
+	atomic_store(&s->keys, k);
+	return OK;
 }
 
 static enum err from_nng(int rc)
@@ -331,7 +360,8 @@ static enum err from_nng(int rc)
 
 static bool may_listen(const struct bus_server *s, const struct bus_url *u)
 {
-	return u->kind != URL_TCP || s->keys.all.n > 0 || url_is_loopback(u);
+	return u->kind != URL_TCP || atomic_load(&s->keys)->k.all.n > 0 ||
+	       url_is_loopback(u);
 }
 
 static int listen_on(struct bus_server *s, const struct bus_url *u,
@@ -369,7 +399,7 @@ enum err bus_server_listen(struct bus_server *s, struct str url)
 		return ERR_INVALID;
 	}
 	if (u.kind == URL_TLS)
-		e = tls_config_new(&s->keys.tls, NULL, &tls);
+		e = tls_config_new(&atomic_load(&s->keys)->k.tls, NULL, &tls);
 	if (e)
 		return e;
 	rc = listen_on(s, &u, tls);
@@ -561,7 +591,7 @@ void bus_server_free(struct bus_server *s)
 	free_peers(s);
 	(void)pthread_cond_destroy(&s->quiet);
 	(void)pthread_mutex_destroy(&s->lock);
-	explicit_bzero(&s->keys, sizeof(s->keys));
+	free_keys(atomic_load(&s->keys));
 	free(s);
 }
 

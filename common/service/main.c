@@ -59,6 +59,11 @@ static void announce(struct program_env *env, void *state, FILE *f)
 	              KAE_VERSION, env->wiring.listen[def_of(env)->self]);
 }
 
+static bool reload(void *state, const struct program_env *fresh)
+{
+	return service_rekey(state, fresh->keys) == OK;
+}
+
 static void drain(void *state, uint64_t grace_ms)
 {
 	service_drain(state, grace_ms);
@@ -83,6 +88,7 @@ int service_main(const struct service_def *def, int argc, char **argv)
 		.ready = ready,
 		.failed = failed,
 		.announce = announce,
+		.reload = reload,
 		.drain = drain,
 		.stop = stop,
 	};

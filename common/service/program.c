@@ -411,28 +411,64 @@ static void refuse_reload(struct str text)
 	}
 }
 
+/* What has changed since the start, of what may. */
+static bool load_fresh(struct program_env *env, FILE *complaints)
+{
+	const struct program *p = env->program;
+
+	return conf_reload(&env->conf, p->who, complaints) &&
+	       wiring_rules(&env->conf, p->who, complaints) &&
+	       wiring_init(&env->wiring, &env->conf, p->one_process,
+	                   complaints) &&
+	       wiring_peer_keys(&env->wiring, &env->conf, p->who, complaints);
+}
+
+static bool may_rekey(const struct program_env *env,
+                      const struct program_env *fresh, FILE *complaints)
+{
+	bool ok = !env->keys->all.n == !fresh->keys->all.n;
+
+	if (!ok)
+		(void)fprintf(complaints, "BUS_KEY: frames begin and cease to "
+		                          "be signed with a restart\n");
+	return ok;
+}
+
+static void take_fresh(struct running *r, const struct program_env *fresh)
+{
+	struct bus_keys *mine = &r->env->wiring.keys;
+	bool same = bus_keys_same(mine, fresh->keys);
+
+	reread_log_level(&fresh->conf);
+	if (r->p->reload && !r->p->reload(r->state, fresh))
+		return;
+	mine->all = fresh->keys->all;
+	memcpy(mine->with, fresh->keys->with, sizeof(mine->with));
+	if (!same)
+		log_info(NULL, "bus.rekeyed");
+}
+
 static void reload(struct running *r)
 {
-	struct settings fresh;
+	struct program_env fresh = {.program = r->p, .changed_fd = -1};
 	char *text = NULL;
 	size_t n = 0;
 	FILE *complaints = open_memstream(&text, &n);
 	bool sound;
 
+	fresh.keys = &fresh.wiring.keys;
 	if (!complaints) {
 		refuse_reload(STR("out of memory"));
 		return;
 	}
-	sound = conf_reload(&fresh, r->p->who, complaints);
+	sound = load_fresh(&fresh, complaints) &&
+	        may_rekey(r->env, &fresh, complaints);
 	if (fclose(complaints) == 0)
 		refuse_reload((struct str){text, n});
 	free(text);
-	if (sound) {
-		reread_log_level(&fresh);
-		if (r->p->reload)
-			(void)r->p->reload(r->state, &fresh);
-	}
-	conf_fini(&fresh);
+	if (sound)
+		take_fresh(r, &fresh);
+	env_fini(&fresh);
 }
 
 /* Until a signal or a failure ends it; the exit code. */

@@ -83,9 +83,12 @@ struct program {
 	/* Ready for the first time: lines for people, on a terminal or in
 	 * development; NULL: none. */
 	void (*announce)(struct program_env *env, void *state, FILE *f);
-	/* SIGHUP; conf goes afterwards.  False after a line on the log, with
-	 * all as before.  NULL: nothing more than the log level. */
-	bool (*reload)(void *state, const struct settings *conf);
+	/*
+	 * SIGHUP: fresh has the settings and keys of now, and goes afterwards.
+	 * False after a line on the log, with all as before.  NULL: nothing
+	 * more than the log level.
+	 */
+	bool (*reload)(void *state, const struct program_env *fresh);
 	void (*drain)(void *state, uint64_t grace_ms);
 	void (*stop)(void *state); /* frees; state may be NULL */
 };

@@ -125,6 +125,15 @@ struct cache *service_cache(struct service *sv)
 	return cached_cache(c);
 }
 
+enum err service_rekey(struct service *sv, const struct bus_keys *keys)
+{
+	enum err e = bus_server_rekey(sv->server, keys);
+
+	if (!e)
+		bus_caller_rekey(sv->caller, keys);
+	return e;
+}
+
 bool service_ready(const struct service *sv)
 {
 	return atomic_load(&sv->ready);

@@ -142,6 +142,10 @@ enum err service_start(const struct service_def *def,
 bool service_ready(const struct service *sv);
 /* True when the service has given up (newer schema, bad setting): exit 2. */
 bool service_failed(const struct service *sv);
+/* Other secrets of the bus from now on; see bus_client_rekey().  ERR_NOMEM: all
+ * is as before. */
+enum err service_rekey(struct service *sv,
+                       const struct bus_keys *keys) MUST_CHECK;
 /*
  * Refuses new work, finishes what runs within grace_ms, sends the outbox.
  * Health and figures can still be asked.

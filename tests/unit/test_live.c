@@ -46,7 +46,7 @@ static void what_is_wrong_is_told_with_its_setting(void **state)
 		const struct settings conf =
 			with(cases[i].origins, cases[i].cert, cases[i].key);
 		char why[LIVE_WHY_MAX] = "";
-		AUTO(live) l = live_new(&conf, why);
+		AUTO(live) l = live_new(&conf, NULL, why);
 
 		if (!l != !!cases[i].want)
 			fail_msg("case %zu: %s", i, why);
@@ -68,7 +68,7 @@ static void a_loop_sees_the_newest_and_others_keep_theirs(void **state)
 	const struct settings bad = with("nonsense", "", "");
 	struct live_board board;
 	char why[LIVE_WHY_MAX];
-	AUTO(live) first = live_new(&a, why);
+	AUTO(live) first = live_new(&a, NULL, why);
 	struct live *mine = NULL, *kept;
 	unsigned seen = 0;
 
@@ -81,13 +81,13 @@ static void a_loop_sees_the_newest_and_others_keep_theirs(void **state)
 	kept = live_get(mine);
 
 	/* What is no good changes nothing but the figures. */
-	assert_false(live_reload(&board, &bad));
+	assert_false(live_reload(&board, &bad, NULL));
 	live_follow(&board, &mine, &seen);
 	assert_ptr_equal(mine, kept);
 	assert_int_equal(atomic_load(&board.refused), 1);
 	assert_true(atomic_load(&board.last_refused));
 
-	assert_true(live_reload(&board, &b));
+	assert_true(live_reload(&board, &b, NULL));
 	assert_false(atomic_load(&board.last_refused));
 	live_follow(&board, &mine, &seen);
 	assert_ptr_not_equal(mine, kept);
@@ -104,7 +104,7 @@ static void without_memory_the_old_one_stays(void **state)
 	const struct settings a = with(ORIGIN, "", "");
 	struct live_board board;
 	char why[LIVE_WHY_MAX];
-	AUTO(live) first = live_new(&a, why);
+	AUTO(live) first = live_new(&a, NULL, why);
 
 	(void)state;
 	live_board_init(&board);
@@ -113,7 +113,7 @@ static void without_memory_the_old_one_stays(void **state)
 		bool taken, failed;
 
 		alloc_fault_arm(n);
-		taken = live_reload(&board, &a);
+		taken = live_reload(&board, &a, NULL);
 		failed = alloc_fault_disarm();
 		assert_int_equal(failed, !taken);
 		if (!failed)
