@@ -23,6 +23,7 @@ enum form { FORM_JSON, FORM_HTML, FORM_CSS, FORM_COUNT };
 #define FORMS_PAGE 3U /* JSON for programs, HTML for people */
 #define FORMS_HTML 2U
 #define FORMS_CSS  4U
+#define FORMS_FILE 0x100U /* whatever the file is; nothing to choose */
 
 const char *form_type(enum form f); /* a Content-Type */
 

@@ -134,20 +134,65 @@ static struct str body_of(const struct req *rq)
 	return rq->packed.n ? buf_view(&rq->packed) : plain_body_of(rq);
 }
 
+/* What a file of the front end is, and for how long; the size of one that has
+ * no such range. */
+static void add_file(const struct req *rq, struct lines *l)
+{
+	const struct front_reply *f = &rq->file;
+
+	if (f->range[0])
+		add(l, "Content-Range", f->range);
+	if (rq->err)
+		return;
+	add(l, "ETag", f->etag);
+	add(l, "Accept-Ranges", "bytes");
+	if (f->modified)
+		add(l, "Last-Modified", f->modified);
+	if (f->coding)
+		add(l, "Content-Encoding", f->coding);
+	add(l, "Content-Type", f->type);
+}
+
+static bool is_file(const struct req *rq)
+{
+	return !rq->err && rq->file.type;
+}
+
+static const char *policy_of(const struct req *rq)
+{
+	if (is_file(rq))
+		return FRONT_POLICY;
+	return !rq->err && rq->form == FORM_HTML ? PAGE_POLICY : POLICY_NONE;
+}
+
+static const char *cache_of(const struct req *rq)
+{
+	if (is_file(rq))
+		return rq->file.cache;
+	return may_keep(rq) ? "public, max-age=300" : "no-store";
+}
+
+static void add_vary(const struct req *rq, struct lines *l)
+{
+	bool by_form = rq->forms == FORMS_PAGE || rq->file.page;
+	bool by_coding = l->may_pack || (is_file(rq) && rq->file.coded);
+
+	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",
+	               by_form ? ", Accept" : "",
+	               by_coding ? ", Accept-Encoding" : "");
+	add(l, "Vary", l->vary);
+}
+
 static void add_headers(struct req *rq, struct lines *l)
 {
 	bool cache_said = false;
 
 	for (size_t i = 0; i < COUNTOF(always); i++)
 		add(l, always[i].name, always[i].value);
-	add(l, POLICY,
-	    !rq->err && rq->form == FORM_HTML ? PAGE_POLICY : POLICY_NONE);
+	add(l, POLICY, policy_of(rq));
 	if (rq->https && rq->loop->site->conf->force_https)
 		add(l, HSTS, SECURE_HSTS);
-	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",
-	               rq->forms == FORMS_PAGE ? ", Accept" : "",
-	               l->may_pack ? ", Accept-Encoding" : "");
-	add(l, "Vary", l->vary);
+	add_vary(rq, l);
 	if (l->packed)
 		add(l, "Content-Encoding", "gzip");
 	if (l->etag[0])
@@ -169,9 +214,10 @@ static void add_headers(struct req *rq, struct lines *l)
 			strcasecmp(rq->extra[i].name, "Cache-Control") == 0;
 	}
 	if (!cache_said)
-		add(l, "Cache-Control",
-		    may_keep(rq) ? "public, max-age=300" : "no-store");
-	if (body_of(rq).n)
+		add(l, "Cache-Control", cache_of(rq));
+	if (rq->file.type)
+		add_file(rq, l);
+	if (body_of(rq).n && !is_file(rq))
 		add(l, "Content-Type",
 		    rq->err ? PROBLEM_TYPE : form_type(rq->form));
 	if (rq->close)
@@ -187,7 +233,7 @@ static bool may_pack(const struct req *rq)
 {
 	size_t n = plain_body_of(rq).n;
 
-	return !rq->err && rq->route && rq->status / 100 == 2 &&
+	return !rq->err && rq->route && rq->status / 100 == 2 && !is_file(rq) &&
 	       (rq->route->service != PEER_AUTH ||
 	        rq->route->keep == KEEP_PUBLIC) &&
 	       n >= GZIP_MIN && n <= GZIP_MAX;
@@ -203,6 +249,8 @@ static void pack(struct req *rq, struct lines *l)
 	l->packed = l->may_pack &&
 	            gzip_taken(rq->head.accept_encoding, STR("gzip")) &&
 	            gzip_write(rq->loop->gzip, plain, &rq->packed);
+	if (is_file(rq))
+		l->same = rq->file.same;
 	if (!may_keep(rq) || plain.n == 0)
 		return;
 	(void)etag_of(plain, l->packed ? "gzip" : NULL, l->etag);

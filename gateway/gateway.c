@@ -22,6 +22,27 @@ static size_t loops_wanted(const struct settings *conf)
 	return n < LOOPS_MAX ? n : LOOPS_MAX;
 }
 
+static struct front *open_front(const struct settings *conf,
+                                char why[FRONT_WHY_MAX])
+{
+	return front_new(conf->static_dir, (size_t)conf->static_max_mb << 20,
+	                 why);
+}
+
+/* Reads all of it, since any file of it may be one that cannot be read. */
+static bool check_front(const struct settings *conf, FILE *complaints)
+{
+	char why[FRONT_WHY_MAX];
+	AUTO(front) f = NULL;
+
+	if (conf->static_dir.n == 0)
+		return true;
+	f = open_front(conf, why);
+	if (!f)
+		(void)fprintf(complaints, "%s\n", why);
+	return f != NULL;
+}
+
 bool gateway_check(const struct settings *conf, FILE *complaints)
 {
 	char live_why[LIVE_WHY_MAX];
@@ -41,7 +62,7 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 	explicit_bzero(&url, sizeof(url));
 	if (wrong)
 		(void)fprintf(complaints, "REDIS_URL: %s\n", wrong);
-	return ok && l && p && !wrong;
+	return check_front(conf, complaints) && ok && l && p && !wrong;
 }
 
 const char *gateway_check_certificate(const struct settings *conf)
@@ -52,6 +73,44 @@ const char *gateway_check_certificate(const struct settings *conf)
 	if (!l)
 		return "cannot be read";
 	return l->tls ? tls_why_not_now(l->tls, wall_ms() / 1000) : NULL;
+}
+
+static void tell_front(struct front *f)
+{
+	const struct front_set *s = front_get(f);
+
+	log_info(NULL, "front.loaded", LOG_U64("files", front_files(s)),
+	         LOG_U64("bytes", front_bytes(s)));
+	front_put(s);
+}
+
+static enum err start_front(struct site *st)
+{
+	struct route_match m;
+	char why[FRONT_WHY_MAX];
+
+	if (st->conf->static_dir.n == 0)
+		return OK;
+	if (!route_find(st->tree, STR("/static/x"), &m))
+		return ERR_INTERNAL;
+	st->front_route = route_for(&m, VERB_GET);
+	st->front = open_front(st->conf, why);
+	if (!st->front) {
+		log_error(NULL, "gateway.bad_setting", LOG_TEXT("reason", why));
+		return ERR_INVALID;
+	}
+	tell_front(st->front);
+	return OK;
+}
+
+static void reload_front(struct front *f)
+{
+	char why[FRONT_WHY_MAX];
+
+	if (front_reload(f, why))
+		tell_front(f);
+	else
+		log_error(NULL, "front.not_reloaded", LOG_TEXT("reason", why));
 }
 
 static enum err fill_site(struct gateway *g, const struct gateway_env *env)
@@ -87,7 +146,7 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	st->meter = meter_new(env->metrics, env_name(conf->env));
 	st->recent = recent_new();
 	return st->crowd && st->limits && st->tree && st->meter && st->recent
-	               ? OK
+	               ? start_front(st)
 	               : ERR_NOMEM;
 }
 
@@ -103,6 +162,7 @@ static void free_all(struct gateway *g)
 	proxies_free(g->site.proxies);
 	crowd_free(g->site.crowd);
 	route_tree_free(g->site.tree);
+	front_free(g->site.front);
 	meter_free(g->site.meter);
 	recent_free(g->site.recent);
 	monitor_free(g->site.monitor);
@@ -243,6 +303,8 @@ unsigned gateway_port(const struct gateway *g)
 bool gateway_reload(struct gateway *g, const struct settings *conf,
                     const struct bus_keys *keys)
 {
+	if (g->site.front)
+		reload_front(g->site.front);
 	if (!live_reload(&g->site.board, conf, keys))
 		return false;
 	for (size_t i = 0; i < g->loops_n; i++)

@@ -50,6 +50,8 @@ const char *gateway_scheme(const struct settings *conf); /* "http", "https" */
  * SIGHUP: the origins and the certificate are those of conf for what begins from
  * now on, and the secrets of the bus are keys; connections that are there stay.
  * Both may go afterwards.  False with a line on the log: all is as before.
+ * STATIC_DIR is read again too; what cannot be read stays as it was, and hinders
+ * nothing else.  The thread of gateway_stop().
  */
 bool gateway_reload(struct gateway *g, const struct settings *conf,
                     const struct bus_keys *keys);

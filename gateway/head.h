@@ -30,7 +30,8 @@ struct head {
 	struct str host, content_length, transfer_encoding, content_type,
 		expect, accept, authorization, api_key, user_id, request_id,
 		traceparent, origin, cors_method, accept_language, user_agent,
-		referer, idempotency_key, accept_encoding, if_none_match;
+		referer, idempotency_key, accept_encoding, if_none_match,
+		if_modified_since, range, if_range;
 	struct forwarded_lines forwarded, x_forwarded_for, x_forwarded_proto;
 	uint32_t seen; /* bits of the headers above that have come */
 

@@ -15,6 +15,7 @@
 #include "common/base/uuid.h"
 #include "gateway/crowd.h"
 #include "gateway/forwarded.h"
+#include "gateway/front.h"
 #include "gateway/gateway.h"
 #include "gateway/gzip.h"
 #include "gateway/identity.h"
@@ -46,6 +47,8 @@ struct site {
 	struct redis_wire *redis; /* of limits; NULL: no REDIS_URL */
 	struct limits *limits;    /* of all loops: a client may use any */
 	struct route_tree *tree;
+	struct front *front;             /* NULL: no STATIC_DIR */
+	const struct route *front_route; /* the row that answers with it */
 	struct meter *meter;
 	struct recent *recent;
 	struct monitor *monitor; /* turned by the first loop */

@@ -12,7 +12,7 @@ static bool check_settings(struct program_env *env, FILE *complaints)
 
 static bool check(struct program_env *env)
 {
-	bool ok = program_checked(program_step(env, check_settings), "origins",
+	bool ok = program_checked(program_step(env, check_settings), "gateway",
 	                          "");
 	const char *wrong = ok ? gateway_check_certificate(&env->conf) : NULL;
 

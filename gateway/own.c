@@ -318,6 +318,7 @@ const struct own *own_find(const char *call)
 	         0},
 		{"breaker_state", admin_breaker, admin_ask_breaker, 0},
 		{.call = "explain", .run = explain_tell},
+		{.call = "static", .run = front_run, .forms = FORMS_FILE},
 		{"breaker_reset", admin_reset, admin_ask_reset, 0},
 	};
 

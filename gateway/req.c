@@ -134,6 +134,7 @@ void req_free(struct req *rq)
 		meter_end(lo->site->meter, rq->route, rq->verb,
 		          rq->answered ? rq->status : 499, rq->err, took_us);
 	}
+	front_put(rq->front);
 	lo->bodies -= rq->body.n;
 	lo->requests--;
 	rq->conn->rq = NULL;
@@ -276,6 +277,10 @@ static enum err match(struct req *rq)
 	if (rq->verb == VERB_OPTIONS && str_eq(h->path, STR("*")))
 		return OK;
 	rq->matched = route_find(rq->loop->site->tree, h->path, &rq->match);
+	if (front_is_asked(rq)) {
+		rq->route = rq->loop->site->front_route;
+		return OK;
+	}
 	if (!rq->matched)
 		return ERR_NOT_FOUND;
 	if (rq->verb == VERB_OPTIONS)
@@ -535,7 +540,8 @@ static enum err decode_body(struct req *rq)
 /* What a service answers is JSON; what we answer has its forms in own.c. */
 static enum err choose_form(struct req *rq, unsigned forms)
 {
-	if (accept_choose(rq->head.accept, forms, &rq->form))
+	if (forms == FORMS_FILE ||
+	    accept_choose(rq->head.accept, forms, &rq->form))
 		return OK;
 	return ctx_fail(&rq->cx, ERR_NOT_ACCEPTABLE,
 	                "This address answers with %s%s.",

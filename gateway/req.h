@@ -87,7 +87,9 @@ struct req {
 	enum form form;         /* of the body, if it is no problem */
 	size_t out_sent;        /* for the log */
 	const char *cache_control;
-	size_t extra_n; /* headers that the service asked for */
+	const struct front_set *front; /* what file is of, or NULL */
+	struct front_reply file;       /* its type is NULL: none */
+	size_t extra_n;                /* headers that the service asked for */
 	struct {
 		const char *name, *value;
 	} extra[REPLY_HEADERS_MAX];
@@ -146,6 +148,10 @@ void reqlog_completed(const struct req *rq, uint64_t took_us);
 /* explain.c: keeps what an administrator may ask for, and tells it. */
 void explain_keep(const struct req *rq, uint64_t took_us);
 enum err explain_tell(struct req *rq);
+
+/* front_own.c: whether the front end answers, where no row does; and how. */
+bool front_is_asked(const struct req *rq);
+enum err front_run(struct req *rq);
 
 /* own.c: routes that the gateway answers itself; NULL: no such call. */
 typedef enum err own_fn(struct req *rq);

@@ -220,8 +220,9 @@ static void every_route_asks_for_what_its_row_says(void **state)
 		const struct route *r = &routes[i];
 		unsigned open = r->built ? 200 : 501;
 
-		/* There is no code, breaker or request "x". */
+		/* There is no code, breaker, request or file "x". */
 		if (strcmp(r->call, "problem") == 0 ||
+		    strcmp(r->call, "static") == 0 ||
 		    strcmp(r->call, "explain") == 0 ||
 		    strncmp(r->call, "breaker_", 8) == 0)
 			open = 404;
