@@ -3,6 +3,7 @@
 #include "common/base/attr.h"
 #include "common/base/utf8.h"
 #include "common/base/word.h"
+#include "gateway/token.h"
 
 #include <stddef.h>
 
@@ -55,27 +56,6 @@ static void refuse(struct head *h, enum err e, const char *reason)
 		return; /* the first fault is the one that is told */
 	h->err = e;
 	h->reason = reason;
-}
-
-/* RFC 9110, 5.6.2. */
-static bool is_token(struct str s)
-{
-	static const bool token[256] = {
-		['0' ... '9'] = true, ['A' ... 'Z'] = true,
-		['a' ... 'z'] = true, ['!'] = true,
-		['#'] = true,         ['$'] = true,
-		['%'] = true,         ['&'] = true,
-		['\''] = true,        ['*'] = true,
-		['+'] = true,         ['-'] = true,
-		['.'] = true,         ['^'] = true,
-		['_'] = true,         ['`'] = true,
-		['|'] = true,         ['~'] = true,
-	};
-
-	for (size_t i = 0; i < s.n; i++)
-		if (!token[(unsigned char)s.p[i]])
-			return false;
-	return s.n > 0;
 }
 
 static bool is_control(char c)
@@ -157,7 +137,7 @@ void head_line(struct head *h, struct str name, struct str value)
 	if (name.n + value.n + 2 > HEAD_FIELD_MAX)
 		refuse(h, ERR_HEADERS_LARGE,
 		       "A header is longer than 8190 bytes.");
-	if (!is_token(name)) {
+	if (!token_is(name)) {
 		refuse(h, ERR_BAD_REQUEST, "A header's name is malformed.");
 		return;
 	}

@@ -7,6 +7,7 @@
 #include "gateway/again.h"
 #include "gateway/idemkey.h"
 #include "gateway/language.h"
+#include "gateway/multipart.h"
 #include "gateway/query.h"
 #include "gateway/secure.h"
 #include "gateway/survey.h"
@@ -515,15 +516,44 @@ static bool is_map(struct str mp)
 	return (c & 0xf0) == 0x80 || c == 0xde || c == 0xdf;
 }
 
+static enum err decode_form(struct req *rq)
+{
+	struct multipart_error at;
+	struct str boundary;
+
+	if (!multipart_boundary(rq->head.content_type, &boundary))
+		return ctx_fail(&rq->cx, ERR_BAD_JSON,
+		                "The Content-Type names no boundary, or one "
+		                "that none can be.");
+	if (multipart_to_mp(buf_view(&rq->body), boundary, &rq->input, &at))
+		return OK;
+	if (at.nomem)
+		return ERR_NOMEM;
+	if (at.part.n)
+		return ctx_fail(&rq->cx, ERR_BAD_JSON,
+		                "The form is not valid: %s, at byte %zu, in "
+		                "the part \"%.*s\".",
+		                at.reason, at.offset, STR_FMT(at.part));
+	return ctx_fail(&rq->cx, ERR_BAD_JSON,
+	                "The form is not valid: %s, at byte %zu.", at.reason,
+	                at.offset);
+}
+
 static enum err decode_body(struct req *rq)
 {
 	struct json_error at = {0};
 	size_t before = rq->input.n;
+	bool files = route_takes_files(rq->route);
 
 	if (rq->body.n == 0 || rq->route->body_max == 0)
 		return OK;
+	if (files && multipart_is(rq->head.content_type))
+		return decode_form(rq);
 	if (!head_is_json(rq->head.content_type))
-		return ERR_MEDIA_TYPE;
+		return files ? ctx_fail(&rq->cx, ERR_MEDIA_TYPE,
+		                        "Send this as multipart/form-data or "
+		                        "application/json.")
+		             : ERR_MEDIA_TYPE;
 	if (!json_to_mp(buf_view(&rq->body), &rq->input, &at)) {
 		if (at.nomem)
 			return ERR_NOMEM;

@@ -83,22 +83,40 @@ const char *route_reason(const struct route *r)
 	return NULL;
 }
 
+struct named {
+	enum verb verb;
+	const char *path;
+};
+
+static bool is_named(const struct named *list, size_t n, const struct route *r)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i].verb == r->verb &&
+		    strcmp(list[i].path, r->path) == 0)
+			return true;
+	return false;
+}
+
 bool route_needs_body(const struct route *r)
 {
-	static const struct {
-		enum verb verb;
-		const char *path;
-	} needs[] = {
+	static const struct named needs[] = {
 #define NEEDS(verb, path) {VERB_##verb, path},
 #include "gateway/needs.def"
 #undef NEEDS
 	};
 
-	for (size_t i = 0; i < COUNTOF(needs); i++)
-		if (needs[i].verb == r->verb &&
-		    strcmp(needs[i].path, r->path) == 0)
-			return true;
-	return false;
+	return is_named(needs, COUNTOF(needs), r);
+}
+
+bool route_takes_files(const struct route *r)
+{
+	static const struct named uploads[] = {
+#define UPLOAD(verb, path) {VERB_##verb, path},
+#include "gateway/uploads.def"
+#undef UPLOAD
+	};
+
+	return is_named(uploads, COUNTOF(uploads), r);
 }
 
 /* --- the tree -------------------------------------------------------------- */

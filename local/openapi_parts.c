@@ -57,6 +57,9 @@ json_t *parts_field(const struct field_row *f)
 		                 "maxItems", (json_int_t)f->max, "items",
 		                 "type", "string", "minLength", 1, "maxLength",
 		                 200);
+	case FIELD_FILE:
+		return json_pack("{s:s,s:s,s:I}", "type", "string", "format",
+		                 "binary", "maxLength", (json_int_t)f->max);
 	case FIELD_ANY:
 		break;
 	}

@@ -254,6 +254,27 @@ static enum err read_lines(struct job *j)
 	return e;
 }
 
+static enum err read_file(struct job *j)
+{
+	struct file f = {0};
+	struct str map, data;
+	char why[WHY_MAX];
+	struct mp m;
+
+	if (!mp_skip(&j->in, &map) || !mp_find(map, "data", &data))
+		return fault(j, "TYPE", "must be a file");
+	m = mp_open(data);
+	if (!mp_get_bin(&m, &f.data))
+		return fault(j, "TYPE", "must be a file");
+	if ((int64_t)f.data.n < j->f->min || (int64_t)f.data.n > j->f->max)
+		return fault(j, "LENGTH",
+		             amount(why, j->f->min, j->f->max, "bytes"));
+	f.name = mp_find_str(map, "name", STR(""));
+	f.type = mp_find_str(map, "type", STR(""));
+	*(struct file *)j->slot = f;
+	return OK;
+}
+
 static enum err read_any(struct job *j)
 {
 	char why[WHY_MAX];
@@ -295,6 +316,9 @@ static enum err read_absent(struct job *j)
 	case FIELD_LINES:
 		*(struct strs *)j->slot = (struct strs){NULL, 0};
 		break;
+	case FIELD_FILE:
+		*(struct file *)j->slot = (struct file){.data = {NULL, 0}};
+		break;
 	case FIELD_ANY:
 		*(struct str *)j->slot = (struct str){NULL, 0};
 		break;
@@ -309,7 +333,7 @@ static enum err read_field(struct job *j)
 		[FIELD_LINE] = read_text, [FIELD_LOOSE] = read_text,
 		[FIELD_INT] = read_int,   [FIELD_NUM] = read_num,
 		[FIELD_BOOL] = read_bool, [FIELD_LINES] = read_lines,
-		[FIELD_ANY] = read_any,
+		[FIELD_FILE] = read_file, [FIELD_ANY] = read_any,
 	};
 	enum mp_type type = mp_peek(&j->in);
 

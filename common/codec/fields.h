@@ -19,13 +19,17 @@
  *   NUM    double       [value]
  *   BOOL   bool                         true/false; in a query also 1/0
  *   LINES  struct strs  [items]         array of LINE, each 1 to 200
+ *   FILE   struct file  [bytes]         what a form with files brings (gateway/
+ *                                       multipart.h): {name, type, data: bin};
+ *                                       no JSON is one
  *   ANY    struct str   [bytes]         the value's msgpack, unchecked
  *
  * An optional field that is absent (or null) takes its fallback: text as
  * given, numbers by value; `has_NAME` is not made, so choose a fallback out of
- * range where absence matters.  A text fallback of NULL leaves p NULL.
+ * range where absence matters.  A text fallback of NULL leaves p NULL; an absent
+ * file is all NULL.
  *
- * Ownership: texts are slices of the request; LINES arrays live in the arena.
+ * Ownership: texts and files are slices of the request; LINES arrays live in the arena.
  */
 #ifndef CODEC_FIELDS_H
 #define CODEC_FIELDS_H
@@ -44,12 +48,18 @@ enum field_type {
 	FIELD_NUM,
 	FIELD_BOOL,
 	FIELD_LINES,
+	FIELD_FILE,
 	FIELD_ANY,
 };
 
 struct strs {
 	const struct str *v;
 	size_t n;
+};
+
+/* What a client says of its file is no more than that. */
+struct file {
+	struct str name, type, data;
 };
 
 #define FIELD_C_TEXT  struct str
@@ -60,6 +70,7 @@ struct strs {
 #define FIELD_C_NUM   double
 #define FIELD_C_BOOL  bool
 #define FIELD_C_LINES struct strs
+#define FIELD_C_FILE  struct file
 #define FIELD_C_ANY   struct str
 
 struct field {

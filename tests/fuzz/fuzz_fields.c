@@ -23,6 +23,7 @@ static void check(bool claim)
 struct in {
 	struct str text, trim, line, loose, any;
 	struct strs lines;
+	struct file file;
 	int64_t whole, q_whole;
 	double num, q_num;
 	bool yes, q_yes;
@@ -41,6 +42,7 @@ static const struct field table[] = {
 	ROW(BODY, LOOSE, loose, false, 1, 8),
 	ROW(BODY, ANY, any, false, 0, 64),
 	ROW(BODY, LINES, lines, false, 1, 4),
+	ROW(BODY, FILE, file, false, 1, 8),
 	ROW(BODY, INT, whole, false, -3, 20),
 	ROW(BODY, NUM, num, false, -3, 20),
 	ROW(BODY, BOOL, yes, false, 0, 1),
@@ -68,6 +70,8 @@ static void holds(const struct in *in)
 	check(in->line.p);
 	check(in->any.n <= 64);
 	check(in->lines.n <= 4);
+	check(!in->file.data.p ||
+	      (in->file.data.n >= 1 && in->file.data.n <= 8));
 	for (size_t i = 0; i < in->lines.n; i++)
 		text_holds(in->lines.v[i], true, 1, 200);
 	check(in->whole >= -3 && in->whole <= 20);

@@ -19,6 +19,7 @@ struct in {
 	struct str topic, note, style, id;
 	struct strs focus;
 	struct str raw;
+	struct file photo;
 	int64_t count, limit;
 	double score, ratio;
 	bool deep, verbose;
@@ -37,6 +38,7 @@ static const struct field fields[] = {
 	ROW(BODY, LOOSE, style, false, 1, 10, "General", 0),
 	ROW(BODY, LINES, focus, false, 1, 3, NULL, 0),
 	ROW(BODY, ANY, raw, false, 0, 16, NULL, 0),
+	ROW(BODY, FILE, photo, false, 1, 6, NULL, 0),
 	ROW(BODY, INT, count, false, 1, 20, NULL, 3),
 	ROW(BODY, NUM, score, false, 0, 100, NULL, -1),
 	ROW(BODY, BOOL, deep, false, 0, 1, NULL, 1),
@@ -140,6 +142,7 @@ static void what_is_absent_or_null_takes_its_fallback(void **state)
 		assert_true(str_eq(r.in.style, STR("General")));
 		assert_int_equal(r.in.focus.n, 0);
 		assert_int_equal(r.in.raw.n, 0);
+		assert_null(r.in.photo.data.p);
 		assert_int_equal(r.in.count, 3);
 		assert_true(r.in.score == -1);
 		assert_true(r.in.deep);
@@ -147,6 +150,47 @@ static void what_is_absent_or_null_takes_its_fallback(void **state)
 		assert_true(r.in.ratio == 0.5);
 		assert_false(r.in.verbose);
 		assert_true(str_eq(r.in.id, STR("---")));
+	}
+}
+
+static void a_file_is_what_a_form_brings(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t n;
+		enum err e;
+		const char *code;
+	} cases[] = {
+		{"", 0, ERR_INVALID, "LENGTH"},
+		{"\x89", 1, OK, ""},
+		{"\x89PNG\0\n", 6, OK, ""},
+		{"\x89PNG\0\nx", 7, ERR_INVALID, "LENGTH"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct str bytes = {cases[i].bytes, cases[i].n};
+		RUN r = {0};
+
+		mp_map(&r.body, 2);
+		mp_kv_text(&r.body, "topic", "x");
+		mp_kv_map(&r.body, "photo", 3);
+		mp_kv_text(&r.body, "name", "p.png");
+		mp_kv_text(&r.body, "type", "image/png");
+		mp_text(&r.body, "data");
+		mp_bin(&r.body, bytes);
+		read_packed(&r);
+		assert_int_equal(r.e, cases[i].e);
+		if (r.e) {
+			assert_string_equal(r.cx.problem.faults[0].pointer,
+			                    "/photo");
+			assert_string_equal(r.cx.problem.faults[0].code,
+			                    cases[i].code);
+			continue;
+		}
+		assert_true(str_eq(r.in.photo.data, bytes));
+		assert_true(str_eq(r.in.photo.name, STR("p.png")));
+		assert_true(str_eq(r.in.photo.type, STR("image/png")));
 	}
 }
 
@@ -209,6 +253,11 @@ static const struct {
          "or >."},
 	{"\"raw\":\"a text that takes seventeen\"", "", "", "/raw", "LENGTH",
          "raw must have at most 16 bytes."},
+	{"\"photo\":\"UE5H\"", "", "", "/photo", "TYPE",
+         "photo must be a file."},
+	{"\"photo\":{}", "", "", "/photo", "TYPE", "photo must be a file."},
+	{"\"photo\":{\"name\":\"x\",\"data\":\"UE5H\"}", "", "", "/photo",
+         "TYPE", "photo must be a file."},
 	{"\"count\":0", "", "", "/count", "RANGE",
          "count must be a whole number from 1 to 20."},
 	{"\"count\":21", "", "", "/count", "RANGE",
@@ -480,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_type_lands_in_its_member),
 		cmocka_unit_test(what_is_absent_or_null_takes_its_fallback),
+		cmocka_unit_test(a_file_is_what_a_form_brings),
 		cmocka_unit_test(a_style_that_is_no_text_counts_as_absent),
 		cmocka_unit_test(each_fault_has_its_pointer_code_and_sentence),
 		cmocka_unit_test(bounds_are_inside_on_both_ends),

@@ -452,6 +452,25 @@ static void a_range_is_cut_refused_or_ignored(void **state)
 	}
 }
 
+static void what_is_made_to_compress_counts_too(void **state)
+{
+	static const struct {
+		size_t bytes_max;
+		bool ok;
+	} cases[] = {{3999, false}, {4000, false}, {5000, true}};
+	const char *why = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		AUTO(front_set) s = front_set_new(cases[i].bytes_max);
+		bool ok = add(s, "/index.html", "let a=1;", 4000) &&
+		          front_set_finish(s, &why);
+
+		assert_int_equal(ok, cases[i].ok);
+		assert_true(front_bytes(s) <= cases[i].bytes_max);
+	}
+}
+
 static void nothing_can_be_cut_from_an_empty_file(void **state)
 {
 	static const char *const ranges[] = {"bytes=0-", "bytes=-1",
@@ -795,6 +814,7 @@ int main(void)
 		cmocka_unit_test(the_coding_is_the_best_that_is_taken),
 		cmocka_unit_test(a_sibling_that_is_not_shorter_is_of_no_use),
 		cmocka_unit_test(a_range_is_cut_refused_or_ignored),
+		cmocka_unit_test(what_is_made_to_compress_counts_too),
 		cmocka_unit_test(nothing_can_be_cut_from_an_empty_file),
 		cmocka_unit_test(a_folder_is_served_whole_and_nothing_else),
 		cmocka_unit_test(a_build_may_lie_behind_a_link),

@@ -187,6 +187,27 @@ static void what_needs_a_body_is_a_row_that_takes_one(void **state)
 	assert_int_equal(found, listed);
 }
 
+/* A form is read before a service looks at it, so not for anyone. */
+static void what_takes_files_is_a_row_with_a_login_and_a_body(void **state)
+{
+	size_t found = 0, listed = 0;
+
+	(void)state;
+	for (size_t i = 0; i < routes_n; i++) {
+		if (!route_takes_files(&routes[i]))
+			continue;
+		found++;
+		if (routes[i].body_max == 0 ||
+		    routes[i].access == ACCESS_ANYONE ||
+		    routes[i].service == PEER_GATEWAY)
+			fail_msg("%s", routes[i].path);
+	}
+#define UPLOAD(verb, path) listed++;
+#include "gateway/uploads.def"
+#undef UPLOAD
+	assert_int_equal(found, listed);
+}
+
 static void rows_are_consistent(void **state)
 {
 	(void)state;
@@ -252,6 +273,8 @@ int main(void)
 		cmocka_unit_test(head_is_answered_by_get_and_only_by_get),
 		cmocka_unit_test(every_open_route_has_a_reason_and_no_other),
 		cmocka_unit_test(what_needs_a_body_is_a_row_that_takes_one),
+		cmocka_unit_test(
+			what_takes_files_is_a_row_with_a_login_and_a_body),
 		cmocka_unit_test(rows_are_consistent),
 		cmocka_unit_test(verbs_are_read_exactly),
 		cmocka_unit_test(no_memory_makes_no_tree),
