@@ -20,7 +20,9 @@ class Raw:
     def __init__(self, port, timeout=20, tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         if tls:
-            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
+            # An end that is not said (close_notify) raises.
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1",
+                                          suppress_ragged_eofs=False)
         self.bytes = b""
 
     def __enter__(self):
