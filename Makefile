@@ -22,7 +22,7 @@ ifeq ($(opt.$(FLAVOR)),)
 $(error unknown FLAVOR '$(FLAVOR)')
 endif
 
-PKGS     := libmicrohttpd gnutls zlib libpq hiredis msgpack libjwt sqlite3 openssl libsodium jansson libutf8proc
+PKGS     := libmicrohttpd gnutls libcurl zlib libpq hiredis msgpack libjwt sqlite3 openssl libsodium jansson libutf8proc
 CPPFLAGS += -I. -D_GNU_SOURCE -DKAE_VERSION='"$(VERSION)"' -MMD -MP
 CFLAGS   += -std=gnu17 $(opt.$(FLAVOR)) $(WARN) $(HARD)
 LDFLAGS  += $(filter -fsanitize% --coverage,$(opt.$(FLAVOR))) -pie -rdynamic -Wl,-z,relro,-z,now
@@ -163,7 +163,7 @@ $(B)/libsim.a: $(call objs,$(filter-out $(sim) $(cachesim),$(wildcard tests/sim/
 $(B)/sim/%: $(B)/tests/sim/%.o $(B)/libsim.a $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc $(wrap)) -lcmocka
 $(B)/sim/test_relay: wrap := mono_ms wall_ms randombytes_buf randombytes_uniform \
-	db_read db_write db_run db_change db_get_i64 db_kind db_row_i64 db_row_str
+	db_read db_write db_run db_change db_get_i64 db_kind db_cx db_row_i64 db_row_str
 $(B)/fault/%: $(B)/tests/fault/%.o $(B)/libkae.a
 	$(link)
 # The cache's runs its threads as fibers and knows whose memory is whose.

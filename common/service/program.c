@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/obs/otlp.h"
 #include "common/service/probe.h"
 #include "common/service/process.h"
 
@@ -17,7 +18,8 @@
 #define EXIT_FAULT  1
 #define EXIT_REFUSE 2
 
-#define CHECK_DB_MS 5000
+#define CHECK_DB_MS   5000
+#define LAST_SPANS_MS 1000
 
 /* --- words for people -------------------------------------------------------- */
 
@@ -380,6 +382,7 @@ struct running {
 	uint64_t started_ms;
 	int signals;
 	bool announced;
+	uint64_t end_by_ms; /* when the grace is over */
 };
 
 static void ready_once(struct running *r)
@@ -545,12 +548,32 @@ static int run_with_admin(struct running *r)
 		         LOG_U64("grace_s", env->conf.grace_s));
 	}
 	arm_end(&env->conf);
+	r->end_by_ms = mono_ms() + (code ? 0 : env->conf.grace_s * 1000);
 	if (r->state)
 		r->p->drain(r->state, code ? 0 : env->conf.grace_s * 1000);
 	admin_stop(STEAL(admin));
 	if (r->state)
 		r->p->stop(r->state);
 	log_info(NULL, "service.stopped", LOG_I64("code", code));
+	return code;
+}
+
+/* Spans are sent until the last thread that makes any is gone. */
+static int run_traced(struct running *r)
+{
+	struct program_env *env = r->env;
+	struct otlp *otlp = NULL;
+	uint64_t least_ms;
+	int code = EXIT_REFUSE;
+
+	if (otlp_start(&env->conf, env->metrics, &otlp)) {
+		program_complain(env, "out of memory");
+		return code;
+	}
+	code = run_with_admin(r);
+	/* The requests may have used up the grace. */
+	least_ms = mono_ms() + LAST_SPANS_MS;
+	otlp_stop(otlp, r->end_by_ms > least_ms ? r->end_by_ms : least_ms);
 	return code;
 }
 
@@ -575,7 +598,7 @@ static int run(struct program_env *env)
 		program_complain(env, "out of memory");
 	} else {
 		bus_global_init();
-		code = run_with_admin(&r);
+		code = run_traced(&r);
 		log_stop();
 	}
 	(void)close(r.signals);

@@ -1,6 +1,8 @@
 #include "common/service/wiring.h"
 
+#include "common/base/trace.h"
 #include "common/cache/redis_url.h"
+#include "common/obs/otlp.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -48,6 +50,24 @@ static bool has_wildcard(struct str origins)
 	return false;
 }
 
+static bool tracing_rules(const struct settings *conf, FILE *complaints)
+{
+	const char *wrong = otlp_check(conf);
+	struct sampler ignored;
+	bool ok = sampler_parse(conf->traces_sampler, conf->traces_sampler_arg,
+	                        &ignored);
+
+	if (!ok)
+		(void)fprintf(
+			complaints,
+			"OTEL_TRACES_SAMPLER: always_on, always_off or "
+			"traceidratio, with parentbased_ before it or not; "
+			"OTEL_TRACES_SAMPLER_ARG: from 0 to 1\n");
+	if (wrong)
+		(void)fprintf(complaints, "%s\n", wrong);
+	return ok && !wrong;
+}
+
 bool wiring_rules(const struct settings *conf, unsigned who, FILE *complaints)
 {
 	struct redis_url redis;
@@ -61,6 +81,8 @@ bool wiring_rules(const struct settings *conf, unsigned who, FILE *complaints)
 		(void)fprintf(complaints, "REDIS_URL: %s\n", wrong);
 		ok = false;
 	}
+	if (!tracing_rules(conf, complaints))
+		ok = false;
 	if (conf->env == ENV_DEVELOPMENT)
 		return ok;
 	if (who & FOR_GATEWAY && has_wildcard(conf->cors_origins)) {
