@@ -21,7 +21,7 @@ complain "SQL built with printf:" "$(echo "$sources" | grep -v '^tests/' |
 	xargs grep -nE 'printf\(.*"(SELECT|INSERT|UPDATE|DELETE) ' || true)"
 
 complain "Log fields that repeat a member that every line has:" "$(echo "$sources" |
-	xargs grep -nE 'LOG_[A-Z0-9]+\("(ts|level|service|event|request_id)"' || true)"
+	xargs grep -nE 'LOG_[A-Z0-9]+\("(ts|level|service|event|request_id|trace_id)"' || true)"
 
 # Which folders each folder may include.  base <- codec <- bus, db, cache <-
 # event, obs <- service <- programs.

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/ctx.h"
 #include "common/base/guard.h"
+#include "common/base/trace.h"
 #include "common/base/utf8.h"
 #include "common/base/word.h"
 
@@ -253,6 +254,8 @@ void log_emit(enum log_level level, const struct ctx *cx, const char *event,
 	put_string(&l, STR("event"), str_from(event));
 	if (cx && cx->rid.n)
 		put_string(&l, STR("request_id"), cx->rid);
+	if (cx && trace_id_of(cx->tp).n)
+		put_string(&l, STR("trace_id"), trace_id_of(cx->tp));
 	for (size_t i = 0; i < n; i++)
 		put_field(&l, &fields[i]);
 	l.p[l.n++] = '}';
