@@ -9,11 +9,13 @@
 #define CLASS (BUS_CLASSES - 1)
 
 enum err authwire_ask(const struct identity_bus *bus, uint64_t now_ms,
-                      const char *op, struct str body, uint64_t ms,
-                      bus_reply_fn *fn, void *arg, uint64_t *call)
+                      struct str tp, const char *op, struct str body,
+                      uint64_t ms, bus_reply_fn *fn, void *arg, uint64_t *call)
 {
 	char rid[UUID_MAX];
-	const struct ctx cx = {.service = "gateway", .rid = uuid7(rid)};
+	const struct ctx cx = {.service = "gateway",
+	                       .rid = uuid7(rid),
+	                       .tp = tp};
 	const struct entry e = {.op = str_from(op), .body = body};
 	struct bus_call c = {
 		.to = PEER_AUTH,

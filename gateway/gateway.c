@@ -122,6 +122,9 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	const char *why = live_why;
 
 	st->conf = conf;
+	/* wiring_rules() has read both. */
+	(void)sampler_parse(conf->traces_sampler, conf->traces_sampler_arg,
+	                    &st->sampler);
 	st->started_ms = wall_ms();
 	st->started_mono_ms = mono_ms();
 	if (conf->instance_id.n)

@@ -34,7 +34,7 @@ static const struct known {
 	KNOWN("expect", expect, MANY),
 	KNOWN("accept", accept, NEVER),
 	KNOWN("x-request-id", request_id, MANY),
-	KNOWN("traceparent", traceparent, MANY),
+	KNOWN("traceparent", traceparent, NEVER),
 	KNOWN("access-control-request-method", cors_method, MANY),
 	KNOWN("accept-language", accept_language, MANY),
 	KNOWN("accept-encoding", accept_encoding, NEVER),
@@ -256,29 +256,6 @@ bool head_request_id_valid(struct str s)
 			return false;
 	}
 	return s.n >= 1 && s.n <= 128;
-}
-
-static bool is_hex_id(struct str s)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < s.n; i++) {
-		char c = s.p[i];
-
-		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
-			return false;
-		any |= c != '0';
-	}
-	return any;
-}
-
-bool head_traceparent_valid(struct str s)
-{
-	return s.n == 55 && memcmp(s.p, "00-", 3) == 0 && s.p[35] == '-' &&
-	       s.p[52] == '-' && is_hex_id((struct str){s.p + 3, 32}) &&
-	       is_hex_id((struct str){s.p + 36, 16}) &&
-	       (memcmp(s.p + 53, "00", 2) == 0 ||
-	        is_hex_id((struct str){s.p + 53, 2}));
 }
 
 bool head_is_json(struct str content_type)

@@ -55,8 +55,6 @@ bool head_has_body(const struct head *h);
 
 /* 1 to 128 characters of [A-Za-z0-9._-]. */
 bool head_request_id_valid(struct str s);
-/* "00-<32 hex>-<16 hex>-<2 hex>", lower case, ids not all zero. */
-bool head_traceparent_valid(struct str s);
 /* application/json, with no charset but utf-8. */
 bool head_is_json(struct str content_type);
 

@@ -41,6 +41,7 @@ struct identity {
 	struct flight flights[IDENTITY_CALLS_MAX];
 
 	uint64_t now_ms; /* of the call or turn under way */
+	struct str tp;   /* of the check under way; else empty */
 	bool fetching, fetch_failed;
 	uint64_t fetch_call, fetched_ms; /* when the last fetch was sent */
 
@@ -318,7 +319,7 @@ static void fetch_keys(struct identity *id)
 {
 	id->fetched_ms = id->now_ms;
 	id->stats.key_fetches++;
-	id->fetching = !authwire_ask(&id->bus, id->now_ms, "auth.jwks",
+	id->fetching = !authwire_ask(&id->bus, id->now_ms, id->tp, "auth.jwks",
 	                             (struct str){0}, CALL_MS, on_keys, id,
 	                             &id->fetch_call);
 	id->fetch_failed = !id->fetching;
@@ -432,9 +433,9 @@ static enum err want_key(struct identity *id, const struct digest *d,
 	(void)crypto_hash_sha256(hash, (const unsigned char *)key.p, key.n);
 	authwire_hash(&body, hash);
 	e = body.failed ? ERR_NOMEM
-	                : authwire_ask(&id->bus, id->now_ms, "auth.verify_key",
-	                               buf_view(&body), CALL_MS, on_key, spare,
-	                               &spare->call);
+	                : authwire_ask(&id->bus, id->now_ms, id->tp,
+	                               "auth.verify_key", buf_view(&body),
+	                               CALL_MS, on_key, spare, &spare->call);
 	spare->used = !e;
 	return e ? ERR_UNAVAILABLE : OK;
 }
@@ -518,6 +519,7 @@ enum err identity_check(struct identity *id, const struct credentials *c,
 	struct str key = str_trim(c->api_key), token;
 
 	id->now_ms = now_ms;
+	id->tp = c->tp;
 	if (!bearer(c->authorization, &token))
 		return ERR_BAD_LOGIN;
 	side[CRED_TOKEN].given = token.n > 0;
@@ -531,6 +533,7 @@ enum err identity_check(struct identity *id, const struct credentials *c,
 		look_at_token(id, &side[CRED_TOKEN], token);
 	if (key.n)
 		look_at_key(id, &side[CRED_KEY], key);
+	id->tp = (struct str){0};
 	if (side[CRED_TOKEN].waiting || side[CRED_KEY].waiting)
 		return wait_for(id, side, token, deadline_ms, done, arg);
 	return verdict(id, side, who);

@@ -67,6 +67,7 @@ AUTO_TYPE(identity, struct identity *, identity_free)
 struct credentials {
 	struct str authorization; /* header value, whole */
 	struct str api_key;       /* X-API-Key */
+	struct str tp;            /* traceparent of a call to svc-auth */
 };
 
 /*

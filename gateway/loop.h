@@ -12,6 +12,7 @@
 #ifndef GATEWAY_LOOP_H
 #define GATEWAY_LOOP_H
 
+#include "common/base/trace.h"
 #include "common/base/uuid.h"
 #include "gateway/crowd.h"
 #include "gateway/forwarded.h"
@@ -51,6 +52,7 @@ struct site {
 	const struct route *front_route; /* the row that answers with it */
 	struct meter *meter;
 	struct recent *recent;
+	struct sampler sampler;  /* of the traces that begin here */
 	struct monitor *monitor; /* turned by the first loop */
 	char instance[65];
 	int64_t started_ms; /* wall clock */
@@ -114,7 +116,7 @@ struct loop {
 	unsigned forgiven[PEER_COUNT]; /* as far as this loop has heard */
 	uint64_t tick_at_ms;
 	uint64_t now_ms;        /* of this turn */
-	uint64_t seed;          /* of span ids */
+	uint64_t seed;          /* of trace ids */
 	struct uuid_pool uuids; /* of request IDs */
 	_Atomic bool ready;
 	/* A copy for /metrics, renewed at each tick. */

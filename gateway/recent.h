@@ -15,13 +15,26 @@
 
 #include "common/base/buf.h"
 #include "common/base/ctx.h"
+#include "common/bus/bus.h"
+#include "gateway/limit.h"
 #include "gateway/route.h"
 
 #define RECENT_MAX 512
 
+/* Where the time went, in microseconds; 0: it never came to that. */
+struct recent_times {
+	uint64_t received; /* from the head to the whole request */
+	uint64_t identity, limits, decode;
+	uint64_t service; /* from the question to its reply; of which: */
+	uint64_t bus;     /* frames, wake-ups, lost replicas, both ways */
+	struct hop_times hop;
+	uint64_t reply; /* from there to the end */
+	uint64_t total;
+};
+
 struct recent_entry {
 	char rid[129], sub[40];
-	char replica[64];          /* the last that was asked; empty: none */
+	char trace[33];            /* digits of its id */
 	char cache[96];            /* Cache-Status of the service */
 	int64_t at_ms;             /* wall clock, of the end */
 	const struct route *route; /* NULL: none */
@@ -29,15 +42,11 @@ struct recent_entry {
 	unsigned status;
 	enum err err;
 	enum role role;
-	unsigned attempts;  /* times that a replica was asked */
 	bool known_at_once; /* the credential was remembered, or none needed */
-	bool limited, shed; /* refused by a limit; for want of capacity */
-	unsigned policies;  /* limits that counted it; the tightest: */
-	uint64_t quota, left;
-	uint64_t received_us; /* from the head to the whole request */
-	uint64_t before_us;   /* from then to the question to the service */
-	uint64_t service_us;  /* from that to its reply */
-	uint64_t total_us;
+	bool shed;          /* refused for want of capacity */
+	struct limit_decision limit;
+	struct bus_trip trip;
+	struct recent_times times;
 };
 
 struct recent;

@@ -132,6 +132,7 @@ void req_free(struct req *rq)
 
 		reqlog_completed(rq, took_us);
 		explain_keep(rq, took_us);
+		reqtrace_end(rq, took_us);
 		meter_end(lo->site->meter, rq->route, rq->verb,
 		          rq->answered ? rq->status : 499, rq->err, took_us);
 	}
@@ -177,38 +178,6 @@ static enum MHD_Result each_header(void *arg, enum MHD_ValueKind kind,
 	return MHD_YES;
 }
 
-/* Ids of spans must differ, not be unguessable (splitmix64). */
-static uint64_t next_span(struct loop *lo)
-{
-	uint64_t z = lo->seed += 0x9e3779b97f4a7c15U;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebU;
-	return (z ^ z >> 31) | 1;
-}
-
-static char *put_hex(char *at, uint64_t v)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (int shift = 60; shift >= 0; shift -= 4)
-		*at++ = digits[v >> shift & 15];
-	return at;
-}
-
-/* A trace of our own that nobody samples. */
-static void start_trace(struct req *rq)
-{
-	char *at = rq->tp;
-
-	memcpy(at, "00-", 3);
-	at = put_hex(at + 3, next_span(rq->loop));
-	at = put_hex(at, next_span(rq->loop));
-	*at++ = '-';
-	at = put_hex(at, next_span(rq->loop));
-	memcpy(at, "-00", 4); /* and the NUL */
-}
-
 void req_name(struct req *rq)
 {
 	const struct head *h = &rq->head;
@@ -219,11 +188,7 @@ void req_name(struct req *rq)
 	} else {
 		rq->cx.rid = uuid7_from(&rq->loop->uuids, rq->rid);
 	}
-	if (head_traceparent_valid(h->traceparent))
-		memcpy(rq->tp, h->traceparent.p, h->traceparent.n);
-	else
-		start_trace(rq);
-	rq->cx.tp = (struct str){rq->tp, sizeof(rq->tp) - 1};
+	reqtrace_begin(rq);
 }
 
 static struct limit_who counted(const struct req *rq)
@@ -394,6 +359,8 @@ static void identified(void *arg, enum err e, const struct who *who)
 {
 	struct req *rq = arg;
 
+	rq->known_us = mono_us();
+	reqtrace_asked(rq, e);
 	rq->err = e;
 	if (!e)
 		rq->who = *who;
@@ -403,10 +370,11 @@ static void identified(void *arg, enum err e, const struct who *who)
 
 static enum next step_identify(struct req *rq)
 {
-	const struct credentials c = {
+	struct credentials c = {
 		.authorization = rq->head.authorization,
 		.api_key = rq->head.api_key,
 	};
+	char tp[TRACE_PARENT_MAX];
 	enum err e;
 
 	/* Open routes look at no credential: a login must work with a stale
@@ -418,11 +386,14 @@ static enum next step_identify(struct req *rq)
 		return rq->route->built ? go(rq, STEP_LIMIT)
 		                        : fail(rq, ERR_NOT_BUILT);
 	rq->wait = WAIT_IDENTITY;
+	c.tp = reqtrace_ask(rq, tp);
 	e = identity_check(rq->loop->identity, &c, rq->loop->now_ms,
 	                   rq->cx.deadline_ms, &rq->who, identified, rq);
 	rq->identity_asked = e == ERR_BUSY;
 	if (e == ERR_BUSY)
 		return WAIT;
+	rq->asking = NULL; /* it was known: there is nothing to tell */
+	rq->known_us = mono_us();
 	rq->wait = WAIT_NONE;
 	return e ? fail(rq, e) : go(rq, STEP_AUTHORIZE);
 }
@@ -604,6 +575,7 @@ static enum next step_decode(struct req *rq)
 {
 	enum err e;
 
+	rq->allowed_us = mono_us();
 	if (rq->route->service == PEER_GATEWAY)
 		return run_own(rq);
 	e = choose_form(rq, FORMS_JSON);
@@ -644,6 +616,7 @@ static enum err take_reply(struct req *rq, struct str bytes)
 
 	if (e)
 		return e;
+	rq->hop = v.times;
 	if (v.err) {
 		rq->cx.problem = v.problem;
 		return v.err;
@@ -732,6 +705,9 @@ enum next req_forward(struct req *rq)
 
 	pack_entry(rq);
 	call.bytes = buf_view(&rq->loop->entry);
+	rq->trip.span_at = rq->cx.span && !rq->loop->entry.failed
+	                           ? entry_span_at(call.bytes)
+	                           : 0;
 	e = rq->loop->entry.failed
 	            ? ERR_NOMEM
 	            : bus_client_call(rq->loop->bus, &call, &rq->call);

@@ -13,6 +13,7 @@
 #ifndef GATEWAY_REQ_H
 #define GATEWAY_REQ_H
 
+#include "common/base/trace.h"
 #include "common/bus/entry.h"
 #include "gateway/accept.h"
 #include "gateway/head.h"
@@ -68,8 +69,11 @@ struct req {
 	struct who who;
 	/* For explain.c. */
 	struct bus_trip trip;
-	uint64_t whole_us, asked_us, told_us; /* 0: never */
-	bool identity_asked; /* the credential was not remembered */
+	uint64_t whole_us, known_us, allowed_us, asked_us,
+		told_us;      /* 0: never */
+	struct hop_times hop; /* what the service said of itself */
+	bool identity_asked;  /* the credential was not remembered */
+	struct span *asking;  /* while svc-auth is asked who it is; or NULL */
 	bool shed; /* refused, because the services have too much to do */
 	uint64_t entered_us;         /* 0: not in the services */
 	struct limit_decision limit; /* of all that count it so far */
@@ -105,7 +109,7 @@ struct req {
 
 	char no_memory[640]; /* the body that says so */
 	char rid[130];
-	char tp[56];
+	char tp[TRACE_PARENT_MAX];
 };
 
 struct req *req_new(struct loop *lo, struct conn *cn); /* NULL: no memory */
@@ -144,6 +148,15 @@ void answer_refuse(struct req *rq, enum err e);
 /* reqlog.c */
 void reqlog_started(const struct req *rq);
 void reqlog_completed(const struct req *rq, uint64_t took_us);
+
+/* reqtrace.c: continues the client's trace or begins one. */
+void reqtrace_begin(struct req *rq);
+/* The trace of what svc-auth may be asked about this request; tp or elsewhere
+ * in the request.  And that there is an answer. */
+struct str reqtrace_ask(struct req *rq, char tp[TRACE_PARENT_MAX]);
+void reqtrace_asked(struct req *rq, enum err e);
+/* Tells the spans of it; before its memory is used again. */
+void reqtrace_end(struct req *rq, uint64_t took_us);
 
 /* explain.c: keeps what an administrator may ask for, and tells it. */
 void explain_keep(const struct req *rq, uint64_t took_us);

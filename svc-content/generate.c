@@ -118,7 +118,7 @@ enum err method_create_subtopics(void *state, struct ctx *cx, const void *in,
 	};
 	AUTO(cache_value) v = NULL;
 	struct cache_info info;
-	enum err e = cache_load(j.ct->cache, &want, &v, &info);
+	enum err e = cached_load(cx, j.ct->cache, &want, &v, &info);
 
 	return e ? e : outline_reply(out, cx, v, &info);
 }
@@ -345,7 +345,7 @@ enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
 	if (!e)
 		e = text_key(cx->arena, r->subtopic, &at->subtopic.key);
 	if (!e)
-		e = cache_load(j.ct->cache, &want, &v, &info);
+		e = cached_load(cx, j.ct->cache, &want, &v, &info);
 	if (!e) {
 		struct handing_out h = {cache_bytes(v), source_of(&info), at};
 

@@ -176,7 +176,7 @@ static enum err answer(struct gdpr_state *st, struct cache_want *want,
 	want->ttl_ms = st->ttl_ms;
 	want->now_ms = mono_ms();
 	want->deadline_ms = cx->deadline_ms;
-	e = cache_load(st->cache, want, &v, &info);
+	e = cached_load(cx, st->cache, want, &v, &info);
 	if (e)
 		return e;
 	cached_tell(out, cx, &info);

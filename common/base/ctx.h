@@ -38,6 +38,15 @@ struct problem {
 };
 
 struct effect; /* common/service/idempotency.h */
+struct span;   /* common/base/trace.h */
+
+/* Where a service's time for a request went, in microseconds. */
+struct hop_times {
+	uint64_t lane;    /* waiting for a thread */
+	uint64_t handler; /* of which: */
+	uint64_t database;
+	uint64_t cache; /* in its shared tier, or waiting for a load */
+};
 
 struct ctx {
 	const char *service; /* whose log lines these are: static text */
@@ -45,6 +54,8 @@ struct ctx {
 	uint64_t deadline_ms; /* CLOCK_MONOTONIC */
 	struct str rid;       /* request ID, never empty */
 	struct str tp;        /* W3C traceparent or empty */
+	struct span *span;    /* the open one; NULL: not sampled */
+	struct hop_times spent;
 
 	/* Who is asking; sub is empty for guests and services. */
 	struct str sub, hnd, sid;

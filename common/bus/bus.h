@@ -29,6 +29,8 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 
+struct span; /* common/base/trace.h */
+
 enum bus_peer { PEER_GATEWAY, PEER_AUTH, PEER_CONTENT, PEER_GDPR, PEER_COUNT };
 
 const char *bus_peer_name(enum bus_peer p); /* "gateway", "auth", ... */
@@ -133,10 +135,25 @@ enum err bus_client_add(struct bus_client *c, enum bus_peer to,
                         struct str urls) MUST_CHECK;
 
 /* Where a call has been, for whoever explains it. */
-struct bus_trip {
-	unsigned attempts; /* times it was put to a replica */
-	char replica[64];  /* address of the last; cut */
+#define BUS_TRIP_MAX 4
+struct bus_attempt {
+	char replica[64];        /* its address; cut */
+	uint64_t from_us, to_us; /* mono_us(); to_us 0: not over */
+	enum err outcome;
+	uint64_t span; /* that the bytes named; 0: as the caller wrote them */
 };
+struct bus_trip {
+	/* The caller's: entry_span_at() of the bytes, so that each attempt is
+	 * the parent of what it brings about; 0: all are alike. */
+	size_t span_at;
+	unsigned n;        /* of at */
+	unsigned attempts; /* times it was put to a replica: the last of them
+	                      takes the last place when there are too many */
+	struct bus_attempt at[BUS_TRIP_MAX];
+};
+/* A client span below parent for each attempt; what is not over ends now. */
+void bus_trip_spans(const struct bus_trip *t, const struct span *parent,
+                    enum bus_peer to, struct str method);
 
 struct bus_call {
 	enum bus_peer to;

@@ -2,7 +2,6 @@
 
 #include "common/base/clock.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define SLOT_MASK    ((UINT64_C(1) << SLOT_BITS) - 1)
@@ -203,6 +202,7 @@ static enum err assign(struct bus_client *c, struct call *k, struct replica *r,
 	                  .bytes = bytes};
 	enum err e;
 
+	trip_name(k->trip, &k->bytes);
 	if (bytes.n <= BUS_PART_MAX) {
 		e = link_put(&r->link, &it, now_ms);
 		if (e)
@@ -215,12 +215,7 @@ static enum err assign(struct bus_client *c, struct call *k, struct replica *r,
 		                        .deadline_ms = k->deadline_ms};
 		link_bulk(&r->link, &k->bulk);
 	}
-	if (k->trip) {
-		k->trip->attempts++;
-		(void)snprintf(k->trip->replica, sizeof(k->trip->replica),
-		               "%.*s", (int)sizeof(k->trip->replica) - 1,
-		               r->url);
-	}
+	trip_put(k->trip, r->url, now_us);
 	k->r = r;
 	k->room = BUS_CREDIT;
 	k->start_us = now_us;
@@ -344,6 +339,7 @@ void calls_end(struct bus_client *c, struct call *k, enum err e,
 	struct buf reply = k->reply;
 
 	k->reply = (struct buf){0};
+	trip_over(k->trip, e);
 	detach(c, k);
 	wheel_del(&c->wheel, &k->timer);
 	slot_put(c, k);
@@ -399,6 +395,7 @@ static void again(struct bus_client *c, struct call *k, enum err why)
 	enum err e;
 
 	k->attempt++;
+	trip_over(k->trip, why);
 	if (k->resent && k->left_before)
 		*k->resent = true;
 	k->parts = false;

@@ -104,6 +104,12 @@ struct bus_client {
 	uint64_t bad_frames;
 };
 
+/* trip.c: an attempt begins, which is told to nobody before trip_put(), and is
+ * over.  NULL is fine. */
+void trip_name(struct bus_trip *t, struct buf *bytes);
+void trip_put(struct bus_trip *t, const char *replica, uint64_t now_us);
+void trip_over(struct bus_trip *t, enum err outcome);
+
 void calls_init(struct bus_client *c, uint64_t now_ms);
 void calls_fini(struct bus_client *c);
 enum err calls_start(struct bus_client *c, const struct bus_call *in,

@@ -1,5 +1,6 @@
 #include "common/bus/entry.h"
 
+#include "common/base/trace.h"
 #include "common/base/utf8.h"
 #include "common/codec/mp.h"
 
@@ -128,6 +129,16 @@ void entry_pack(struct buf *b, const struct ctx *cx, const struct entry *e)
 		mp_str(b, values[i].key);
 		mp_raw(b, o.values[i]);
 	}
+}
+
+size_t entry_span_at(struct str packed)
+{
+	struct str tp = mp_find_str(packed, "tp", STR(""));
+	struct trace_parent ignored;
+
+	return trace_parse(tp, &ignored)
+	               ? (size_t)(tp.p - packed.p) + TRACE_SPAN_AT
+	               : 0;
 }
 
 static bool get_text(struct mp *m, size_t max, struct str *out)
@@ -340,17 +351,28 @@ static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 		pack_faults(b, pb);
 }
 
+static void pack_times(struct buf *b, const struct hop_times *t)
+{
+	mp_kv_array(b, "t", 4);
+	mp_i64(b, (int64_t)t->lane);
+	mp_i64(b, (int64_t)t->handler);
+	mp_i64(b, (int64_t)t->database);
+	mp_i64(b, (int64_t)t->cache);
+}
+
 void reply_pack(struct buf *b, const struct ctx *cx, enum err e,
                 const struct reply *r)
 {
 	bool headers = r && r->headers_n, body = r && !e && r->body.n;
+	const struct hop_times *t = &cx->spent;
+	bool times = (t->lane | t->handler | t->database | t->cache) != 0;
 
 	if (r && r->body.failed) {
 		/* What could not be packed must not leave as an empty body. */
 		e = ERR_NOMEM;
 		body = false;
 	}
-	mp_map(b, 1 + (size_t)(e || body) + headers);
+	mp_map(b, 1 + (size_t)(e || body) + headers + times);
 	if (e) {
 		mp_kv_i64(b, "st", err_http(e));
 		pack_problem(b, &cx->problem, e);
@@ -363,6 +385,8 @@ void reply_pack(struct buf *b, const struct ctx *cx, enum err e,
 	}
 	if (headers)
 		pack_headers(b, r);
+	if (times)
+		pack_times(b, t);
 }
 
 /* RFC 9110, 5.6.2. */
@@ -406,6 +430,24 @@ static bool read_headers(struct mp *m, struct reply_view *out)
 		out->headers[i].value = value;
 	}
 	out->headers_n = n;
+	return true;
+}
+
+/* A later version may tell more. */
+static bool read_times(struct mp *m, struct hop_times *out)
+{
+	uint64_t v[4];
+	uint32_t n;
+
+	if (!mp_get_array(m, &n) || n < COUNTOF(v))
+		return false;
+	for (size_t i = 0; i < COUNTOF(v); i++)
+		if (!mp_get_u64(m, &v[i]))
+			return false;
+	for (; n > COUNTOF(v); n--)
+		if (!mp_skip(m, NULL))
+			return false;
+	*out = (struct hop_times){v[0], v[1], v[2], v[3]};
 	return true;
 }
 
@@ -501,6 +543,8 @@ static enum err read_reply_pair(struct mp *m, struct arena *a,
 		return read_problem(m, a, &v->problem);
 	} else if (str_eq(key, STR("h"))) {
 		return read_headers(m, v) ? OK : ERR_PEER_LOST;
+	} else if (str_eq(key, STR("t"))) {
+		return read_times(m, &v->times) ? OK : ERR_PEER_LOST;
 	} else if (!mp_skip(m, str_eq(key, STR("b")) ? &v->body : NULL)) {
 		return ERR_PEER_LOST;
 	}

@@ -6,7 +6,8 @@
  *            ip ua lang idk · q p b (maps; absent when empty)
  *   reply    st HTTP status · b body  or  e {c code number, d detail,
  *            ra retry_after_s, f [[pointer, code, message]...]} ·
- *            h {header: value}
+ *            h {header: value} · t [lane, handler, database, cache] where its
+ *            time went, in microseconds
  *
  * Absent keys mean empty (role: guest, tier: limited).  Unknown keys are
  * skipped, so later versions may add; role and tier travel by name, scp as the
@@ -42,6 +43,9 @@ struct entry {
 
 /* Packs cx's identity and trace with the call.  Failure sticks in the buf. */
 void entry_pack(struct buf *b, const struct ctx *cx, const struct entry *e);
+/* Where the digits of the span's id in "tp" stand in what entry_pack() has
+ * written; 0: it has none of the usual form. */
+size_t entry_span_at(struct str packed);
 /*
  * Reads a request: slices go into *cx (arena, service, deadline_ms and
  * principal are the caller's) and *e.  ERR_INVALID on anything else.
@@ -67,6 +71,7 @@ struct reply {
  * Packs a success, or with e != OK the problem of cx, if it is the problem of
  * e, else the default words of e.  Codes that stay inside become ERR_INTERNAL.
  * r may be NULL with an error; its body is not sent then, its headers are.
+ * cx->spent goes along unless all of it is 0.
  */
 void reply_pack(struct buf *b, const struct ctx *cx, enum err e,
                 const struct reply *r);
@@ -80,6 +85,7 @@ struct reply_view {
 	struct {
 		struct str name, value;
 	} headers[REPLY_HEADERS_MAX];
+	struct hop_times times; /* zeros: not told */
 };
 
 /*

@@ -583,17 +583,26 @@ enum err db_ask(struct db_pool *p, struct ctx *cx, const struct db_stmt *st,
                 const struct db_val *v, size_t n, const struct db_sink *sink)
 {
 	struct asker as = asker(p, cx);
+	struct db_told told;
+	enum err e;
 
-	return db_run(&as.db, st, v, n, sink);
+	db_told_begin(&told, p, cx, "read");
+	e = db_run(&as.db, st, v, n, sink);
+	db_told_end(&told, cx, e);
+	return e;
 }
 
 enum err db_read_one(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 {
 	struct asker as = asker(p, cx);
+	struct db_told told;
 	enum err e;
 
 	if (mono_ms() >= cx->deadline_ms)
 		return ERR_TIMEOUT;
+	db_told_begin(&told, p, cx, "read");
 	e = fn(&as.db, arg);
-	return e ? e : as.db.failed;
+	e = e ? e : as.db.failed;
+	db_told_end(&told, cx, e);
+	return e;
 }

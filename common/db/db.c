@@ -32,12 +32,25 @@ static bool echoes(const struct db *db)
 	return db->pool->conf.echo && db->cx->ip.n > 0;
 }
 
+static void tell(const struct db *db, struct span *s, enum err e)
+{
+	span_text(s, "db.system.name",
+	          db->pool->driver->kind == DB_SQLITE ? STR("sqlite")
+	                                              : STR("postgresql"));
+	span_text(s, "db.query.summary", span_name_of(s));
+	if (e)
+		span_fail(s, err_name(e));
+	span_end(s);
+}
+
 static enum err run(struct db *db, const struct db_stmt *st,
                     const struct db_val *v, size_t n,
                     const struct db_sink *sink, int64_t *changed)
 {
 	uint64_t before = echoes(db) ? mono_us() : 0;
 	enum err e = db->failed;
+	struct span s;
+	bool traced;
 
 	assert(n <= DB_PARAMS_MAX);
 	if (!e && mono_ms() >= db->deadline_ms)
@@ -46,7 +59,10 @@ static enum err run(struct db *db, const struct db_stmt *st,
 		e = check_value(&v[i]);
 	if (e)
 		return db_fail(db, e);
+	traced = span_begin(&s, db->cx->span, SPAN_CLIENT, st->name);
 	e = db->driver->run(db, st, v, n, sink, changed);
+	if (traced)
+		tell(db, &s, e);
 	if (before)
 		log_info(db->cx, "db.statement", LOG_TEXT("name", st->name),
 		         LOG_U64("us", mono_us() - before),
@@ -92,6 +108,11 @@ enum err db_get_i64(struct db *db, const struct db_stmt *st,
 	if (!e)
 		*out = f.value;
 	return e;
+}
+
+const struct ctx *db_cx(const struct db *db)
+{
+	return db->cx;
 }
 
 enum db_kind db_kind(const struct db *db)

@@ -129,6 +129,8 @@ enum err db_change(struct db *db, const struct db_stmt *st,
 enum err db_get_i64(struct db *db, const struct db_stmt *st,
                     const struct db_val *v, size_t n, int64_t *out) MUST_CHECK;
 enum db_kind db_kind(const struct db *db);
+/* Of the request that the transaction is for. */
+const struct ctx *db_cx(const struct db *db);
 /*
  * Exclusive among all processes until this transaction ends, by number:
  * advisory lock on PostgreSQL, nothing on SQLite (its writer is alone).

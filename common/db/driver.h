@@ -10,6 +10,7 @@
 #ifndef DB_DRIVER_H
 #define DB_DRIVER_H
 
+#include "common/base/trace.h"
 #include "common/db/db.h"
 
 #include <pthread.h>
@@ -45,6 +46,16 @@ struct db_row {
 	int row, cols;
 	const struct str *blobs; /* decoded columns, or NULL */
 };
+
+/* What is told of each db_write(), db_read(), db_ask(): its time in cx->spent,
+ * and a span, which is cx->span until the end, if the trace is sampled. */
+struct db_told {
+	struct span span, *before;
+	uint64_t began_us;
+};
+void db_told_begin(struct db_told *t, const struct db_pool *p, struct ctx *cx,
+                   const char *name);
+void db_told_end(struct db_told *t, struct ctx *cx, enum err e);
 
 /* --- reads that share a round trip (ask.c) ---------------------------------- */
 

@@ -420,20 +420,58 @@ static enum err outward(enum err e)
 	return e == ERR_DB_CONFLICT ? ERR_CONFLICT : e;
 }
 
+void db_told_begin(struct db_told *t, const struct db_pool *p, struct ctx *cx,
+                   const char *name)
+{
+	t->began_us = mono_us();
+	t->before = cx->span;
+	if (!span_begin(&t->span, cx->span, SPAN_CLIENT, name))
+		return;
+	span_text(&t->span, "db.system.name",
+	          p->driver->kind == DB_SQLITE ? STR("sqlite")
+	                                       : STR("postgresql"));
+	span_text(&t->span, "db.namespace", str_from(p->conf.service));
+	cx->span = &t->span;
+}
+
+void db_told_end(struct db_told *t, struct ctx *cx, enum err e)
+{
+	cx->spent.database += mono_us() - t->began_us;
+	if (!t->before)
+		return;
+	cx->span = t->before;
+	/* What was looked for and is not there is no failure. */
+	if (e && e != ERR_NOT_FOUND)
+		span_fail(&t->span, err_name(e));
+	span_end(&t->span);
+}
+
 enum err db_write(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 {
+	struct db_told told;
+	enum err e;
+
 	if (too_late(cx))
 		return ERR_TIMEOUT;
-	if (p->driver->write)
-		return outward(p->driver->write(p, cx, fn, arg));
-	return outward(run_until_done(p, cx, DB_MODE_WRITE, fn, arg));
+	db_told_begin(&told, p, cx, "transaction");
+	e = outward(p->driver->write
+	                    ? p->driver->write(p, cx, fn, arg)
+	                    : run_until_done(p, cx, DB_MODE_WRITE, fn, arg));
+	db_told_end(&told, cx, e);
+	return e;
 }
 
 enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 {
+	struct db_told told;
+	enum err e;
+
 	if (too_late(cx))
 		return ERR_TIMEOUT;
-	return outward(run_until_done(p, cx, DB_MODE_READ, fn, arg));
+	db_told_begin(&told, p, cx, "snapshot");
+	e = outward(run_until_done(p, cx, DB_MODE_READ, fn, arg));
+	db_told_end(&told, cx, e);
+	return e;
 }
 
 enum err db_pool_ping(struct db_pool *p, uint64_t deadline_ms)

@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/conf.h"
+#include "common/base/trace.h"
 #include "common/cache/redis_wire.h"
 
 #include <inttypes.h>
@@ -122,6 +123,44 @@ enum health_state cached_check(void *arg, char *detail, size_t detail_max)
 	return HEALTH_DOWN;
 }
 
+/* --- loads ------------------------------------------------------------------ */
+
+static void tell(struct span *s, enum err e, const struct cache_info *info)
+{
+	static const char *const from[] = {
+		[CACHE_FROM_MEMORY] = "memory",
+		[CACHE_FROM_REMOTE] = "remote",
+		[CACHE_FROM_LOADER] = "loader",
+		[CACHE_FROM_STALE] = "stale",
+	};
+
+	if (e)
+		span_fail(s, err_name(e));
+	else
+		span_text(s, "kae.cache_tier", str_from(from[info->from]));
+	span_end(s);
+}
+
+enum err cached_load(struct ctx *cx, struct cache *c,
+                     const struct cache_want *w, struct cache_value **out,
+                     struct cache_info *info)
+{
+	uint64_t began_us = mono_us(), database = cx->spent.database;
+	struct span s, *before = cx->span;
+	bool traced = span_begin(&s, before, SPAN_INTERNAL, "cache");
+	enum err e;
+
+	if (traced)
+		cx->span = &s;
+	e = cache_load(c, w, out, info);
+	cx->span = before;
+	cx->spent.cache +=
+		mono_us() - began_us - (cx->spent.database - database);
+	if (traced)
+		tell(&s, e, info);
+	return e;
+}
+
 /* --- replies and contexts ------------------------------------------------------- */
 
 void cached_tell(struct reply *out, struct ctx *cx,
@@ -159,6 +198,17 @@ static bool copy_texts(struct ctx *c)
 	return true;
 }
 
+/* The span itself ends with the request. */
+static bool copy_span(struct ctx *c, const struct span *s)
+{
+	if (!s)
+		return true;
+	c->span = arena_alloc(c->arena, sizeof(*s));
+	if (c->span)
+		*c->span = *s;
+	return c->span;
+}
+
 struct ctx *cached_cx_new(const struct ctx *cx, uint64_t ms)
 {
 	AUTO(cached_cx) c = calloc(1, sizeof(*c));
@@ -182,7 +232,8 @@ struct ctx *cached_cx_new(const struct ctx *cx, uint64_t ms)
 	                  .ip = cx->ip,
 	                  .ua = cx->ua,
 	                  .lang = cx->lang};
-	return c->arena && copy_texts(c) ? STEAL(c) : NULL;
+	return c->arena && copy_texts(c) && copy_span(c, cx->span) ? STEAL(c)
+	                                                           : NULL;
 }
 
 void cached_cx_free(struct ctx *cx)

@@ -38,6 +38,14 @@ bool cached_is_shared(const struct cached *c);
 enum health_state cached_check(void *arg, char *detail, size_t detail_max);
 
 /*
+ * cache_load() for a request: how long it took besides the database goes into
+ * cx->spent, and where the trace is sampled there is a span of it.
+ */
+enum err cached_load(struct ctx *cx, struct cache *c,
+                     const struct cache_want *w, struct cache_value **out,
+                     struct cache_info *info) MUST_CHECK;
+
+/*
  * Adds the header Cache-Status for an answer that came through the cache of the
  * service that cx names.  It is for people: without memory there is none.
  */
@@ -46,8 +54,8 @@ void cached_tell(struct reply *out, struct ctx *cx,
 
 /*
  * The context of a request for a load that outlives it: who asks and how the
- * log calls it, copied, with an arena and ms milliseconds of its own.  NULL
- * without memory.
+ * log calls it, copied, with an arena and ms milliseconds of its own, and
+ * the span that it is for, by its ids.  NULL without memory.
  */
 struct ctx *cached_cx_new(const struct ctx *cx, uint64_t ms);
 void cached_cx_free(struct ctx *cx); /* NULL is fine */

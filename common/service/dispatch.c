@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/base/log.h"
+#include "common/base/trace.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -37,6 +38,9 @@ struct request {
 	struct effect effect; /* while cx.effect points to it */
 	struct buf packed;
 	uint64_t started_us; /* the handler; 0: it has not run */
+	/* Of a sampled trace; cx.span is the second while the handler runs, and
+	 * NULL when nobody asks for them. */
+	struct span span, inner;
 	struct request *next_spare;
 };
 
@@ -228,6 +232,71 @@ static struct request *request_get(struct dispatch *d,
 	return rq;
 }
 
+/* --- its spans --------------------------------------------------------------- */
+
+static struct str method_name(const struct request *rq)
+{
+	return rq->row->m ? str_from(rq->row->m->name) : rq->entry.op;
+}
+
+/* The caller's trace goes on here if it is sampled and somebody listens. */
+static void begin_spans(struct request *rq)
+{
+	struct trace_parent from;
+	struct ctx *cx = &rq->cx;
+
+	if (!trace_heard() || !trace_parse(cx->tp, &from) || !from.sampled)
+		return;
+	span_root(&rq->span, &from, cx->service, SPAN_SERVER, (struct str){0});
+	cx->span = &rq->span;
+}
+
+static void tell_wait(const struct request *rq)
+{
+	struct span s;
+
+	if (!span_begin(&s, rq->cx.span, SPAN_INTERNAL, "lane"))
+		return;
+	s.start_us = rq->job.queued_us;
+	span_end(&s);
+}
+
+static void begin_handler(struct request *rq)
+{
+	rq->started_us = mono_us();
+	if (span_begin(&rq->inner, rq->cx.span, SPAN_INTERNAL, "handler"))
+		rq->cx.span = &rq->inner;
+}
+
+static void end_handler(struct request *rq)
+{
+	if (rq->started_us)
+		rq->cx.spent.handler = mono_us() - rq->started_us;
+	rq->started_us = 0;
+	if (rq->cx.span != &rq->inner)
+		return;
+	span_end(&rq->inner);
+	rq->cx.span = &rq->span;
+}
+
+static void end_spans(struct request *rq, enum err e)
+{
+	struct span *s = &rq->span;
+
+	if (!rq->cx.span)
+		return;
+	span_name(s, method_name(rq));
+	span_text(s, "rpc.system", STR("kae"));
+	span_text(s, "rpc.service", str_from(rq->cx.service));
+	span_text(s, "rpc.method", method_name(rq));
+	if (e && err_http(e) >= 500)
+		span_fail(s, err_name(e));
+	else if (e)
+		span_text(s, "kae.error_code", str_from(err_code(e)));
+	span_text(s, "kae.request_id", rq->cx.rid);
+	span_end(s);
+}
+
 /* --- the end of a request ----------------------------------------------------- */
 
 static void count(const struct request *rq, enum outcome o)
@@ -235,7 +304,6 @@ static void count(const struct request *rq, enum outcome o)
 	const struct dispatch_conf *conf = &rq->d->conf;
 	_Atomic(struct metric *) *at = &rq->row->took[o];
 	struct metric *took = atomic_load(at);
-	uint64_t us = rq->started_us ? mono_us() - rq->started_us : 0;
 
 	if (!conf->figures)
 		return;
@@ -246,19 +314,15 @@ static void count(const struct request *rq, enum outcome o)
 		                      outcome_names[o]);
 		atomic_store(at, took);
 	}
-	metric_observe(took, (double)us / 1e6);
+	metric_observe(took, (double)rq->cx.spent.handler / 1e6);
 }
 
 static void refuse(struct request *rq, enum err e)
 {
+	end_spans(rq, e);
 	count(rq, OUTCOME_FAILED);
 	rq->d->conf.refuse(rq->it.item, e);
 	release(rq);
-}
-
-static struct str method_name(const struct request *rq)
-{
-	return rq->row->m ? str_from(rq->row->m->name) : rq->entry.op;
 }
 
 /* What e is called outside; what nobody expected is logged here, once. */
@@ -278,6 +342,7 @@ static enum err settle(struct request *rq, enum err e)
 static void answer(struct request *rq, enum err e)
 {
 	e = settle(rq, e);
+	end_handler(rq);
 	reply_pack(&rq->packed, &rq->cx, e, &rq->reply);
 	if (rq->packed.failed) {
 		refuse(rq, ERR_NOMEM);
@@ -286,6 +351,7 @@ static void answer(struct request *rq, enum err e)
 	count(rq, !e                  ? OUTCOME_OK
 	          : err_http(e) < 500 ? OUTCOME_REFUSED
 	                              : OUTCOME_FAILED);
+	end_spans(rq, e);
 	rq->d->conf.end(rq->it.item, buf_view(&rq->packed));
 	release(rq);
 }
@@ -386,7 +452,7 @@ static void run(struct request *rq)
 {
 	builtin_fn *builtin = rq->row->builtin;
 
-	rq->started_us = mono_us();
+	begin_handler(rq);
 	answer(rq, builtin ? builtin(rq->d->conf.builtin_arg, &rq->cx,
 	                             rq->entry.body, &rq->reply.body)
 	                   : run_method(rq));
@@ -397,7 +463,7 @@ static bool peeked(struct request *rq)
 {
 	enum err e;
 
-	rq->started_us = mono_us();
+	begin_handler(rq);
 	e = read_fields(rq);
 	if (e || rq->row->m->peek(rq->d->state, &rq->cx, rq->in, &rq->reply)) {
 		answer(rq, e ? e : rq->cx.problem.code);
@@ -409,6 +475,8 @@ static bool peeked(struct request *rq)
 	buf_clear(&rq->reply.body);
 	rq->cx.problem = (struct problem){0};
 	rq->started_us = 0;
+	if (rq->cx.span)
+		rq->cx.span = &rq->span; /* that was no handler's work */
 	return false;
 }
 
@@ -416,6 +484,8 @@ static void lane_run(struct lane_job *job)
 {
 	struct request *rq = (struct request *)(void *)job;
 
+	rq->cx.spent.lane = mono_us() - rq->job.queued_us;
+	tell_wait(rq);
 	if (rq->d->conf.cancelled(rq->it.item))
 		refuse(rq, ERR_TIMEOUT);
 	else
@@ -482,6 +552,7 @@ static void receive(struct dispatch *d, const struct dispatch_item *it)
 		refuse(rq, e);
 		return;
 	}
+	begin_spans(rq);
 	row = find(d, rq->entry.op);
 	if (!serves(d, row)) {
 		refuse(rq, ERR_UNAVAILABLE);

@@ -1,6 +1,7 @@
 /* bus - replicas that come, go, stop, drain and change their address. */
 #include "tests/unit/bus_nursery.h"
 
+#include "common/base/trace.h"
 #include "common/bus/calls.h"
 
 #include <arpa/inet.h>
@@ -128,6 +129,74 @@ static void calls_that_may_run_twice_move_to_the_other_replica(void **state)
 	}
 	LOOP_UNTIL(&l, up(&l) == 1);
 	end(&l, &two);
+}
+
+static struct span told[8];
+static size_t told_n;
+
+static void keep_span(void *arg, const struct span *s)
+{
+	(void)arg;
+	if (told_n < COUNTOF(told))
+		told[told_n++] = *s;
+}
+
+/* A call that is moved says where it has been, and each attempt is a span of
+ * its own that the bytes have named. */
+static void a_trip_has_every_attempt(void **state)
+{
+	struct child one = child_new(NULL), two = child_new(NULL);
+	char bytes[] = "h................h";
+	const struct trace_parent from = {.id = {1, 2}, .sampled = true};
+	struct bus_trip trip = {.span_at = 1};
+	struct answer a = {0};
+	struct span parent;
+	struct bus_call c;
+	struct loop l;
+
+	(void)state;
+	assert_true(loop_init(&l, NULL, 0));
+	add(&l, one.url);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	c = call_of((struct str){bytes, sizeof(bytes) - 1}, &a);
+	c.retry = true;
+	c.trip = &trip;
+	(void)start(&l, &c);
+	assert_int_equal(ask(&l, "e").e, OK); /* it has arrived */
+	assert_int_equal(trip.attempts, 1);
+	assert_int_equal(trip.at[0].to_us, 0);
+	add(&l, two.url);
+	LOOP_UNTIL(&l, up(&l) == 2);
+	child_kill(&one);
+	LOOP_UNTIL(&l, trip.attempts == 2);
+	child_kill(&two);
+	LOOP_UNTIL(&l, a.finals);
+	assert_int_equal(trip.n, 2);
+	assert_string_equal(trip.at[0].replica, one.url);
+	assert_string_equal(trip.at[1].replica, two.url);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(trip.at[i].outcome, ERR_PEER_LOST);
+		assert_true(trip.at[i].to_us >= trip.at[i].from_us);
+		assert_true(trip.at[i].span != 0);
+	}
+	assert_true(trip.at[0].span != trip.at[1].span);
+	assert_string_equal(bytes, "h................h");
+
+	span_root(&parent, &from, "gateway", SPAN_SERVER, STR("p"));
+	trace_listen(keep_span, NULL);
+	told_n = 0;
+	bus_trip_spans(&trip, NULL, PEER_AUTH, STR("auth.x"));
+	assert_int_equal(told_n, 0);
+	bus_trip_spans(&trip, &parent, PEER_AUTH, STR("auth.x"));
+	trace_listen(NULL, NULL);
+	assert_int_equal(told_n, 2);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(told[i].own.span, trip.at[i].span);
+		assert_int_equal(told[i].parent, parent.own.span);
+		assert_int_equal(told[i].kind, SPAN_CLIENT);
+		assert_true(told[i].failed);
+	}
+	loop_fini(&l);
 }
 
 static void a_call_for_one_replica_goes_to_no_other(void **state)
@@ -682,6 +751,7 @@ int main(void)
 		cmocka_unit_test(they_fail_though_another_replica_is_up),
 		cmocka_unit_test(
 			calls_that_may_run_twice_move_to_the_other_replica),
+		cmocka_unit_test(a_trip_has_every_attempt),
 		cmocka_unit_test(a_call_for_one_replica_goes_to_no_other),
 		cmocka_unit_test(a_lone_replica_is_waited_for),
 		cmocka_unit_test(a_stopped_service_is_suspect_and_avoided),

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/trace.h"
 #include "common/base/utf8.h"
 #include "common/bus/entry.h"
 #include "common/codec/mp.h"
@@ -435,6 +436,11 @@ static void what_is_no_reply_is_a_lost_peer(void **state)
 		STR("\x82\xa2st\xcc\xc8\xa1h\x81\xa1X\xa2"
 	            "a\0"),
 		STR("\x82\xa2st\xcc\xc8\xa1h\x81\xa1X\x05"),
+		/* times that are none */
+		STR("\x82\xa2st\xcc\xc8\xa1t\x05"),
+		STR("\x82\xa2st\xcc\xc8\xa1t\x93\1\2\3"),
+		STR("\x82\xa2st\xcc\xc8\xa1t\x94\1\2\3\xff"),
+		STR("\x82\xa2st\xcc\xc8\xa1t\x95\1\2\3\4"),
 		STR("\x82\xa2st\xcc\xc8\xa1h\x89"
 	            "\xa1X\xa0\xa1X\xa0\xa1X\xa0\xa1X\xa0\xa1X\xa0"
 	            "\xa1X\xa0\xa1X\xa0\xa1X\xa0\xa1X\xa0"),
@@ -449,6 +455,53 @@ static void what_is_no_reply_is_a_lost_peer(void **state)
 		assert_int_equal(reply_read(cases[i], &cx, &v), ERR_PEER_LOST);
 		assert_int_equal(v.status, 7);
 	}
+}
+
+static void a_reply_says_where_its_time_went(void **state)
+{
+	AUTO(arena) a = arena_new(4096);
+	const struct hop_times want = {1, 70000, 3, UINT32_MAX};
+	struct ctx cx = {.arena = a, .spent = want};
+	struct reply_view v;
+	AUTO_BUF ok = {0}, problem = {0};
+
+	(void)state;
+	reply_pack(&ok, &cx, OK, NULL);
+	assert_int_equal(reply_read(buf_view(&ok), &cx, &v), OK);
+	assert_memory_equal(&v.times, &want, sizeof(want));
+	reply_pack(&problem, &cx, ERR_TIMEOUT, NULL);
+	assert_int_equal(reply_read(buf_view(&problem), &cx, &v), OK);
+	assert_int_equal(v.err, ERR_TIMEOUT);
+	assert_memory_equal(&v.times, &want, sizeof(want));
+	/* A later version tells more. */
+	assert_int_equal(reply_read(STR("\x82\xa2st\xcc\xc8\xa1t\x96"
+	                                "\1\2\3\4\xa1x\x90"),
+	                            &cx, &v),
+	                 OK);
+	assert_int_equal(v.times.cache, 4);
+}
+
+static void the_span_is_found_where_it_stands_and_nowhere_else(void **state)
+{
+	struct ctx cx = somebody;
+	AUTO_BUF b = {0}, none = {0};
+	size_t at;
+
+	(void)state;
+	/* A client may choose its request ID to look like one. */
+	cx.rid = cx.tp;
+	entry_pack(&b, &cx, &call);
+	at = entry_span_at(buf_view(&b));
+	assert_memory_equal(b.p + at, cx.tp.p + TRACE_SPAN_AT, 16);
+	assert_true(memmem(b.p, at, cx.tp.p, cx.tp.n) != NULL);
+	trace_put_span(7, b.p + at);
+	assert_int_equal(entry_read(buf_view(&b), &cx, &(struct entry){0}), OK);
+	assert_true(str_eq(cx.rid, somebody.tp));
+	assert_memory_equal(cx.tp.p + TRACE_SPAN_AT, "0000000000000007", 16);
+	cx.tp = STR("no traceparent");
+	entry_pack(&none, &cx, &call);
+	assert_int_equal(entry_span_at(buf_view(&none)), 0);
+	assert_int_equal(entry_span_at(STR("")), 0);
 }
 
 static void a_code_of_a_later_version_is_internal(void **state)
@@ -552,6 +605,9 @@ int main(void)
 		cmocka_unit_test(codes_that_stay_inside_are_internal_errors),
 		cmocka_unit_test(a_body_that_could_not_be_packed_is_an_error),
 		cmocka_unit_test(what_is_no_reply_is_a_lost_peer),
+		cmocka_unit_test(a_reply_says_where_its_time_went),
+		cmocka_unit_test(
+			the_span_is_found_where_it_stands_and_nowhere_else),
 		cmocka_unit_test(a_code_of_a_later_version_is_internal),
 		cmocka_unit_test(long_words_are_cut_between_characters),
 		cmocka_unit_test(words_cut_inside_a_character_still_arrive),

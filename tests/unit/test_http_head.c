@@ -214,38 +214,6 @@ static void only_sound_request_ids_are_kept(void **state)
 	assert_false(head_request_id_valid(STR("[")));
 }
 
-static void only_sound_traces_are_continued(void **state)
-{
-	static const struct {
-		const char *text;
-		bool want;
-	} cases[] = {
-		{"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-	         true},
-		{"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
-	         true},
-		{"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-	         false},
-		{"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-	         false},
-		{"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-	         false},
-		{"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-	         false},
-		{"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0x",
-	         false},
-		{"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
-	         false},
-		{"", false},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < COUNTOF(cases); i++)
-		if (head_traceparent_valid(str_from(cases[i].text)) !=
-		    cases[i].want)
-			fail_msg("%s", cases[i].text);
-}
-
 static void json_is_json_in_utf8(void **state)
 {
 	static const struct {
@@ -280,7 +248,6 @@ int main(void)
 		cmocka_unit_test(sizes_have_their_own_answers),
 		cmocka_unit_test(what_is_known_is_kept),
 		cmocka_unit_test(only_sound_request_ids_are_kept),
-		cmocka_unit_test(only_sound_traces_are_continued),
 		cmocka_unit_test(json_is_json_in_utf8),
 	};
 

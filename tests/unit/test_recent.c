@@ -66,8 +66,9 @@ static void whatever_it_holds_is_json(void **state)
 		struct recent_entry e = {.route = some[i],
 		                         .verb = VERB_OTHER,
 		                         .err = i ? ERR_BUSY : OK,
-		                         .attempts = (unsigned)i,
-		                         .total_us = UINT64_MAX};
+		                         .trip = {.n = (unsigned)i,
+		                                  .attempts = (unsigned)i},
+		                         .times = {.total = UINT64_MAX}};
 		struct json_error at = {0};
 		AUTO_BUF text = {0};
 		AUTO_BUF mp = {0};
