@@ -52,4 +52,6 @@ const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
          TABLES("auth.", "BIGINT", "BYTEA") EVENT_TABLES_POSTGRES("auth")},
 	{2, "answers kept for an Idempotency-Key", IDEM_TABLE_SQLITE,
          IDEM_TABLE_POSTGRES("auth")},
+	{3, "the trace of an event", EVENT_TRACE_SQLITE,
+         EVENT_TRACE_POSTGRES("auth")},
 };

@@ -8,7 +8,7 @@
 
 #include "common/db/db.h"
 
-#define AUTH_MIGRATIONS 2
+#define AUTH_MIGRATIONS 3
 
 extern const struct db_migration auth_migrations[AUTH_MIGRATIONS];
 

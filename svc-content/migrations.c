@@ -55,4 +55,6 @@ const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
          TABLES("content.", "") EVENT_TABLES_POSTGRES("content")},
 	{2, "answers kept for an Idempotency-Key", IDEM_TABLE_SQLITE,
          IDEM_TABLE_POSTGRES("content")},
+	{3, "the trace of an event", EVENT_TRACE_SQLITE,
+         EVENT_TRACE_POSTGRES("content")},
 };

@@ -45,4 +45,6 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
          TABLES("gdpr.", "COLLATE \"C\"", "") EVENT_TABLES_POSTGRES("gdpr")},
 	{2, "answers kept for an Idempotency-Key", IDEM_TABLE_SQLITE,
          IDEM_TABLE_POSTGRES("gdpr")},
+	{3, "the trace of an event", EVENT_TRACE_SQLITE,
+         EVENT_TRACE_POSTGRES("gdpr")},
 };

@@ -14,7 +14,7 @@
 
 #include "common/db/db.h"
 
-#define GDPR_MIGRATIONS 2
+#define GDPR_MIGRATIONS 3
 extern const struct db_migration gdpr_migrations[GDPR_MIGRATIONS];
 
 #endif

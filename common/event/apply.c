@@ -1,8 +1,11 @@
 #include "common/event/store.h"
 
 #include "common/base/log.h"
+#include "common/base/trace.h"
 #include "common/base/uuid.h"
 #include "common/codec/mp.h"
+
+#include <stdio.h>
 
 #define EVENTS_MAX 256 /* in one call, whatever a later relay sends */
 _Static_assert(EVENT_BATCH <= EVENTS_MAX, "what our own relay sends");
@@ -15,12 +18,14 @@ struct ack {
 
 struct job {
 	struct event_store *store;
+	struct ctx *cx;
 	event_apply_fn *apply;
 	void *arg;
 	struct event *ev;
-	size_t n, from, to; /* the range of this transaction */
-	size_t at;          /* the event that it is at */
-	struct ack *acks;   /* at most one per event */
+	struct span **spans; /* of each event, where its trace is sampled */
+	size_t n, from, to;  /* the range of this transaction */
+	size_t at;           /* the event that it is at */
+	struct ack *acks;    /* at most one per event */
 	size_t acks_n;
 	struct ack *kept; /* the same, as of the last commit */
 	size_t kept_n;
@@ -40,6 +45,7 @@ static bool read_event(struct mp *m, struct str source, struct event *ev)
 	ev->type = mp_find_str(map, "type", STR(""));
 	ev->seq = mp_find_i64(map, "seq", 0);
 	ev->at = mp_find_i64(map, "at", 0);
+	ev->tp = mp_find_str(map, "tp", STR(""));
 	if (!uuid_valid(id) || ev->sub.n == 0 || ev->sub.n > EVENT_NAME_MAX ||
 	    ev->type.n == 0 || ev->type.n > EVENT_NAME_MAX || ev->seq < 1 ||
 	    !mp_find(map, "b", &ev->body))
@@ -70,15 +76,72 @@ static enum err read_events(struct ctx *cx, struct str body, struct job *j)
 		return ctx_fail(cx, ERR_DENIED,
 		                "These are another service's events.");
 	j->ev = arena_alloc(cx->arena, (n + 1) * sizeof(*j->ev));
+	j->spans = arena_alloc(cx->arena, (n + 1) * sizeof(struct span *));
 	j->acks = arena_alloc(cx->arena, (n + 1) * sizeof(*j->acks));
 	j->kept = arena_alloc(cx->arena, (n + 1) * sizeof(*j->kept));
-	if (!j->ev || !j->acks || !j->kept)
+	if (!j->ev || !j->spans || !j->acks || !j->kept)
 		return ERR_NOMEM;
 	for (j->n = 0; j->n < n; j->n++) {
+		j->spans[j->n] = NULL;
 		if (!read_event(&m, source, &j->ev[j->n]))
 			return malformed(cx);
 	}
 	return OK;
+}
+
+/* --- spans -------------------------------------------------------------------- */
+
+/* An event is part of the trace of its cause, not of the call that brings it.
+ * The span is of the last time that it was tried, and ends with what became of
+ * the transaction. */
+static void begin_span(struct job *j, size_t i)
+{
+	const struct event *ev = &j->ev[i];
+	struct trace_parent from;
+	char name[EVENT_NAME_MAX + 16];
+	uint64_t id = j->spans[i] ? j->spans[i]->own.span : 0;
+
+	if (!trace_heard() || !trace_parse(ev->tp, &from) || !from.sampled)
+		return;
+	if (!j->spans[i])
+		j->spans[i] = arena_alloc(j->cx->arena, sizeof(struct span));
+	if (!j->spans[i])
+		return;
+	(void)snprintf(name, sizeof(name), "process %.*s", STR_FMT(ev->type));
+	span_root(j->spans[i], &from, j->cx->service, SPAN_CONSUMER,
+	          str_from(name));
+	if (id) /* what it asked the first time is still its child */
+		j->spans[i]->own.span = id;
+	span_text(j->spans[i], "messaging.system", STR("kae"));
+	span_text(j->spans[i], "messaging.operation.type", STR("process"));
+	span_text(j->spans[i], "messaging.destination.name",
+	          str_from(j->cx->service));
+	span_text(j->spans[i], "messaging.message.id", str_from(ev->id));
+}
+
+static void end_spans(struct job *j, size_t from, size_t to, enum err e)
+{
+	for (size_t i = from; i < to; i++) {
+		if (!j->spans[i])
+			continue;
+		if (e)
+			span_fail(j->spans[i], err_name(e));
+		span_end(j->spans[i]);
+		j->spans[i] = NULL;
+	}
+}
+
+static enum err apply_one(struct job *j, struct db *db, size_t i)
+{
+	struct span *before = j->cx->span;
+	enum err e;
+
+	begin_span(j, i);
+	if (j->spans[i])
+		j->cx->span = j->spans[i];
+	e = j->apply(j->arg, db, &j->ev[i]);
+	j->cx->span = before;
+	return e;
 }
 
 /* --- applying ----------------------------------------------------------------- */
@@ -116,7 +179,7 @@ static enum err apply_run(struct job *j, struct db *db, size_t first, size_t n)
 	e = inbox_accept(j->store, db, ev, n, &skip, &want);
 	for (size_t i = skip; i < n && !e; i++) {
 		j->at = first + i;
-		e = j->apply(j->arg, db, &ev[i]);
+		e = apply_one(j, db, first + i);
 	}
 	if (e)
 		return e;
@@ -159,7 +222,11 @@ static bool passes(enum err e)
 static void blame(struct ctx *cx, struct job *j, const struct event *ev,
                   enum err why)
 {
-	log_error(cx, "event.failed", LOG_STR("source", ev->source),
+	const struct ctx of = {.service = cx->service,
+	                       .rid = cx->rid,
+	                       .tp = ev->tp};
+
+	log_error(&of, "event.failed", LOG_STR("source", ev->source),
 	          LOG_STR("type", ev->type), LOG_TEXT("id", ev->id),
 	          LOG_TEXT("error", err_name(why)));
 	memcpy(j->acks, j->kept, j->kept_n * sizeof(*j->kept));
@@ -185,6 +252,7 @@ static enum err apply_all(struct ctx *cx, struct db_pool *pool, struct job *j)
 
 		if (j->from == j->to) {
 			blame(cx, j, &j->ev[j->from], why);
+			end_spans(j, j->from, j->from + 1, why);
 			j->from++;
 			j->to = j->n;
 			continue;
@@ -192,10 +260,12 @@ static enum err apply_all(struct ctx *cx, struct db_pool *pool, struct job *j)
 		e = db_write(pool, cx, apply_range, j);
 		if (!e) {
 			keep(j);
+			end_spans(j, j->from, j->to, OK);
 			j->from = j->to;
 			if (j->from == j->n)
 				break;
 		} else if (passes(e)) {
+			end_spans(j, j->from, j->to, e);
 			return e;
 		} else {
 			why = e;
@@ -222,7 +292,7 @@ enum err event_apply(struct event_store *s, struct db_pool *pool,
                      struct ctx *cx, struct str body, event_apply_fn *apply,
                      void *arg, struct buf *reply)
 {
-	struct job j = {.store = s, .apply = apply, .arg = arg};
+	struct job j = {.store = s, .cx = cx, .apply = apply, .arg = arg};
 	enum err e = read_events(cx, body, &j);
 
 	if (e)

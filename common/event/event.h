@@ -32,7 +32,7 @@
  *
  * Nothing here depends on Redis.  Tables outbox, outbox_seq, outbox_lease and
  * inbox belong to each service: their statements and migration text are
- * EVENT_MIGRATION_* below, to be put into each service's migrations.
+ * EVENT_TABLES_* and EVENT_TRACE_* below, to be put into each service's migrations.
  *
  * Threads: event_emit() and event_accept() inside a db transaction function;
  *          event_kick() any.
@@ -70,6 +70,13 @@
 	"CREATE TABLE " schema ".inbox (source text NOT NULL, "               \
 	"sub text NOT NULL, seq bigint NOT NULL, PRIMARY KEY (source, sub));"
 
+/* A migration of its own, after the former: the trace that an event is of. */
+#define EVENT_TRACE_SQLITE \
+	"ALTER TABLE outbox ADD COLUMN tp TEXT NOT NULL DEFAULT '';"
+#define EVENT_TRACE_POSTGRES(schema)     \
+	"ALTER TABLE " schema ".outbox " \
+	"ADD COLUMN tp text NOT NULL DEFAULT '';"
+
 #define EVENT_SHARDS   16
 #define EVENT_BATCH    256                /* events in one call, at most */
 #define EVENT_NAME_MAX 128                /* bytes of a sub or a type */
@@ -88,6 +95,7 @@ struct event {
 	char id[37]; /* UUIDv7, the unique cause in ledgers */
 	struct str source, sub, type, body; /* body: msgpack */
 	int64_t seq, at;                    /* at: wall_ms() of the cause */
+	struct str tp;                      /* traceparent of it, or empty */
 };
 
 /* body: msgpack; sub and type: not empty; all within the bounds above.
@@ -104,7 +112,7 @@ enum err event_accept(struct event_store *s, struct db *db,
 
 /*
  * The wire form of "event.apply": body {src, events: [{id, sub, type, seq, at,
- * b}]}, reply {acks: [{sub, ok: seq, want: seq}]}.  A service's handler calls
+ * b, tp}]}, reply {acks: [{sub, ok: seq, want: seq}]}.  A service's handler calls
  * event_apply(), which runs `apply` for each event that is due, all in one
  * transaction.  The subject of an event that cannot be applied waits; what
  * comes before and behind it is applied without.  It appends the reply's body.

@@ -59,8 +59,9 @@ struct relay_target {
 
 struct relay_event {
 	char id[37];
-	struct str sub, type, body;
+	struct str sub, type, body, tp;
 	int64_t seq, at;
+	struct span *span; /* of sending it; NULL: not sampled */
 };
 
 struct relay_batch {

@@ -2,11 +2,13 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/trace.h"
 #include "common/bus/entry.h"
 #include "common/codec/mp.h"
 
 #include <assert.h>
 #include <sodium.h>
+#include <stdio.h>
 
 #define REFUSED_MS     100U /* doubles with each refusal of a subject */
 #define REFUSED_MAX_MS 2000
@@ -118,7 +120,9 @@ static enum err take_row(void *arg, const struct db_row *r)
 	ev->sub = b->last;
 	ev->type = arena_str(b->arena, db_row_str(r, 3));
 	ev->body = arena_str(b->arena, body);
-	if (!ev->type.p || !ev->body.p || id.n >= sizeof(ev->id))
+	ev->tp = arena_str(b->arena, db_row_str(r, 6));
+	ev->span = NULL;
+	if (!ev->type.p || !ev->body.p || !ev->tp.p || id.n >= sizeof(ev->id))
 		return ERR_NOMEM;
 	memcpy(ev->id, id.p, id.n);
 	ev->id[id.n] = '\0';
@@ -179,7 +183,7 @@ static void pack(const struct relay_job *j, struct buf *out)
 	for (size_t i = 0; i < b->n; i++) {
 		const struct relay_event *ev = &b->ev[i];
 
-		mp_map(out, 6);
+		mp_map(out, ev->tp.n ? 7 : 6);
 		mp_kv_text(out, "id", ev->id);
 		mp_kv_str(out, "sub", ev->sub);
 		mp_kv_str(out, "type", ev->type);
@@ -187,6 +191,56 @@ static void pack(const struct relay_job *j, struct buf *out)
 		mp_kv_i64(out, "at", ev->at);
 		mp_text(out, "b");
 		mp_raw(out, ev->body);
+		if (ev->tp.n)
+			mp_kv_str(out, "tp", ev->tp);
+	}
+}
+
+/* --- its spans ----------------------------------------------------------------- */
+
+/* The receiver's is a child of ours. */
+static void begin_span(const struct relay_job *j, struct relay_event *ev)
+{
+	struct arena *a = j->batch->arena;
+	const char *target = bus_peer_name(j->batch->target->peer);
+	struct trace_parent from;
+	char name[32], *tp;
+
+	if (!trace_parse(ev->tp, &from) || !from.sampled)
+		return;
+	ev->span = arena_alloc(a, sizeof(*ev->span));
+	tp = arena_alloc(a, TRACE_PARENT_MAX);
+	if (!ev->span || !tp) {
+		ev->span = NULL;
+		return;
+	}
+	(void)snprintf(name, sizeof(name), "send %s", target);
+	span_root(ev->span, &from, j->conf->service, SPAN_PRODUCER,
+	          str_from(name));
+	span_text(ev->span, "messaging.system", STR("kae"));
+	span_text(ev->span, "messaging.operation.type", STR("send"));
+	span_text(ev->span, "messaging.destination.name", str_from(target));
+	span_text(ev->span, "messaging.message.id", str_from(ev->id));
+	span_text(ev->span, "kae.event_type", ev->type);
+	ev->tp = span_tp(ev->span, tp);
+}
+
+static void begin_spans(const struct relay_job *j)
+{
+	for (size_t i = 0; trace_heard() && i < j->batch->n; i++)
+		begin_span(j, &j->batch->ev[i]);
+}
+
+static void end_spans(const struct relay_batch *b, enum err e)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct span *s = b->ev[i].span;
+
+		if (!s)
+			continue;
+		if (e)
+			span_fail(s, err_name(e));
+		span_end(s);
 	}
 }
 
@@ -218,7 +272,7 @@ static enum err send_over_bus(struct relay_job *j, struct str body,
 /* --- settling ------------------------------------------------------------------ */
 
 /* The rows of one subject in the batch, which are in order of seq. */
-struct span {
+struct stretch {
 	struct str sub;
 	int64_t first, last;
 	int64_t ok, want; /* as acknowledged; want 0: not spoken of */
@@ -226,7 +280,7 @@ struct span {
 
 struct settling {
 	struct relay_job *job;
-	struct span spans[EVENT_BATCH];
+	struct stretch spans[EVENT_BATCH];
 	size_t n;
 	int64_t deleted;
 };
@@ -237,15 +291,15 @@ static void find_spans(struct settling *s)
 
 	for (size_t i = 0; i < b->n; i++) {
 		const struct relay_event *ev = &b->ev[i];
-		struct span *last = s->n ? &s->spans[s->n - 1] : NULL;
+		struct stretch *last = s->n ? &s->spans[s->n - 1] : NULL;
 
 		if (last && str_eq(last->sub, ev->sub)) {
 			last->last = ev->seq;
 			continue;
 		}
-		s->spans[s->n++] = (struct span){.sub = ev->sub,
-		                                 .first = ev->seq,
-		                                 .last = ev->seq};
+		s->spans[s->n++] = (struct stretch){.sub = ev->sub,
+		                                    .first = ev->seq,
+		                                    .last = ev->seq};
 	}
 }
 
@@ -267,7 +321,7 @@ static bool read_acks(struct settling *s, struct str reply)
 			return false;
 		sub = mp_find_str(item, "sub", STR(""));
 		for (size_t i = 0; i < s->n; i++) {
-			struct span *sp = &s->spans[i];
+			struct stretch *sp = &s->spans[i];
 
 			if (!str_eq(sp->sub, sub))
 				continue;
@@ -288,7 +342,7 @@ static enum err delete_acked(struct db *db, void *arg)
 
 	s->deleted = 0;
 	for (size_t i = 0; i < s->n && !e; i++) {
-		const struct span *sp = &s->spans[i];
+		const struct stretch *sp = &s->spans[i];
 		const struct db_val v[] = {
 			DB_TEXT(bus_peer_name(s->job->batch->target->peer)),
 			DB_STR(sp->sub),
@@ -312,7 +366,7 @@ static void judge(struct settling *s, struct relay_tally *tally)
 	uint64_t now = mono_ms();
 
 	for (size_t i = 0; i < s->n; i++) {
-		const struct span *sp = &s->spans[i];
+		const struct stretch *sp = &s->spans[i];
 		bool lost = sp->want > 0 && sp->want < sp->first;
 
 		if (sp->ok >= sp->first) {
@@ -354,6 +408,7 @@ enum err relay_deliver(struct relay_job *j, uint64_t deadline_ms,
 	AUTO_BUF body = {0}, reply = {0};
 	enum err e;
 
+	begin_spans(j);
 	pack(j, &body);
 	if (body.failed)
 		return ERR_NOMEM;
@@ -365,5 +420,6 @@ enum err relay_deliver(struct relay_job *j, uint64_t deadline_ms,
 		e = send_over_bus(j, buf_view(&body), deadline_ms, &reply);
 	if (!e && reply.failed)
 		e = ERR_NOMEM;
+	end_spans(j->batch, e);
 	return e ? e : settle(j, buf_view(&reply), tally);
 }

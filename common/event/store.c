@@ -1,6 +1,7 @@
 #include "common/event/store.h"
 
 #include "common/base/clock.h"
+#include "common/base/trace.h"
 #include "common/base/uuid.h"
 #include "common/codec/mp.h"
 
@@ -28,7 +29,7 @@
 	"WHERE o.target = $1 AND o.sub = h.sub AND o.seq >= h.seq "       \
 	"AND o.seq < h.seq + $5 AND " owned                               \
 	") FROM h WHERE h.sub IS NOT NULL AND h.before < $4) "            \
-	"SELECT o.id, o.sub, o.seq, o.type, o.body, o.at "                \
+	"SELECT o.id, o.sub, o.seq, o.type, o.body, o.at, o.tp "          \
 	"FROM h CROSS JOIN " rows " AND h.before < $4 AND " owned         \
 	" ORDER BY o.sub, o.seq"
 /*
@@ -58,8 +59,8 @@ static const struct db_stmt rows[ES_COUNT] = {
                          NULL},
 	[ES_INSERT] = {"event.insert",
                        "INSERT INTO @outbox "
-                       "(id, target, sub, seq, shard, type, body, at) "
-                       "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                       "(id, target, sub, seq, shard, type, body, at, tp) "
+                       "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                        NULL},
 	/* These two apply at most once also when two replicas of a receiver
          * meet: the second waits for the first's row, then changes none. */
@@ -131,13 +132,23 @@ uint64_t event_hash(struct str s)
 	return h;
 }
 
+/* What an event's effect is a child of. */
+static struct str cause(const struct ctx *cx, char tp[TRACE_PARENT_MAX])
+{
+	struct trace_parent ignored;
+
+	if (cx->span)
+		return span_tp(cx->span, tp);
+	return trace_parse(cx->tp, &ignored) ? cx->tp : STR("");
+}
+
 enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
                     struct str sub, struct str type, struct str body,
                     int64_t now_ms)
 {
 	const struct str to = str_from(bus_peer_name(target));
 	const struct db_val key[] = {DB_STR(to), DB_STR(sub)};
-	char id[UUID_MAX];
+	char id[UUID_MAX], tp[TRACE_PARENT_MAX];
 	int64_t seq = 0;
 	enum err e;
 
@@ -157,6 +168,7 @@ enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
 			DB_STR(type),
 			DB_BLOB(body),
 			DB_I64(now_ms),
+			DB_STR(cause(db_cx(db), tp)),
 		};
 
 		e = db_run(db, &s->st[ES_INSERT], v, COUNTOF(v), NULL);

@@ -74,8 +74,8 @@ static void stop(void *state)
 }
 
 static const struct db_migration migrations[] = {
-	{1, "what every service has", EVENT_TABLES_SQLITE,
-         EVENT_TABLES_POSTGRES("auth")},
+	{1, "what every service has", EVENT_TABLES_SQLITE EVENT_TRACE_SQLITE,
+         EVENT_TABLES_POSTGRES("auth") EVENT_TRACE_POSTGRES("auth")},
 };
 
 static const struct service_def counter = {

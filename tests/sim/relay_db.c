@@ -68,7 +68,7 @@ struct sim_db *sim_db_new(const char *tables)
 	     sqlite3_create_function(d->h, "sim_now", 0, SQLITE_UTF8, d,
 	                             clock_of, NULL, NULL),
 	     "sim_now");
-	exec(d, EVENT_TABLES_SQLITE);
+	exec(d, EVENT_TABLES_SQLITE EVENT_TRACE_SQLITE);
 	exec(d, tables);
 	return d;
 }
@@ -245,6 +245,7 @@ enum err __wrap_db_change(struct db *db, const struct db_stmt *st,
 enum err __wrap_db_get_i64(struct db *db, const struct db_stmt *st,
                            const struct db_val *v, size_t n, int64_t *out);
 enum db_kind __wrap_db_kind(const struct db *db);
+const struct ctx *__wrap_db_cx(const struct db *db);
 int64_t __wrap_db_row_i64(const struct db_row *r, int col);
 struct str __wrap_db_row_str(const struct db_row *r, int col);
 enum err __wrap_db_write(struct db_pool *p, struct ctx *cx, db_fn *fn,
@@ -297,6 +298,11 @@ enum db_kind __wrap_db_kind(const struct db *db)
 {
 	(void)db;
 	return DB_POSTGRES;
+}
+
+const struct ctx *__wrap_db_cx(const struct db *db)
+{
+	return db->cx;
 }
 
 int64_t __wrap_db_row_i64(const struct db_row *r, int col)

@@ -26,13 +26,15 @@ static struct db_pool *out, *in;
 static struct event_store *outbox, *inbox;
 
 static const struct db_migration out_tables = {
-	1, "outbox", EVENT_TABLES_SQLITE, EVENT_TABLES_POSTGRES("test_ev_out")};
+	1, "outbox", EVENT_TABLES_SQLITE EVENT_TRACE_SQLITE,
+	EVENT_TABLES_POSTGRES("test_ev_out")
+		EVENT_TRACE_POSTGRES("test_ev_out")};
 static const struct db_migration in_tables = {
 	1, "inbox",
-	EVENT_TABLES_SQLITE
+	EVENT_TABLES_SQLITE EVENT_TRACE_SQLITE
 	"CREATE TABLE effect (n INTEGER PRIMARY KEY AUTOINCREMENT, "
 	"id TEXT NOT NULL UNIQUE, sub TEXT NOT NULL, seq INTEGER NOT NULL);",
-	EVENT_TABLES_POSTGRES(
+	EVENT_TABLES_POSTGRES("test_ev_in") EVENT_TRACE_POSTGRES(
 		"test_ev_in") "CREATE TABLE test_ev_in.effect (n bigserial "
 			      "PRIMARY KEY, id text NOT NULL UNIQUE, "
 			      "sub text NOT NULL, seq bigint NOT NULL);"};

@@ -206,7 +206,8 @@ static void a_folder_that_cannot_be_made_is_no_lock(void **state)
 /* --- memory that fails --------------------------------------------------------- */
 
 static const struct db_migration tables[] = {
-	{1, "tables", EVENT_TABLES_SQLITE, EVENT_TABLES_POSTGRES("t")}};
+	{1, "tables", EVENT_TABLES_SQLITE EVENT_TRACE_SQLITE,
+         EVENT_TABLES_POSTGRES("t") EVENT_TRACE_POSTGRES("t")}};
 static const struct db_stmt COUNT_ROWS = {"t.count",
                                           "SELECT count(*) FROM outbox", NULL};
 

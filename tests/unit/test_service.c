@@ -26,7 +26,7 @@
 static const struct db_migration migrations[] = {
 	{1, "notes",
          "CREATE TABLE note (sub TEXT NOT NULL, text TEXT NOT NULL);" EVENT_TABLES_SQLITE
-                 IDEM_TABLE_SQLITE,
+                 EVENT_TRACE_SQLITE IDEM_TABLE_SQLITE,
          ""},
 };
 static const struct db_stmt note_add = {
