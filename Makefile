@@ -103,6 +103,7 @@ bench-quick: deps-test ## requests per second against nginx proxy_pass, two minu
 	@$(MAKE) --no-print-directory -s -j2 all
 	@$(PYTHON) tests/bench/quick.py --bin $(B)/bin
 fuzz: ## FUZZ_S seconds (60) on every fuzz target (clang)
+	@deploy/deps.sh build fuzz
 	@$(MAKE) --no-print-directory CC=clang FLAVOR=fuzz $(fuzz:tests/fuzz/fuzz_%.c=$(BUILD)/fuzz/fuzzers/%)
 	@set -e; for t in $(fuzz:tests/fuzz/fuzz_%.c=%); do mkdir -p $(BUILD)/fuzz/found/$$t; \
 		$(BUILD)/fuzz/fuzzers/$$t -max_total_time=$(or $(FUZZ_S),60) $(BUILD)/fuzz/found/$$t tests/fuzz/corpus/$$t; done

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and nothing when none is.
-#   deploy/deps.sh build run test bench
+#   deploy/deps.sh build run test bench fuzz
 # NO_INSTALL=1, or neither root nor sudo: prints the command and exits 2.
 set -eu
 
@@ -12,6 +12,7 @@ run="wordnet-base"
 test="libcmocka-dev postgresql pgbouncer redis-server openssl python3 clang-format
 	curl"
 bench="nginx-light wrk"
+fuzz="clang libclang-rt-dev"
 
 want=""
 for group in "$@"; do
@@ -20,6 +21,7 @@ for group in "$@"; do
 	run) want="$want $run" ;;
 	test) want="$want $test" ;;
 	bench) want="$want $bench" ;;
+	fuzz) want="$want $fuzz" ;;
 	*)
 		echo "deps.sh: no group '$group'" >&2
 		exit 2
