@@ -63,7 +63,8 @@ uint64_t gcra_wait_ns(const struct gcra *g, uint64_t tat_ns, uint64_t now_ns,
 	if (n > g->span_ns / g->step_ns)
 		return UINT64_MAX;
 	free_ns = g->span_ns - n * g->step_ns;
-	return owed > free_ns ? owed - free_ns : 0;
+	/* Nothing can be taken at any time, also in debt. */
+	return n > 0 && owed > free_ns ? owed - free_ns : 0;
 }
 
 uint64_t gcra_full_ns(uint64_t tat_ns, uint64_t now_ns)
