@@ -85,7 +85,7 @@ static void describe(const struct req *rq, struct span *s, unsigned status)
 		               rq->verb == VERB_OTHER ? "HTTP" : verb.p);
 	span_name(s, str_from(name));
 	span_text(s, "http.request.method", verb);
-	span_text(s, "url.scheme", STR("http"));
+	span_text(s, "url.scheme", rq->https ? STR("https") : STR("http"));
 	if (rq->route) {
 		span_text(s, "http.route", str_from(rq->route->path));
 		span_text(s, "url.path", str_from(rq->route->path));

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 THREADS = {
     "unit": ("test_bus", "test_log", "test_cache", "test_lane", "test_gateway",
              "test_service", "test_metrics", "test_sqlite", "test_pg_names",
-             "test_remote", "test_readers", "test_hold"),
+             "test_remote", "test_readers", "test_hold", "test_otlp"),
     "store": ("test_db", "test_ask", "test_event", "test_idempotency"),
 }
 # Files that say why a leak is not ours; what is not named here has the first.

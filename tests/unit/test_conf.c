@@ -74,6 +74,9 @@ static void an_empty_environment_is_production_with_defaults(void **state)
 	assert_int_equal(l.told_n, 0);
 	assert_int_equal(l.s.env, ENV_PRODUCTION);
 	assert_int_equal(l.s.port, 5000);
+	assert_int_equal(l.s.keep_alive_s, 5);
+	assert_int_equal(l.s.connection_total_s, 120);
+	assert_int_equal(l.s.grace_s, 30);
 	assert_true(l.s.cors_enabled);
 	assert_int_equal(l.s.db_pool_size, 10);
 	assert_true(str_eq(l.s.bind, STR("127.0.0.1")));
