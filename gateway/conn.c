@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* Clients that have waited longer than this are looked after. */
@@ -274,6 +275,16 @@ static void check_taking(struct loop *lo, struct conn *cn)
 	if (lo->now_ms - cn->rq->began_ms >=
 	    lo->site->conf->connection_total_s * 1000)
 		hang_up(cn);
+}
+
+bool conn_unread(const struct loop *lo)
+{
+	int n = 0;
+
+	for (const struct conn *cn = lo->conns; cn; cn = cn->next)
+		if (!cn->rq && ioctl(cn->fd, FIONREAD, &n) == 0 && n > 0)
+			return true;
+	return false;
 }
 
 /* Resumed without an answer: the handler then drops the connection. */

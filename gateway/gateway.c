@@ -43,6 +43,11 @@ static bool check_front(const struct settings *conf, FILE *complaints)
 	return f != NULL;
 }
 
+static bool delay_fits(const struct settings *conf)
+{
+	return conf->drain_delay_s == 0 || conf->drain_delay_s < conf->grace_s;
+}
+
 bool gateway_check(const struct settings *conf, FILE *complaints)
 {
 	char live_why[LIVE_WHY_MAX];
@@ -62,7 +67,11 @@ bool gateway_check(const struct settings *conf, FILE *complaints)
 	explicit_bzero(&url, sizeof(url));
 	if (wrong)
 		(void)fprintf(complaints, "REDIS_URL: %s\n", wrong);
-	return check_front(conf, complaints) && ok && l && p && !wrong;
+	if (!delay_fits(conf))
+		(void)fprintf(complaints, "DRAIN_DELAY_S: must be less than "
+		                          "SHUTDOWN_GRACE_S\n");
+	return check_front(conf, complaints) && ok && l && p && !wrong &&
+	       delay_fits(conf);
 }
 
 const char *gateway_check_certificate(const struct settings *conf)
@@ -320,14 +329,20 @@ const char *gateway_scheme(const struct settings *conf)
 	return conf->ssl_certfile.n ? "https" : "http";
 }
 
-void gateway_drain(struct gateway *g, uint64_t grace_ms)
+void gateway_drain(struct gateway *g, uint64_t delay_ms, uint64_t grace_ms)
 {
+	uint64_t now_ms = mono_ms();
+
 	if (atomic_load(&g->site.draining))
 		return;
 	if (g->site.health)
 		health_phase(g->site.health, "gateway", PHASE_DRAINING);
-	atomic_store(&g->site.stop_by_ms, mono_ms() + grace_ms);
+	g->site.relieved = delay_ms > 0;
+	g->site.open_until_ms = now_ms + delay_ms;
+	g->site.stop_by_ms = now_ms + grace_ms;
 	atomic_store_explicit(&g->site.draining, true, memory_order_release);
+	for (size_t i = 0; i < g->loops_n; i++)
+		loop_wake(&g->loops[i]);
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_stop(&g->loops[i]);
 }
@@ -336,6 +351,6 @@ void gateway_stop(struct gateway *g, uint64_t grace_ms)
 {
 	if (!g)
 		return;
-	gateway_drain(g, grace_ms);
+	gateway_drain(g, 0, grace_ms);
 	free_all(g);
 }

@@ -56,11 +56,15 @@ const char *gateway_scheme(const struct settings *conf); /* "http", "https" */
 bool gateway_reload(struct gateway *g, const struct settings *conf,
                     const struct bus_keys *keys);
 /*
- * Stops listening, answers with Connection: close, lets requests in flight end
- * within grace_ms and answers the rest with 503.  Health and metrics can still
+ * Not ready any more; from now on each answer is the last of its connection.
+ * After delay_ms no connection is taken that did not come before; requests in
+ * flight end within grace_ms, counted from the call, and the rest is answered
+ * with 503.  Who has a connection and is silent is left alone until
+ * KEEP_ALIVE_S, since a request may be under way; with a delay_ms of 0 nobody
+ * takes over, and it ends with the last request.  Health and metrics can still
  * be asked.
  */
-void gateway_drain(struct gateway *g, uint64_t grace_ms);
+void gateway_drain(struct gateway *g, uint64_t delay_ms, uint64_t grace_ms);
 /* Drains if that is still to do, and frees.  NULL is fine. */
 void gateway_stop(struct gateway *g, uint64_t grace_ms);
 

@@ -23,6 +23,12 @@ struct gateway {
 enum err listen_open(const struct settings *conf, int *fds, size_t n,
                      unsigned *port) MUST_CHECK;
 void listen_close(int *fds, size_t n); /* those that are not -1 */
+/*
+ * No connection begins at fd any more, as if the first packet of each were
+ * lost; one that has begun is completed and can be taken.  Where the system
+ * cannot do that, nothing happens.
+ */
+void listen_shut(int fd);
 
 /* shown.c: health checks and the collector of figures. */
 bool shown_add(struct gateway *g) MUST_CHECK;

@@ -2,6 +2,7 @@
 #include "gateway/inside.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -88,6 +89,25 @@ enum err listen_open(const struct settings *conf, int *fds, size_t n,
 	}
 	freeaddrinfo(ai);
 	return e;
+}
+
+/*
+ * A filter of a listening socket sees each segment from its TCP header on.  It
+ * is inherited by the connections, which get no more SYNs anyway.
+ */
+void listen_shut(int fd)
+{
+	enum { FLAGS_AT = 13, SYN = 0x02, ACK = 0x10, DROP = 0, TAKE = -1 };
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, DROP),
+		BPF_STMT(BPF_RET | BPF_K, (unsigned)TAKE),
+	};
+	const struct sock_fprog prog = {COUNTOF(code), code};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
 }
 
 void listen_close(int *fds, size_t n)

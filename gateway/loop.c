@@ -4,6 +4,7 @@
 #include "common/base/guard.h"
 #include "common/base/log.h"
 #include "gateway/again.h"
+#include "gateway/inside.h"
 #include "gateway/query.h"
 #include "gateway/req.h"
 
@@ -21,6 +22,10 @@
  * more: our own timers (conn.c) come first, and answer.  What is left to it is
  * a client that takes nothing of its answer. */
 #define STALL_EXTRA_S 5
+
+/* For a handshake to end that has begun when a socket is shut; less than the
+ * second after which a client asks again, so that it is told to go elsewhere. */
+#define LAST_SHAKE_MS 500
 
 /* --- what libmicrohttpd calls -------------------------------------------------- */
 
@@ -362,14 +367,44 @@ static void tick(struct loop *lo)
 	note_suspects(lo);
 }
 
-/* Stops taking connections; those that wait in the queue are taken first. */
+static int listening_fd(struct loop *lo)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(lo->mhd, MHD_DAEMON_INFO_LISTEN_FD);
+
+	return info ? info->listen_fd : -1;
+}
+
+static bool has_input(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/*
+ * Stops taking connections.  Closing a socket resets those that wait in its
+ * queue, so none may begin any more, those that have begun get a moment to end
+ * their handshake, and all are taken.  Where nobody takes over, the moment would
+ * gain nothing.
+ */
 static void quiesce(struct loop *lo)
 {
+	const struct site *st = lo->site;
+	uint64_t close_ms = st->open_until_ms;
 	int fd;
 
-	if (lo->quiesced)
+	if (lo->quiesced || lo->now_ms < st->open_until_ms)
 		return;
-	(void)MHD_run(lo->mhd);
+	fd = listening_fd(lo);
+	if (!lo->shut)
+		listen_shut(fd);
+	lo->shut = true;
+	if (st->relieved)
+		close_ms += LAST_SHAKE_MS;
+	if (lo->now_ms < st->stop_by_ms &&
+	    (lo->now_ms < close_ms || has_input(fd)))
+		return;
 	fd = MHD_quiesce_daemon(lo->mhd);
 	if (fd >= 0)
 		(void)close(fd);
@@ -416,8 +451,12 @@ static bool finished(struct loop *lo)
 	if (!atomic_load_explicit(&lo->site->draining, memory_order_acquire))
 		return false;
 	quiesce(lo);
-	return lo->requests == 0 ||
-	       lo->now_ms >= atomic_load(&lo->site->stop_by_ms);
+	if (lo->now_ms >= lo->site->stop_by_ms)
+		return true;
+	if (!lo->quiesced)
+		return false;
+	return lo->site->relieved ? lo->conns_n == 0
+	                          : lo->requests == 0 && !conn_unread(lo);
 }
 
 /* The last loop to have its keys and revocations makes the gateway ready. */
@@ -438,7 +477,7 @@ static void *turn_until_stopped(void *arg)
 {
 	struct loop *lo = arg;
 
-	do {
+	for (;;) {
 		uint64_t began_us = mono_us();
 
 		lo->now_ms = mono_ms();
@@ -455,9 +494,10 @@ static void *turn_until_stopped(void *arg)
 		tick(lo);
 		look_whether_ready(lo);
 		overload_turned(&lo->overload, mono_us() - began_us);
+		if (finished(lo))
+			return NULL;
 		sleep_until_something(lo);
-	} while (!finished(lo));
-	return NULL;
+	}
 }
 
 enum err loop_run(struct loop *lo)

@@ -61,7 +61,9 @@ struct site {
 	unsigned loops_n;
 	_Atomic unsigned ready_n; /* loops that have been ready */
 	_Atomic bool draining;
-	_Atomic uint64_t stop_by_ms; /* mono_ms(); while draining */
+	/* While draining: others take over; mono_ms() of the two ends. */
+	bool relieved;
+	uint64_t open_until_ms, stop_by_ms;
 	/* How often an operator has said that a service is well. */
 	_Atomic unsigned forgiven[PEER_COUNT];
 };
@@ -112,7 +114,8 @@ struct loop {
 	_Atomic uint64_t
 		turned_away; /* connections beyond CONNECTIONS_PER_IP */
 	bool resumed;        /* a connection waits for MHD_run() */
-	bool quiesced;
+	bool shut;           /* while draining: no more connections begin */
+	bool quiesced;       /* nor are there any to be taken */
 	unsigned forgiven[PEER_COUNT]; /* as far as this loop has heard */
 	uint64_t tick_at_ms;
 	uint64_t now_ms;        /* of this turn */
@@ -151,6 +154,8 @@ enum MHD_Result conn_accept(void *arg, const struct sockaddr *from,
 void conn_send(struct conn *cn, struct str bytes);
 /* Nothing more comes from our side. */
 void conn_end_ours(struct conn *cn);
+/* Whether an idle connection has bytes that nobody has read yet. */
+bool conn_unread(const struct loop *lo);
 /* Timers of slow and vanished clients. */
 void conn_tick(struct loop *lo);
 void conn_free_all(struct loop *lo);

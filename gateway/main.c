@@ -63,9 +63,9 @@ static bool reload(void *state, const struct program_env *fresh)
 	return gateway_reload(state, &fresh->conf, fresh->keys);
 }
 
-static void drain(void *state, uint64_t grace_ms)
+static void drain(void *state, uint64_t delay_ms, uint64_t grace_ms)
 {
-	gateway_drain(state, grace_ms);
+	gateway_drain(state, delay_ms, grace_ms);
 }
 
 static void stop(void *state)

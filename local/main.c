@@ -6,6 +6,7 @@
  * At the end the gateway goes first, so that what it has taken is answered;
  * gdpr goes last, so that the events of the others still arrive.
  */
+#include "common/base/clock.h"
 #include "common/service/program.h"
 #include "gateway/gateway.h"
 #include "local/openapi.h"
@@ -138,14 +139,16 @@ static bool reload(void *state, const struct program_env *fresh)
 	return ok;
 }
 
-static void drain(void *state, uint64_t grace_ms)
+/* One time for all, since one after the other uses it. */
+static void drain(void *state, uint64_t delay_ms, uint64_t grace_ms)
 {
 	struct all *all = state;
+	uint64_t end_ms = mono_ms() + grace_ms;
 
 	if (all->gateway)
-		gateway_drain(all->gateway, grace_ms);
+		gateway_drain(all->gateway, delay_ms, grace_ms);
 	for (size_t i = COUNTOF(defs); i-- > 0;)
-		service_drain(all->services[i], grace_ms);
+		service_drain(all->services[i], clock_left(end_ms, mono_ms()));
 }
 
 static void stop(void *state)

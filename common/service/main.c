@@ -64,8 +64,10 @@ static bool reload(void *state, const struct program_env *fresh)
 	return service_rekey(state, fresh->keys) == OK;
 }
 
-static void drain(void *state, uint64_t grace_ms)
+/* Callers learn of it over the bus, at once. */
+static void drain(void *state, uint64_t delay_ms, uint64_t grace_ms)
 {
+	(void)delay_ms;
 	service_drain(state, grace_ms);
 }
 

@@ -380,6 +380,7 @@ struct running {
 	const struct program *p;
 	void *state;
 	uint64_t started_ms;
+	uint64_t delay_ms; /* of the drain */
 	int signals;
 	bool announced;
 	uint64_t end_by_ms; /* when the grace is over */
@@ -498,6 +499,8 @@ static int serve(struct running *r)
 			sig = read_signal(r->signals);
 		if (sig == SIGQUIT)
 			end_now();
+		if (sig == SIGTERM)
+			r->delay_ms = r->env->conf.drain_delay_s * 1000;
 		if (sig == SIGTERM || sig == SIGINT)
 			return 0;
 		if (sig == SIGHUP) {
@@ -545,12 +548,14 @@ static int run_with_admin(struct running *r)
 	if (r->p->start(env, &r->state)) {
 		code = serve(r);
 		log_info(NULL, "service.draining",
+		         LOG_U64("delay_s", r->delay_ms / 1000),
 		         LOG_U64("grace_s", env->conf.grace_s));
 	}
 	arm_end(&env->conf);
 	r->end_by_ms = mono_ms() + (code ? 0 : env->conf.grace_s * 1000);
 	if (r->state)
-		r->p->drain(r->state, code ? 0 : env->conf.grace_s * 1000);
+		r->p->drain(r->state, r->delay_ms,
+		            code ? 0 : env->conf.grace_s * 1000);
 	admin_stop(STEAL(admin));
 	if (r->state)
 		r->p->stop(r->state);

@@ -11,8 +11,10 @@
  *          --check or --health find a fault; 2 for an unknown flag, a bad
  *          setting, or when it cannot start: one clear line each on stderr.
  * Signals: SIGTERM, SIGINT: not ready, stop taking, finish within
- *          SHUTDOWN_GRACE_S, flush, exit 0.  Once more changes nothing, because
- *          a terminal and a supervisor both send one.  SIGQUIT: ends at once,
+ *          SHUTDOWN_GRACE_S, flush, exit 0; a gateway goes on taking for
+ *          DRAIN_DELAY_S after SIGTERM, for a person's Ctrl-C it does not wait.
+ *          Once more changes nothing, because a terminal and a supervisor both
+ *          send one.  SIGQUIT: ends at once,
  *          also during a drain; a drain that hangs is killed by SIGALRM
  *          PROGRAM_OVERTIME_S after the grace.  SIGHUP: the settings are
  *          read again, of which files may have changed; where they are sound
@@ -89,7 +91,8 @@ struct program {
 	 * more than the log level.
 	 */
 	bool (*reload)(void *state, const struct program_env *fresh);
-	void (*drain)(void *state, uint64_t grace_ms);
+	/* delay_ms of grace_ms are for others to see that we are not ready. */
+	void (*drain)(void *state, uint64_t delay_ms, uint64_t grace_ms);
 	void (*stop)(void *state); /* frees; state may be NULL */
 };
 

@@ -2,12 +2,14 @@
 import os
 import pathlib
 import pwd
+import signal
 import socket
 import subprocess
 import tempfile
 import unittest
 
 from tests.harness.process import Process, free_port, free_ports_in_a_row, wait_until
+from tests.harness.raw import Raw
 from tests.integration.stack import BIN, ROOT, Api, Stack
 
 PROGRAMS = ("knowalledge", "kae-gateway", "kae-auth", "kae-content", "kae-gdpr")
@@ -150,6 +152,101 @@ class Start(unittest.TestCase):
         self.assertEqual(split.stop(), 0)
         self.assertEqual(len([e for e in split.events("service.stopped")
                               if e["code"] == 0]), 4)
+
+    def gateway_alone(self, **env):
+        """It waits for services that are not there, so it is never ready."""
+        p = Process([BIN / "kae-gateway"], {
+            "ENVIRONMENT": "development", **self.env,
+            **{f"BUS_{s}": f"ipc://{self.dir}/{s}" for s in ("AUTH", "CONTENT", "GDPR")}, **env})
+        self.addCleanup(p.kill)
+        return p
+
+    def test_sigterm_and_sigint_while_it_starts_end_it_in_order(self):
+        away = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            for name in ("gateway", "auth", "knowalledge"):
+                with self.subTest(name=name, sig=sig):
+                    p = self.gateway_alone() if name == "gateway" else Process(
+                        [BIN / ("kae-auth" if name == "auth" else name)],
+                        {"ENVIRONMENT": "development", **self.env, **away})
+                    self.addCleanup(p.kill)
+                    wait_until(lambda p=p: p.events("service.starting"), 30, what="its start")
+                    p.signal(sig)
+                    self.assertEqual(p.wait(60), 0, p.text()[-2000:])
+                    self.assertEqual(p.events("service.ready"), [])
+                    self.assertEqual(len(p.events("service.stopped")), 1)
+
+    def answers(self):
+        try:
+            return Api(int(self.env["PORT"])).get("/health").status == 200
+        except OSError:
+            return False
+
+    def half_a_request(self, port):
+        """Of one that is in flight until rest() has sent the other half."""
+        body = b'{"api_key":"sk_none"}'
+        c = Raw(port)
+        self.addCleanup(c.__exit__)
+        c.send(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+               b"Content-Length: %d\r\n\r\n" % len(body) + body[:9])
+
+        def rest():
+            c.send(body[9:])
+            return c.answer()
+        return rest
+
+    def test_a_person_s_ctrl_c_waits_for_what_is_in_flight_and_for_nothing_else(self):
+        stack = Stack("one", DRAIN_DELAY_S="300", KEEP_ALIVE_S="500", SHUTDOWN_GRACE_S="600")
+        self.addCleanup(stack.close)
+        stack.start()
+        p, idle = stack.processes["knowalledge"], stack.api()
+        self.assertEqual(idle.get("/health").status, 200)
+        before = len(p.events("request.started"))
+        rest = self.half_a_request(stack.port)
+        wait_until(lambda: len(p.events("request.started")) > before, 30, what="its start")
+        p.signal(signal.SIGINT)
+        wait_until(lambda: p.events("service.draining"), 30, what="the drain")
+        answer = rest()
+        self.assertEqual((answer.status, answer.closed), (401, True))
+        self.assertEqual(p.wait(60), 0)  # not the 300 s that a supervisor would get
+
+    def test_further_signals_change_nothing_of_a_drain(self):
+        p = self.gateway_alone()
+        wait_until(self.answers, 30, what="an answer")
+        before = len(p.events("request.started"))
+        rest = self.half_a_request(int(self.env["PORT"]))
+        wait_until(lambda: len(p.events("request.started")) > before, 30, what="its start")
+        p.signal(signal.SIGTERM)
+        wait_until(lambda: p.events("service.draining"), 30, what="the drain")
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            p.signal(sig)
+        answer = rest()
+        self.assertEqual((answer.status, answer.closed), (503, True))  # there is no auth
+        self.assertEqual(p.wait(60), 0)
+        self.assertEqual(len(p.events("service.draining")), 1)
+
+    def test_sigquit_ends_it_at_once_also_during_a_drain(self):
+        for draining, status in ((False, 0), (True, -signal.SIGQUIT)):
+            with self.subTest(draining=draining):
+                p = self.gateway_alone(SHUTDOWN_GRACE_S="600", REQUEST_READ_S="600",
+                                       DRAIN_DELAY_S="300")
+                wait_until(self.answers, 30, what="an answer")
+                before = len(p.events("request.started"))
+                self.half_a_request(int(self.env["PORT"]))
+                wait_until(lambda p=p, n=before: len(p.events("request.started")) > n, 30,
+                           what="its start")
+                if draining:
+                    p.signal(signal.SIGTERM)
+                    wait_until(lambda p=p: p.events("service.draining"), 30, what="the drain")
+                    wait_until(lambda: Api(int(self.env["ADMIN_PORT"])).get(
+                        "/readyz").json["status"] == "draining", 30, what="the drain")
+                p.signal(signal.SIGQUIT)
+                self.assertEqual(p.wait(60), status)
+
+    def test_a_delay_that_leaves_nothing_of_the_grace_is_refused(self):
+        for program in ("kae-gateway", "knowalledge"):
+            self.assertRefused(call(program, **self.env, DRAIN_DELAY_S="30"),
+                               "DRAIN_DELAY_S", "SHUTDOWN_GRACE_S")
 
     def test_an_unset_environment_is_production(self):
         got = call("knowalledge", "--print-config", ENVIRONMENT="production")

@@ -203,7 +203,7 @@ static void a_client_or_a_gateway_that_goes_leaves_nothing(void **state)
 	client_close(&c);
 	client_text(&stays,
 	            "GET /api/stats HTTP/1.1\r\nHost: t\r\n" ADMIN "\r\n");
-	gateway_drain(s->gateway, 0);
+	gateway_drain(s->gateway, 0, 0);
 	client_close(&stays);
 	stack_stop(s);
 }

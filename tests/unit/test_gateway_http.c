@@ -598,7 +598,7 @@ static void *drain(void *arg)
 {
 	struct drain *d = arg;
 
-	gateway_drain(d->s->gateway, d->grace_ms);
+	gateway_drain(d->s->gateway, 0, d->grace_ms);
 	return NULL;
 }
 
@@ -657,7 +657,7 @@ static void after_the_grace_time_the_rest_is_told_503(void **state)
 	client_text(&c,
 	            "GET /api/progress?mode=hold HTTP/1.1\r\n" H ALICE "\r\n");
 	assert_true(wait_until(is_held, &s->fakes[PEER_CONTENT], 5000));
-	gateway_drain(s->gateway, 50);
+	gateway_drain(s->gateway, 0, 50);
 	a = client_answer(&c, false, 5000);
 	is_problem(&a, 503, "SERVICE_UNAVAILABLE");
 	answer_fini(&a);
@@ -761,7 +761,7 @@ static void requests_are_counted_per_route(void **state)
 	(void)state;
 	answer_fini(&a);
 	problem(s, "GET", "/no/such/path", NULL, NULL, 404, "NOT_FOUND");
-	gateway_drain(s->gateway, 1000);
+	gateway_drain(s->gateway, 0, 1000);
 	metrics_render(s->metrics, &text);
 	buf_char(&text, '\0');
 	for (size_t i = 0; i < COUNTOF(lines); i++)
@@ -800,7 +800,7 @@ static void logs_tell_two_events_and_no_secret(void **state)
 	        "Authorization: Bearer planted-token\r\n", NULL);
 	assert_int_equal(a.status, 401);
 	answer_fini(&a);
-	gateway_drain(s->gateway, 1000);
+	gateway_drain(s->gateway, 0, 1000);
 	stack_stop(s);
 	log_stop();
 	quiet();
