@@ -118,6 +118,10 @@ static enum MHD_Result on_whole(struct req *rq)
 	rq->running = true;
 	if (!rq->whole_us) /* else it is resumed */
 		rq->whole_us = mono_us();
+	if (rq->loop->ending && rq->step != STEP_REPLY) {
+		rq->err = ERR_UNAVAILABLE;
+		rq->step = STEP_REPLY;
+	}
 	if (req_run(rq) == WAIT) {
 		MHD_suspend_connection(rq->conn->mhd);
 		return MHD_YES;
@@ -276,9 +280,11 @@ enum err loop_init(struct loop *lo, struct site *site,
 	return e ? e : start_http(lo, conns_max);
 }
 
-/* Nothing may be suspended when libmicrohttpd stops, or it aborts. */
+/* Nothing may be suspended when libmicrohttpd stops, or it aborts; that goes for
+ * a request too that it reads only now. */
 static void end_http(struct loop *lo)
 {
+	lo->ending = true;
 	for (struct conn *cn = lo->conns; cn; cn = cn->next) {
 		struct req *rq = cn->rq;
 
@@ -450,6 +456,7 @@ static bool finished(struct loop *lo)
 {
 	if (!atomic_load_explicit(&lo->site->draining, memory_order_acquire))
 		return false;
+	lo->now_ms = mono_ms();
 	quiesce(lo);
 	if (lo->now_ms >= lo->site->stop_by_ms)
 		return true;

@@ -116,6 +116,7 @@ struct loop {
 	bool resumed;        /* a connection waits for MHD_run() */
 	bool shut;           /* while draining: no more connections begin */
 	bool quiesced;       /* nor are there any to be taken */
+	bool ending;         /* nothing may be suspended any more */
 	unsigned forgiven[PEER_COUNT]; /* as far as this loop has heard */
 	uint64_t tick_at_ms;
 	uint64_t now_ms;        /* of this turn */
