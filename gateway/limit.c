@@ -295,10 +295,11 @@ static bool is_asked(const struct limits *l, const struct limit_who *who,
 }
 
 bool limits_address(struct limits *l, const struct limit_who *who,
-                    enum rate rate, uint64_t now_ns, struct limit_decision *d)
+                    enum rate rate, bool here_only, uint64_t now_ns,
+                    struct limit_decision *d)
 {
 	return rate == RATE_HEALTH ||
-	       take(l, BIT(ADDRESS), who, now_ns, limits_are_shared(l), d);
+	       take(l, BIT(ADDRESS), who, now_ns, lease, d);
 }
 
 bool limits_class(struct limits *l, const struct limit_who *who, enum rate rate,
@@ -315,6 +316,8 @@ static void answered(void *arg, const struct limit_question *q,
                      const struct limit_answer *a)
 {
 	struct limits *l = arg;
+	bool lease = limits_are_shared(l) && !here_only;
+
 	const struct limit_cost *c = &q->cost[0];
 
 	if (q->asker)

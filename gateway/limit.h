@@ -78,10 +78,12 @@ struct limit_decision {
 
 /*
  * What can be said before it is known who asks: the address.  False: refused.
- * *d is added to by both.
+ * *d is added to by both.  here_only: the others are not told, since nothing
+ * will come of this request anyway.
  */
 bool limits_address(struct limits *l, const struct limit_who *who,
-                    enum rate rate, uint64_t now_ns, struct limit_decision *d);
+                    enum rate rate, bool here_only, uint64_t now_ns,
+                    struct limit_decision *d);
 bool limits_class(struct limits *l, const struct limit_who *who, enum rate rate,
                   uint64_t now_ns, struct limit_decision *d);
 /*

@@ -52,14 +52,17 @@ void overload_turned(struct overload *o, uint64_t busy_us)
 	o->turn_ms += ((double)busy_us / 1000 - o->turn_ms) * TURN_WEIGHT;
 }
 
-bool overload_room(struct overload *o, enum rate rate)
+bool overload_room(const struct overload *o, enum rate rate)
 {
 	enum overload_group g = of_rate[rate];
 
-	if (g == NEVER || o->each[g].in_flight < overload_limit(o, g))
-		return true;
-	o->each[g].refused++;
-	return false;
+	return g == NEVER || o->each[g].in_flight < overload_limit(o, g);
+}
+
+void overload_refuse(struct overload *o, enum rate rate)
+{
+	assert(of_rate[rate] != NEVER);
+	o->each[of_rate[rate]].refused++;
 }
 
 void overload_enter(struct overload *o, enum rate rate)

@@ -59,8 +59,9 @@ struct overload {
 	} each[OVERLOAD_GROUPS];
 };
 
-/* Whether one more would be let in now; counts a refusal. */
-bool overload_room(struct overload *o, enum rate rate);
+/* Whether one more would be let in now. */
+bool overload_room(const struct overload *o, enum rate rate);
+void overload_refuse(struct overload *o, enum rate rate); /* counts it */
 void overload_enter(struct overload *o, enum rate rate);
 /* took_us 0: it ended in a way that says nothing about time. */
 void overload_leave(struct overload *o, enum rate rate, uint64_t took_us,

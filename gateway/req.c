@@ -205,25 +205,30 @@ static uint64_t limit_now_ns(void)
 }
 
 /* Before anything is looked up for it. */
-static enum err count_address(struct req *rq)
+static enum err count_address(struct req *rq, bool here_only)
 {
 	const struct limit_who who = counted(rq);
 	enum rate rate = rq->route ? rq->route->rate : RATE_READ;
 
-	if (limits_address(rq->loop->site->limits, &who, rate, limit_now_ns(),
-	                   &rq->limit))
+	if (limits_address(rq->loop->site->limits, &who, rate, here_only,
+	                   limit_now_ns(), &rq->limit))
 		return OK;
 	return limit_refuse(&rq->cx, &rq->limit);
 }
 
-/* Too much is in the services already: told before a body is taken in. */
-static enum err find_room(struct req *rq)
+/* Whether too much is in the services already. */
+static bool is_full(const struct req *rq)
 {
 	const struct route *r = rq->route;
 
-	if (!r || r->service == PEER_GATEWAY ||
-	    overload_room(&rq->loop->overload, r->rate))
-		return OK;
+	return r && r->service != PEER_GATEWAY &&
+	       !overload_room(&rq->loop->overload, r->rate);
+}
+
+/* Told before a body is taken in. */
+static enum err shed(struct req *rq)
+{
+	overload_refuse(&rq->loop->overload, rq->route->rate);
 	rq->shed = true;
 	return ERR_BUSY;
 }
@@ -315,16 +320,17 @@ void req_head(struct req *rq, struct str method, struct str version)
 		rq->close = true;
 	} else {
 		enum err matched = match(rq);
+		bool full = is_full(rq);
 
 		/* Too many is told also where nothing is, or a login is due:
 		 * guessing is what this counts. */
-		rq->err = count_address(rq);
+		rq->err = count_address(rq, full);
 		if (!rq->err)
 			rq->err = secure_demand(rq);
 		if (!rq->err && !rq->status)
 			rq->err = matched;
-		if (!rq->err && !rq->status)
-			rq->err = find_room(rq);
+		if (!rq->err && !rq->status && full)
+			rq->err = shed(rq);
 	}
 	if (!rq->err)
 		rq->err = idemkey_read(&rq->cx, rq->head.idempotency_key,

@@ -300,10 +300,10 @@ static void an_address_counts_all_but_health_and_ipv6_by_network(void **state)
 
 		(void)snprintf(ip, sizeof(ip), "2001:db8::%x:%x", i * 77, i);
 		w = person("", ip, TIER_LIMITED);
-		assert_true(limits_address(l, &w, RATE_HEALTH, T0, &d));
+		assert_true(limits_address(l, &w, RATE_HEALTH, false, T0, &d));
 		assert_int_equal(d.n, 0);
-		assert_int_equal(limits_address(l, &w, RATE_READ, T0, &d),
-		                 i < 6);
+		assert_int_equal(
+			limits_address(l, &w, RATE_READ, false, T0, &d), i < 6);
 	}
 }
 
@@ -352,7 +352,7 @@ static void headers_tell_every_policy_in_the_form_of_the_draft(void **state)
 	(void)state;
 	conf.quota_free_tpd = 1000;
 	l = limits_new(&conf);
-	assert_true(limits_address(l, &w, RATE_GENERATE, T0, &d));
+	assert_true(limits_address(l, &w, RATE_GENERATE, false, T0, &d));
 	assert_true(limits_class(l, &w, RATE_GENERATE, T0, &d));
 	limit_write_policy(&d, text);
 	assert_string_equal(

@@ -40,6 +40,7 @@ struct sim {
 static void come(struct sim *s, enum rate rate)
 {
 	if (s->limited && !overload_room(&s->o, rate)) {
+		overload_refuse(&s->o, rate);
 		s->refused[rate]++;
 		return;
 	}

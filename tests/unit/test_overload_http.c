@@ -10,6 +10,7 @@
 #include "gateway/inside.h"
 #include "tests/alloc_fault.h"
 #include "tests/unit/gateway_fixture.h"
+#include "tests/unit/redis_server.h"
 
 #define STATS     "/api/gamification/stats"
 #define GET_STATS "GET " STATS " HTTP/1.1\r\nHost: x\r\n" ALICE "\r\n"
@@ -107,6 +108,67 @@ static void what_is_refused_allocates_nothing_of_ours(void **state)
 	stack_stop(s);
 }
 
+/* How many scripts Redis has run. */
+static long long scripts_run(const struct redis_server *redis)
+{
+	redisReply *r = REDIS_DO(redis, "INFO", "commandstats");
+	const char *at;
+	long long n;
+
+	assert_non_null(r);
+	at = r->str ? strstr(r->str, "cmdstat_eval:calls=") : NULL;
+	n = at ? strtoll(at + 19, NULL, 10) : 0;
+	freeReplyObject(r);
+	return n;
+}
+
+static bool is_shared(const void *arg)
+{
+	const struct stack *s = arg;
+
+	return limits_are_shared(s->gateway->site.limits);
+}
+
+static struct redis_server redis;
+
+static bool has_run_two(const void *arg)
+{
+	(void)arg;
+	return scripts_run(&redis) >= 2;
+}
+
+/* The first script is the question whether Redis is there; what is told of a
+ * request that is let in stands behind all that was to be told before. */
+static void what_is_refused_is_not_told_to_redis(void **state)
+{
+	char url[64];
+	const struct stack_want want[] = {{"GATEWAY_THREADS", "1"},
+	                                  {"RATE_LIMIT_ENABLED", "true"},
+	                                  {"RATE_LIMIT_IP_PER_MINUTE", "60"},
+	                                  {"REDIS_URL", url}};
+	struct stack *s;
+	struct answer a;
+
+	(void)state;
+	redis_start(&redis);
+	(void)snprintf(url, sizeof(url), "redis://127.0.0.1:%d", redis.port);
+	s = stack_start(want, COUNTOF(want));
+	assert_true(wait_until(is_shared, s, 20000));
+	assert_int_equal(scripts_run(&redis), 1);
+	fill(s, GROUP_READ);
+	for (int i = 0; i < 20; i++)
+		problem(s, "GET", STATS, ALICE, NULL, 503,
+		        "SERVICE_UNAVAILABLE");
+	s->gateway->loops[0].overload.each[GROUP_READ].in_flight = 0;
+	a = ask(s, "GET", "/api/gamification/achievements", NULL, NULL);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	assert_true(wait_until(has_run_two, NULL, 20000));
+	assert_int_equal(scripts_run(&redis), 2);
+	stack_stop(s);
+	redis_end(&redis);
+}
+
 static unsigned inside(const struct stack *s, unsigned *requests)
 {
 	struct loop *lo = &s->gateway->loops[0];
@@ -167,6 +229,7 @@ int main(void)
 		cmocka_unit_test(
 			reads_are_refused_and_health_and_logins_are_not),
 		cmocka_unit_test(what_is_refused_allocates_nothing_of_ours),
+		cmocka_unit_test(what_is_refused_is_not_told_to_redis),
 		cmocka_unit_test(who_has_left_is_not_counted_any_more),
 	};
 
