@@ -86,7 +86,7 @@ bool authwire_key(struct str body, struct jwt_claims *out)
 	    (w->role != ROLE_USER && w->role != ROLE_ADMIN) ||
 	    !tier_from_str(mp_find_str(body, "tier", STR("")), &w->tier))
 		return false;
-	(void)snprintf(w->sid, sizeof(w->sid), "key:%.36s", c.key);
+	(void)snprintf(w->sid, sizeof(w->sid), IDENTITY_KEY_SID "%.36s", c.key);
 	*out = c;
 	return true;
 }

@@ -14,7 +14,7 @@
  * GDPR routes are refused (identity_stale), for REVOCATION_MAX_STALE_S all are.
  *
  * Session ids: a token's sid is that of its session; for an API key sid is
- * "key:" and the key's id, so that a handler can tell the two apart.
+ * IDENTITY_KEY_SID and the key's id, so that all can tell the two apart.
  *
  * Bounds:  AUTH_CACHE_ENTRIES verdicts, IDENTITY_CALLS_MAX calls, one key fetch
  *          at a time and per cooldown, IDENTITY_WAITERS_MAX waiting requests.
@@ -30,6 +30,7 @@
 #include "common/base/ctx.h"
 #include "common/bus/bus.h"
 
+#define IDENTITY_KEY_SID     "key:"
 #define IDENTITY_COOLDOWN_MS 5000
 #define IDENTITY_POLL_MS     250
 #define IDENTITY_FRESH_MS    1000

@@ -12,7 +12,7 @@
 #define TIERS     (TIER_UNLIMITED + 1)
 #define DAY_S     86400
 
-enum counts { COUNTS_ADDRESS, COUNTS_PERSON };
+enum counts { COUNTS_ADDRESS, COUNTS_PERSON, COUNTS_KEY };
 enum unit { IN_REQUESTS, IN_TOKENS };
 
 static const struct policy {
@@ -32,14 +32,14 @@ static const struct policy {
 /* What counts for a route besides the address. */
 static const unsigned by_rate[RATE_COUNT] = {
 	[RATE_HEALTH] = 0,
-	[RATE_READ] = BIT(READ),
-	[RATE_WRITE] = BIT(WRITE),
-	[RATE_LOGIN] = BIT(LOGIN),
+	[RATE_READ] = BIT(READ) | BIT(KEY),
+	[RATE_WRITE] = BIT(WRITE) | BIT(KEY),
+	[RATE_LOGIN] = BIT(LOGIN) | BIT(KEY),
 	[RATE_GENERATE] = BIT(GENERATE) | BIT(GENERATE_DAY) | BIT(TOKENS) |
-                          BIT(TOKENS_DAY),
-	[RATE_EXPORT] = BIT(WRITE),
-	[RATE_PRIVACY] = BIT(WRITE),
-	[RATE_ADMIN] = BIT(READ),
+                          BIT(TOKENS_DAY) | BIT(KEY),
+	[RATE_EXPORT] = BIT(WRITE) | BIT(KEY),
+	[RATE_PRIVACY] = BIT(WRITE) | BIT(KEY),
+	[RATE_ADMIN] = BIT(READ) | BIT(KEY),
 	/* Guests: their address is all that is known. */
 	[RATE_INGEST] = 0,
 };
@@ -91,6 +91,7 @@ static void read_quotas(struct limits *l, const struct settings *c)
 	same_for_all(l, LIMIT_READ, c->rate_limit_read);
 	same_for_all(l, LIMIT_WRITE, c->rate_limit_write);
 	same_for_all(l, LIMIT_LOGIN, c->rate_limit_login);
+	same_for_all(l, LIMIT_KEY, c->rate_limit_key);
 }
 
 struct limits *limits_new(const struct settings *conf)
@@ -128,20 +129,32 @@ bool limits_are_shared(const struct limits *l)
 	return l->shared && limit_shared_up(l->shared);
 }
 
+/* 0: no limit, or it does not count who asks. */
+static uint64_t quota_of(const struct limits *l, enum limit_policy p,
+                         const struct limit_who *who)
+{
+	enum counts counts = policies[p].counts;
+
+	if ((counts == COUNTS_PERSON && who->sub.n == 0) ||
+	    (counts == COUNTS_KEY && who->key.n == 0))
+		return 0;
+	return l->quota[p][who->tier];
+}
+
 static struct meeting meet(const struct limits *l, enum limit_policy p,
                            const struct limit_who *who)
 {
 	const struct policy *pol = &policies[p];
 	struct addr net = addr_network(&who->client);
 	struct str subject = who->sub;
-	struct meeting m = {.quota = l->quota[p][who->tier]};
+	struct meeting m = {.quota = quota_of(l, p, who)};
 
-	if (pol->counts == COUNTS_ADDRESS)
-		subject = (struct str){(const char *)net.b, sizeof(net.b)};
-	if (subject.n == 0)
-		m.quota = 0;
 	if (m.quota == 0)
 		return m;
+	if (pol->counts == COUNTS_ADDRESS)
+		subject = (struct str){(const char *)net.b, sizeof(net.b)};
+	else if (pol->counts == COUNTS_KEY)
+		subject = who->key;
 	m.rule = gcra_of(m.quota, pol->window_s);
 	m.key = limit_key_of(l->table, p, subject);
 	return m;
@@ -181,10 +194,12 @@ static void name_in_redis(enum limit_policy p, const struct limit_who *who,
 {
 	struct addr net = addr_network(&who->client);
 	char text[ADDR_TEXT_MAX];
-	struct str subject = policies[p].counts == COUNTS_ADDRESS
-	                             ? addr_text(&net, text)
-	                             : who->sub;
+	struct str subject = who->sub;
 
+	if (policies[p].counts == COUNTS_ADDRESS)
+		subject = addr_text(&net, text);
+	else if (policies[p].counts == COUNTS_KEY)
+		subject = who->key;
 	(void)snprintf(out, LIMIT_NAME_MAX, "kae:limit:1:%s:%.*s",
 	               policies[p].name, STR_FMT(subject));
 }
@@ -287,10 +302,13 @@ static bool is_asked(const struct limits *l, const struct limit_who *who,
 {
 	if (is_costly(rate))
 		return true;
-	for (unsigned i = 0; i < LIMIT_POLICIES; i++)
-		if (by_rate[rate] & 1U << i &&
-		    lease_of(l->quota[i][who->tier]) == 1)
+	for (unsigned i = 0; i < LIMIT_POLICIES; i++) {
+		uint64_t quota =
+			by_rate[rate] & 1U << i ? quota_of(l, i, who) : 0;
+
+		if (quota && lease_of(quota) == 1)
 			return true;
+	}
 	return false;
 }
 
@@ -298,6 +316,8 @@ bool limits_address(struct limits *l, const struct limit_who *who,
                     enum rate rate, bool here_only, uint64_t now_ns,
                     struct limit_decision *d)
 {
+	bool lease = limits_are_shared(l) && !here_only;
+
 	return rate == RATE_HEALTH ||
 	       take(l, BIT(ADDRESS), who, now_ns, lease, d);
 }
@@ -316,8 +336,6 @@ static void answered(void *arg, const struct limit_question *q,
                      const struct limit_answer *a)
 {
 	struct limits *l = arg;
-	bool lease = limits_are_shared(l) && !here_only;
-
 	const struct limit_cost *c = &q->cost[0];
 
 	if (q->asker)

@@ -8,7 +8,9 @@
  *          per person, logins per address, generation per person by the
  *          quotas of the tier, in requests and in tokens of the model.  A
  *          person's keys and sessions count together, so more keys are not
- *          more quota.  A quota of 0 sets no limit.
+ *          more quota; and each API key counts for itself besides, so that one
+ *          script that runs away leaves its owner something.  A quota of 0 sets
+ *          no limit.
  * Form:    GCRA (limit_gcra.h): a burst of the whole quota, then one unit every
  *          window / quota.  All policies of a request are taken or none.
  * Tokens:  a request is let in while there is at least one; what it used is
@@ -58,6 +60,7 @@ AUTO_TYPE(limits, struct limits *, limits_free)
 struct limit_who {
 	struct addr client;
 	struct str sub; /* empty: a guest, whom no policy per person counts */
+	struct str key; /* the id of the API key; empty: asked without one */
 	enum tier tier;
 };
 
@@ -109,7 +112,7 @@ enum err limit_refuse(struct ctx *cx, const struct limit_decision *d);
 /* The item that binds most: of fewest left. NULL: nothing was counted. */
 const struct limit_item *limit_tightest(const struct limit_decision *d);
 /* draft-ietf-httpapi-ratelimit-headers-10.  Each takes LIMIT_HEADER_MAX. */
-#define LIMIT_HEADER_MAX 320
+#define LIMIT_HEADER_MAX 384
 void limit_write_policy(const struct limit_decision *d,
                         char out[LIMIT_HEADER_MAX]);
 void limit_write_left(const struct limit_decision *d,

@@ -24,7 +24,7 @@
 #include "gateway/limit_table.h"
 
 #define LIMIT_RING     1024
-#define LIMIT_COSTS    4
+#define LIMIT_COSTS    5
 #define LIMIT_NAME_MAX 80
 #define LIMIT_WAIT_MS  20
 

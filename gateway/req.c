@@ -193,9 +193,16 @@ void req_name(struct req *rq)
 
 static struct limit_who counted(const struct req *rq)
 {
-	return (struct limit_who){.client = rq->client,
-	                          .sub = rq->cx.sub,
-	                          .tier = rq->cx.tier};
+	struct str sid = rq->cx.sid, by_key = STR(IDENTITY_KEY_SID);
+
+	return (struct limit_who){
+		.client = rq->client,
+		.sub = rq->cx.sub,
+		.key = str_starts(sid, by_key) ? (struct str){sid.p + by_key.n,
+	                                                      sid.n - by_key.n}
+	                                       : (struct str){0},
+		.tier = rq->cx.tier,
+	};
 }
 
 /* The turn's clock is behind: what it would let in, it would let in late. */

@@ -14,11 +14,13 @@ from tests.harness.redis import Redis
 from tests.integration.stack import BIN, Api, Stack
 
 GATEWAYS = 3
-READ_Q, GENERATE_Q, LOGIN_Q = 60, 10, 20
+READ_Q, GENERATE_Q, LOGIN_Q, KEY_Q = 60, 10, 20, 40
 LEASE = READ_Q // 20
 
 
-class SharedLimits(unittest.TestCase):
+class Gateways(unittest.TestCase):
+    env = {}
+
     def setUp(self):
         self.redis = Redis()
         self.addCleanup(self.redis.stop)
@@ -28,7 +30,7 @@ class SharedLimits(unittest.TestCase):
                            TRUSTED_PROXIES="127.0.0.1", FORCE_HTTPS="false",
                            QUOTA_FREE_RPM=str(GENERATE_Q),
                            REDIS_URL=f"redis://127.0.0.1:{self.redis.port}",
-                           REDIS_TIMEOUT="1", REDIS_CONNECT_TIMEOUT="1")
+                           REDIS_TIMEOUT="1", REDIS_CONNECT_TIMEOUT="1", **self.env)
         self.addCleanup(self.stack.close)
         self.stack.start()
         self.ports, self.admin = [self.stack.port], [self.stack.admin_ports["gateway"]]
@@ -106,6 +108,8 @@ class SharedLimits(unittest.TestCase):
     def read(self, key, each=40):
         return self.storm(lambda api: api.get("/api/progress", headers={"X-API-Key": key}), each)
 
+
+class SharedLimits(Gateways):
     def test_what_asks_is_exact_over_three_gateways(self):
         keys = [self.person(f"anna-{n}") for n in range(10)]
         n, took, _ = self.together(lambda n: self.storm(lambda api: api.post(
@@ -155,6 +159,37 @@ class SharedLimits(unittest.TestCase):
         finally:
             self.redis.thaw()
         wait_until(lambda: self.shared() == GATEWAYS, 20, what="all gateways to share again")
+
+
+class SharedKeys(Gateways):
+    """Two keys of one person, who may more than one of them and less than both."""
+    env = {"RATE_LIMIT_KEY_PER_MINUTE": str(KEY_Q)}
+
+    def other_key(self, key):
+        r = self.stack.api(key=key).post("/api/auth/keys", {"name": "other"})
+        self.assertEqual(r.status, 201, r.raw)
+        return r.json["api_key"]
+
+    def test_a_key_is_bound_over_three_gateways_and_its_person_goes_on(self):
+        def both(n):
+            first = self.person(f"fred-{n}")
+            second = self.other_key(first)  # a write, which counts for the first
+            of_first, took, _ = self.read(first)
+            of_second, more, _ = self.read(second)
+            return of_first, of_second, took + more
+
+        of_first, of_second, took = self.together(both)
+        back, lease = int(took * KEY_Q / 60) + 1, (GATEWAYS - 1) * (KEY_Q // 20)
+        self.assertGreaterEqual(of_first, KEY_Q - 1)
+        self.assertLessEqual(of_first, KEY_Q - 1 + back + lease)
+        # The other key has what is left of the person's, and no more.
+        all_in, back = of_first + of_second, int(took * READ_Q / 60) + 1
+        self.assertGreaterEqual(all_in, READ_Q)
+        self.assertLessEqual(all_in, READ_Q + back + (GATEWAYS - 1) * LEASE)
+        names = self.redis.do("KEYS", "kae:limit:1:key:*").split()
+        self.assertGreaterEqual(len(names), 2)
+        for name in names:  # of the keys' ids, never of the keys
+            self.assertRegex(name, r"^kae:limit:1:key:[0-9a-f-]{36}$")
 
 
 if __name__ == "__main__":

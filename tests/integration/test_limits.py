@@ -9,12 +9,7 @@ from tests.integration.stack import OnStack
 SUBTOPICS = "/api/create_subtopics"
 
 
-class Limits(OnStack):
-    env = {"RATE_LIMIT_ENABLED": "true", "TRUSTED_PROXIES": "127.0.0.1",
-           "FORCE_HTTPS": "false",
-           "RATE_LIMIT_LOGIN_PER_MINUTE": "4", "RATE_LIMIT_READ_PER_MINUTE": "6",
-           "QUOTA_FREE_RPM": "3"}
-
+class OnLimits(OnStack):
     def person(self, handle, ip):
         r = self.api.post("/api/auth/register", {"user_id": handle},
                           headers={"X-Forwarded-For": ip})
@@ -30,6 +25,13 @@ class Limits(OnStack):
         self.assertRegex(r.headers["ratelimit-policy"], rf'";q={quota};w=60')
         self.assertGreater(wait, 0)
         return wait
+
+
+class Limits(OnLimits):
+    env = {"RATE_LIMIT_ENABLED": "true", "TRUSTED_PROXIES": "127.0.0.1",
+           "FORCE_HTTPS": "false",
+           "RATE_LIMIT_LOGIN_PER_MINUTE": "4", "RATE_LIMIT_READ_PER_MINUTE": "6",
+           "QUOTA_FREE_RPM": "3"}
 
     def test_logins_are_counted_for_the_client_behind_the_proxy(self):
         def login(ip):
@@ -75,6 +77,34 @@ class Limits(OnStack):
         figures = self.stack.admin("gateway", "/metrics").raw.decode()
         self.assertRegex(figures, r'kae_limit_decisions_total\{policy="login",'
                                   r'decision="refused"\} [1-9]')
+
+
+class Keys(OnLimits):
+    env = {"RATE_LIMIT_ENABLED": "true", "TRUSTED_PROXIES": "127.0.0.1",
+           "FORCE_HTTPS": "false",
+           "RATE_LIMIT_READ_PER_MINUTE": "8", "RATE_LIMIT_KEY_PER_MINUTE": "5"}
+
+    def test_a_key_that_is_used_up_leaves_its_person_the_rest(self):
+        first = self.person("dan-l", "192.0.2.23")
+        made = first.post("/api/auth/keys", {"name": "b"})  # counts for the first
+        self.assertEqual(made.status, 201, made.raw)
+        answers = [first.get("/api/progress") for _ in range(5)]
+        self.assertEqual([r.status for r in answers], [200] * 4 + [429])
+        self.is_refused(answers[-1], 5, "RATE_LIMIT_EXCEEDED")
+        self.assertRegex(answers[-1].headers["ratelimit"], r'"key";r=0;t=\d+$')
+        self.assertRegex(answers[-1].headers["ratelimit-policy"], r'"key";q=5;w=60$')
+        # Another key goes on, until the person has had its 8 reads.
+        other = self.stack.api(key=made.json["api_key"])
+        answers = [other.get("/api/progress") for _ in range(5)]
+        self.assertEqual([r.status for r in answers], [200] * 4 + [429])
+        self.is_refused(answers[-1], 8, "RATE_LIMIT_EXCEEDED")
+
+    def test_who_asks_without_a_key_is_counted_for_none(self):
+        key = self.person("eve-l", "192.0.2.24").key
+        token = self.api.post("/api/auth/login", {"api_key": key}).json["token"]
+        r = self.stack.api(token=token).get("/api/progress")
+        self.assertEqual(r.status, 200)
+        self.assertNotIn("key", r.headers["ratelimit-policy"])
 
 
 if __name__ == "__main__":

@@ -196,6 +196,7 @@ static struct settings settings(void)
 		.rate_limit_write = 2,
 		.rate_limit_login = 2,
 		.rate_limit_ip = 6,
+		.rate_limit_key = 3,
 		.quota_free_rpm = 3,
 		.quota_free_rpd = 5,
 		.quota_free_tpm = 100,
@@ -251,6 +252,35 @@ static void each_class_counts_by_its_own_quota(void **state)
 	assert_int_equal(let_in(l, &w, RATE_READ, 100, T0), 4);
 	/* The same address: logins are not the person's. */
 	assert_int_equal(let_in(l, &w, RATE_LOGIN, 100, T0), 0);
+}
+
+static void a_key_is_counted_within_what_its_person_may(void **state)
+{
+	const struct settings conf = settings(); /* 3 a key, 4 reads a person */
+	struct limit_who w = person(ALICE, "192.0.2.1", TIER_FREE);
+	struct limit_decision d = {.n = 0};
+	AUTO(limits) l = limits_new(&conf);
+
+	(void)state;
+	w.key = STR("key-1");
+	assert_int_equal(let_in(l, &w, RATE_READ, 9, T0), 3);
+	assert_false(limits_class(l, &w, RATE_READ, T0, &d));
+	assert_int_equal(d.items[d.n - 1].policy, LIMIT_KEY);
+	/* What the key refuses costs its person nothing. */
+	assert_int_equal(d.items[0].policy, LIMIT_READ);
+	assert_int_equal(d.items[0].left, 1);
+	/* All that is done with a key counts for it. */
+	assert_int_equal(let_in(l, &w, RATE_WRITE, 9, T0), 0);
+	assert_int_equal(let_in(l, &w, RATE_GENERATE, 9, T0), 0);
+	/* Another key goes on, as far as the person may; and so does who
+	 * needs none, or whose they are not. */
+	w.key = STR("key-2");
+	assert_int_equal(let_in(l, &w, RATE_READ, 9, T0), 1);
+	w.key = (struct str){0};
+	assert_int_equal(let_in(l, &w, RATE_READ, 9, T0), 0);
+	assert_int_equal(let_in(l, &w, RATE_WRITE, 9, T0), 2);
+	w = person(BOB, "192.0.2.1", TIER_FREE);
+	assert_int_equal(let_in(l, &w, RATE_READ, 9, T0), 4);
 }
 
 static void the_tier_says_how_much_is_generated(void **state)
@@ -450,6 +480,7 @@ int main(void)
 			a_flood_of_others_does_not_empty_ones_own_debt),
 		cmocka_unit_test(full_buckets_make_room_without_being_missed),
 		cmocka_unit_test(each_class_counts_by_its_own_quota),
+		cmocka_unit_test(a_key_is_counted_within_what_its_person_may),
 		cmocka_unit_test(the_tier_says_how_much_is_generated),
 		cmocka_unit_test(
 			a_refusal_by_the_day_costs_nothing_of_the_minute),
