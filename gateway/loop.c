@@ -23,6 +23,8 @@
  * a client that takes nothing of its answer. */
 #define STALL_EXTRA_S 5
 
+#define OVERLOAD_TELL_MS 1000
+
 /* For a handshake to end that has begun when a socket is shut; less than the
  * second after which a client asks again, so that it is told to go elsewhere. */
 #define LAST_SHAKE_MS 500
@@ -362,6 +364,26 @@ static void note_suspects(struct loop *lo)
 			monitor_note(lo->site->monitor, lo->shown[i].peer);
 }
 
+/* Who is refused is not told one by one (reqlog.c). */
+static void tell_overload(struct loop *lo)
+{
+	if (lo->now_ms - lo->overload_told_ms < OVERLOAD_TELL_MS)
+		return;
+	lo->overload_told_ms = lo->now_ms;
+	for (int i = 0; i < OVERLOAD_GROUPS; i++) {
+		enum overload_group g = (enum overload_group)i;
+		uint64_t refused = lo->overload.each[g].refused;
+
+		if (refused == lo->overload_told[g])
+			continue;
+		log_warn(NULL, "gateway.overload",
+		         LOG_TEXT("class", overload_group_name(g)),
+		         LOG_U64("refused", refused - lo->overload_told[g]),
+		         LOG_U64("limit", overload_limit(&lo->overload, g)));
+		lo->overload_told[g] = refused;
+	}
+}
+
 static void tick(struct loop *lo)
 {
 	if (lo->now_ms < lo->tick_at_ms)
@@ -371,6 +393,7 @@ static void tick(struct loop *lo)
 	forgive(lo);
 	show(lo);
 	note_suspects(lo);
+	tell_overload(lo);
 }
 
 static int listening_fd(struct loop *lo)

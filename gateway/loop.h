@@ -111,6 +111,8 @@ struct loop {
 	unsigned requests;
 	struct limit_wait limit_wait;
 	struct overload overload;
+	/* Of its refusals, what the log has been told, and when. */
+	uint64_t overload_told[OVERLOAD_GROUPS], overload_told_ms;
 	_Atomic uint64_t
 		turned_away; /* connections beyond CONNECTIONS_PER_IP */
 	bool resumed;        /* a connection waits for MHD_run() */

@@ -21,6 +21,13 @@ static struct str method_of(const struct req *rq)
 	return str_from(verb_name(rq->verb));
 }
 
+/* Thousands of refusals a second would cost more than answering some: the loop
+ * tells how many there were. */
+static enum log_level level_of(const struct req *rq, enum log_level level)
+{
+	return rq->shed ? LOG_DEBUG : level;
+}
+
 void reqlog_started(const struct req *rq)
 {
 	const struct head *h = &rq->head;
@@ -30,12 +37,12 @@ void reqlog_started(const struct req *rq)
 	referer = str_cut(&referer, '?');
 	referer = str_cut(&referer, '#');
 	referer.n = referer.n < REFERER_MAX ? referer.n : REFERER_MAX;
-	log_info(&rq->cx, "request.started", LOG_STR("method", method_of(rq)),
-	         LOG_STR("path", shown_path(rq)),
-	         LOG_STR("client_ip", rq->cx.ip), LOG_STR("user_agent", agent),
-	         LOG_STR("referer", referer),
-	         LOG_U64("content_length", h->length),
-	         LOG_STR("content_type", h->content_type));
+	LOG_AT(level_of(rq, LOG_INFO), &rq->cx, "request.started",
+	       LOG_STR("method", method_of(rq)),
+	       LOG_STR("path", shown_path(rq)), LOG_STR("client_ip", rq->cx.ip),
+	       LOG_STR("user_agent", agent), LOG_STR("referer", referer),
+	       LOG_U64("content_length", h->length),
+	       LOG_STR("content_type", h->content_type));
 }
 
 static const char *limited_by(const struct req *rq)
@@ -54,7 +61,7 @@ void reqlog_completed(const struct req *rq, uint64_t took_us)
 	                       : status >= 400 ? LOG_WARN
 	                                       : LOG_INFO;
 
-	LOG_AT(level, &rq->cx, "request.completed",
+	LOG_AT(level_of(rq, level), &rq->cx, "request.completed",
 	       LOG_STR("method", method_of(rq)),
 	       LOG_STR("path", shown_path(rq)), LOG_U64("status", status),
 	       LOG_MS("duration_ms", took_us), LOG_STR("user", rq->cx.sub),

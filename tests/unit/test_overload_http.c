@@ -169,6 +169,51 @@ static void what_is_refused_is_not_told_to_redis(void **state)
 	redis_end(&redis);
 }
 
+/* What the log says by now of those refused; no line of a request. */
+static uint64_t told_refused(const char *text)
+{
+	uint64_t n = 0;
+
+	assert_null(strstr(text, "\"event\":\"request."));
+	for (const char *at = text; (at = strstr(at, "\"refused\":")); at++)
+		n += strtoull(at + 10, NULL, 10);
+	return n;
+}
+
+static void the_log_counts_what_is_refused(void **state)
+{
+	static char text[65536];
+	struct stack *s = stack_start(one_loop, 1);
+	size_t n = 0;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_true(log_start(fds[1], "gateway"));
+	atomic_store(&log_threshold, LOG_INFO);
+	fill(s, GROUP_READ);
+	for (int i = 0; i < 20; i++)
+		problem(s, "GET", STATS, ALICE, NULL, 503,
+		        "SERVICE_UNAVAILABLE");
+	while (told_refused(text) < 20) {
+		struct pollfd p = {.fd = fds[0], .events = POLLIN};
+		ssize_t got;
+
+		assert_int_equal(poll(&p, 1, 20000), 1);
+		got = read(fds[0], text + n, sizeof(text) - 1 - n);
+		assert_true(got > 0);
+		n += (size_t)got;
+	}
+	assert_int_equal(told_refused(text), 20);
+	assert_non_null(strstr(text, "\"event\":\"gateway.overload\""));
+	assert_non_null(strstr(text, "\"class\":\"read\""));
+	stack_stop(s);
+	log_stop();
+	quiet();
+	assert_int_equal(close(fds[0]), 0);
+	assert_int_equal(close(fds[1]), 0);
+}
+
 static unsigned inside(const struct stack *s, unsigned *requests)
 {
 	struct loop *lo = &s->gateway->loops[0];
@@ -230,6 +275,7 @@ int main(void)
 			reads_are_refused_and_health_and_logins_are_not),
 		cmocka_unit_test(what_is_refused_allocates_nothing_of_ours),
 		cmocka_unit_test(what_is_refused_is_not_told_to_redis),
+		cmocka_unit_test(the_log_counts_what_is_refused),
 		cmocka_unit_test(who_has_left_is_not_counted_any_more),
 	};
 
