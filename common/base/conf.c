@@ -217,11 +217,16 @@ static bool near(struct str a, struct str b)
 
 static void tell_misspelt(void)
 {
+	/* Near SSL_CERTFILE, and OpenSSL's own. */
+	const struct str authorities = STR("SSL_CERT_FILE");
+
 	for (char **e = environ; e && *e; e++) {
 		struct str rest = str_from(*e);
 		struct str name = str_cut(&rest, '=');
 		const char *meant = NULL;
 
+		if (str_eq(name, authorities))
+			continue;
 		for (size_t i = 0; i < COUNTOF(rows); i++) {
 			if (str_eq(name, str_from(rows[i].name)))
 				meant = NULL;

@@ -392,6 +392,7 @@ static void names_of_the_old_system_and_misspelt_ones_are_told(void **state)
 	set("GUNICORN_WORKERS", "4");
 	set("CORS_ORIGIN", "https://a.example");
 	set("DATABSE_URL", "x");
+	set("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt");
 	captured(&l, &out);
 	assert_true(l.ok);
 	assert_non_null(strstr(out.p, "config.ignored"));
@@ -400,6 +401,7 @@ static void names_of_the_old_system_and_misspelt_ones_are_told(void **state)
 	assert_non_null(strstr(out.p, "\"meant\":\"CORS_ORIGINS\""));
 	assert_non_null(strstr(out.p, "\"meant\":\"DATABASE_URL\""));
 	assert_null(strstr(out.p, "planted-secret"));
+	assert_null(strstr(out.p, "SSL_CERT_FILE"));
 }
 
 static void without_memory_loading_fails_and_leaks_nothing(void **state)
