@@ -73,7 +73,8 @@ struct cache_conf {
 
 /* Copies conf.  NULL without memory. */
 struct cache *cache_new(const struct cache_conf *conf);
-/* Waits for background loads; nobody may be inside any more. */
+/* Waits for background loads; nobody may be inside any more, and all values
+ * have been given back. */
 void cache_free(struct cache *c);
 AUTO_TYPE(cache, struct cache *, cache_free)
 

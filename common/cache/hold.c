@@ -1,5 +1,6 @@
 #include "common/cache/hold.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define COUNTED 1u
@@ -17,6 +18,9 @@ bool holds_init(struct holds *h, size_t cores_n)
 
 void holds_fini(struct holds *h)
 {
+	for (size_t c = 0; h->cores && c < h->cores_n; c++)
+		for (size_t i = 0; i < HOLDS_PER_CORE; i++)
+			assert(!atomic_load(&h->cores[c].noted[i]));
 	free(h->cores);
 }
 

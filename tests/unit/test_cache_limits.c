@@ -497,6 +497,9 @@ static bool use_the_background(void)
 	w = patient(&so, "k");
 	e = cache_load(c, &w, &third, NULL);
 	assert_true(e == OK || e == ERR_NOMEM);
+	cache_put_back(STEAL(v));
+	cache_put_back(STEAL(again));
+	cache_put_back(STEAL(third));
 	cache_free(STEAL(c));
 	assert_int_equal(atomic_load(&so.detached), atomic_load(&so.dropped));
 	assert_int_equal(atomic_load(&so.most) <= 1, true);
