@@ -80,8 +80,15 @@ static inline void dial(struct rogue *r, enum bus_peer self, const char *url,
 	link_reset(&r->link);
 }
 
+/* When nothing more comes: nng 1.5 may hang when it closes a pipe that a message
+ * is coming in from. */
 static inline void rogue_end(struct rogue *r)
 {
+	nng_msg *m;
+
+	(void)nng_socket_set_ms(r->s, NNG_OPT_RECVTIMEO, 50);
+	while (nng_recvmsg(r->s, &m, 0) == 0)
+		nng_msg_free(m);
 	link_fini(&r->link);
 	(void)nng_close(r->s);
 }
