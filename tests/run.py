@@ -40,7 +40,7 @@ THREADS = {
 # Files that say why a leak is not ours; what is not named here has the first.
 LSAN = {"": "lsan.supp", "test_bus_link": None,
         "test_bus_identity": "lsan-peers.supp", "test_bus_hostile": "lsan-peers.supp",
-        "test_bus_replicas": "lsan-peers.supp"}
+        "test_bus_ending": "lsan-peers.supp"}
 JOBS = 2
 SANITIZED_SEEDS = 50
 FULL = bool(os.environ.get("KAE_FULL"))

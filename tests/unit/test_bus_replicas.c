@@ -723,26 +723,6 @@ static void a_name_is_followed_as_it_grows_and_shrinks(void **state)
 	service_end(two);
 }
 
-/* Where nng hangs, this does not come back. */
-static void a_client_may_end_at_any_moment_of_connecting(void **state)
-{
-	struct child one = child_new(NULL);
-
-	(void)state;
-	for (uint64_t i = 0; i < 600; i++) {
-		uint64_t end_us = mono_us() + i % 100 * 30;
-		struct loop l;
-
-		assert_true(loop_init(&l, NULL, 0));
-		add(&l, one.url);
-		while (mono_us() < end_us)
-			if (i % 2)
-				loop_turn(&l, 0);
-		loop_fini(&l);
-	}
-	child_kill(&one);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -767,7 +747,6 @@ int main(void)
 		cmocka_unit_test(one_that_was_lost_is_avoided_and_tried_again),
 		cmocka_unit_test(retries_stay_within_their_budget),
 		cmocka_unit_test(a_name_is_followed_as_it_grows_and_shrinks),
-		cmocka_unit_test(a_client_may_end_at_any_moment_of_connecting),
 	};
 	int failed;
 
