@@ -21,7 +21,7 @@
 #ifndef SVC_AUTH_SIGNING_H
 #define SVC_AUTH_SIGNING_H
 
-#include "svc-auth/seal.h"
+#include "common/base/seal.h"
 #include "svc-auth/token.h"
 
 #include "common/db/db.h"

@@ -13,8 +13,8 @@
  * Owns:    nothing; the key is the caller's to wipe.
  * Threads: any.
  */
-#ifndef SVC_AUTH_SEAL_H
-#define SVC_AUTH_SEAL_H
+#ifndef BASE_SEAL_H
+#define BASE_SEAL_H
 
 #include "common/base/attr.h"
 #include "common/base/buf.h"

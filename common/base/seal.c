@@ -1,4 +1,4 @@
-#include "svc-auth/seal.h"
+#include "common/base/seal.h"
 
 #include <assert.h>
 
