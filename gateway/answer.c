@@ -39,9 +39,11 @@ static const struct line always[] = {
 	{"X-Permitted-Cross-Domain-Policies", "none"},
 };
 
-#define HSTS        "Strict-Transport-Security"
-#define POLICY      "Content-Security-Policy"
-#define POLICY_NONE "default-src 'none'; frame-ancestors 'none'"
+#define HSTS   "Strict-Transport-Security"
+#define POLICY "Content-Security-Policy"
+#define POLICY_NONE                                                \
+	"default-src 'none'; object-src 'none'; base-uri 'none'; " \
+	"form-action 'none'; frame-ancestors 'none'"
 
 void answer_always(struct buf *out, bool hsts)
 {

@@ -50,7 +50,7 @@
 	"style-src 'self' https://fonts.googleapis.com; "          \
 	"font-src 'self' data: https://fonts.gstatic.com; "        \
 	"img-src 'self' data: blob: https:; connect-src 'self'; "  \
-	"object-src 'none'; base-uri 'self'; form-action 'self'; " \
+	"object-src 'none'; base-uri 'none'; form-action 'self'; " \
 	"frame-ancestors 'none'"
 
 struct front;

@@ -10,8 +10,8 @@
 #include "common/base/buf.h"
 
 #define PAGE_STYLE "/docs/style.css"
-#define PAGE_POLICY                                               \
-	"default-src 'none'; style-src 'self'; base-uri 'none'; " \
+#define PAGE_POLICY                                                                  \
+	"default-src 'none'; style-src 'self'; object-src 'none'; base-uri 'none'; " \
 	"form-action 'none'; frame-ancestors 'none'"
 
 void page_begin(struct buf *out, struct str title);

@@ -95,11 +95,14 @@ static const char *location(const struct req *rq)
 	return to.failed ? NULL : arena_str(rq->cx.arena, buf_view(&to)).p;
 }
 
+/* Pages, which people ask for; a program that calls the API in clear would do
+ * so for ever if it were led on (ASVS 5.0, 4.1.2). */
 static bool may_lead(const struct req *rq)
 {
 	const struct head *h = &rq->head;
 
-	return (rq->verb == VERB_GET || rq->verb == VERB_HEAD) &&
+	return !str_starts(h->path, STR("/api/")) &&
+	       (rq->verb == VERB_GET || rq->verb == VERB_HEAD) &&
 	       h->authorization.n == 0 && h->api_key.n == 0 &&
 	       !head_has_body(h);
 }

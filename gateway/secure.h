@@ -2,8 +2,8 @@
  * secure - what came in clear and should not have (FORCE_HTTPS).
  *
  * Why:     a page that is asked for by http:// is led to https://, since people
- *          type names and follow old links.  Everything else is refused with 403
- *          and no effect: a redirect would send a key, a token or a body twice,
+ *          type names and follow old links.  Everything else, the API too, is
+ *          refused with 403 and no effect: a redirect would send a key, a token or a body twice,
  *          once in clear, and work, so nobody would ever notice.  (426 would
  *          promise an upgrade of this connection, which nobody implements.)
  * Whether: a request came by HTTPS over our own TLS, or where one of

@@ -95,7 +95,8 @@ class Served(WithFront):
                       r.headers["content-security-policy"].split(";"))
         self.assertEqual(policy["script-src"], "'self'")
         self.assertEqual(policy["connect-src"], "'self'")
-        self.assertEqual(policy["frame-ancestors"], "'none'")
+        for directive in ("object-src", "base-uri", "frame-ancestors"):
+            self.assertEqual(policy[directive], "'none'")
         self.assertNotIn("unsafe", r.headers["content-security-policy"])
         for path in ("/", "/assets/index-BcD3f_-9.js", "/assets/logo.svg"):
             r = self.api.get(path)

@@ -28,8 +28,9 @@ class Headers(OnStack):
                 for name, value in SECURITY.items():
                     self.assertEqual(r.headers.get(name), value)
                 policy = r.headers["content-security-policy"]
-                self.assertIn("default-src 'none'", policy)
-                self.assertIn("frame-ancestors 'none'", policy)
+                self.assertEqual(set(policy.split("; ")), {
+                    "default-src 'none'", "object-src 'none'", "base-uri 'none'",
+                    "form-action 'none'", "frame-ancestors 'none'"})
                 self.assertNotIn("unsafe", policy)
                 # Nobody said that this host has TLS.
                 self.assertNotIn("strict-transport-security", r.headers)
@@ -39,7 +40,8 @@ class Headers(OnStack):
             self.assertEqual(r.headers.get(name), value)
         policy = r.headers["content-security-policy"]
         self.assertTrue(policy.startswith("default-src 'none'"), policy)
-        self.assertIn("frame-ancestors 'none'", policy)
+        for directive in ("object-src", "base-uri", "frame-ancestors"):
+            self.assertIn(f"{directive} 'none'", policy)
         self.assertNotIn("unsafe", policy)
         self.assertIn("Origin", r.headers["vary"])
         self.assertRegex(r.headers["x-request-id"], r"^[A-Za-z0-9._-]+$")
