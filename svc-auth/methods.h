@@ -1,8 +1,7 @@
 /*
  * methods - input structs and handlers of methods.def.
  *
- * Read by the files that define handlers (accounts.c, key_methods.c,
- * internal.c) and, with METHODS_TABLE, by methods.c.
+ * Read by the files that define handlers and, with METHODS_TABLE, by methods.c.
  */
 #define METHODS_DEF "svc-auth/methods.def"
 #include "common/service/methods.h"

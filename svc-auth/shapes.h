@@ -1,0 +1,19 @@
+/*
+ * shapes - what several methods take or answer in the same form.
+ *
+ * Threads: any.
+ */
+#ifndef SVC_AUTH_SHAPES_H
+#define SVC_AUTH_SHAPES_H
+
+#include "common/base/buf.h"
+#include "common/base/ctx.h"
+
+/* "usage_instructions" {header, example}: how to present what was just given. */
+void shape_usage(struct buf *b, const char *header, const char *scheme,
+                 struct str secret);
+/* False, with a fault, when text is given and names no tier; absent, *out is
+ * left alone. */
+bool asked_tier(struct ctx *cx, struct str text, enum tier *out);
+
+#endif
