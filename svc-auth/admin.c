@@ -3,6 +3,7 @@
  */
 #include "svc-auth/auth.h"
 #include "svc-auth/methods.h"
+#include "svc-auth/session.h"
 #include "svc-auth/shapes.h"
 
 #include "common/base/clock.h"
@@ -32,13 +33,11 @@ static enum err change_person(struct db *db, struct grant *g)
 		return ERR_DENIED;
 	g->user.role = role;
 	g->user.tier = tier;
-	g->user.not_before_ms = g->now_ms;
-	/* Tokens carry role and tier: those issued before say the old ones. */
 	e = user_grant(db, &g->user);
-	if (!e)
-		e = auth_revoke(g->au, db, REVOKE_SUB, str_from(g->user.sub),
-		                g->now_ms, &g->batch);
-	return e;
+	/* Tokens carry role and tier: those issued before say the old ones. */
+	return e ? e
+	         : session_void_tokens(g->au, db, &g->user, g->now_ms,
+	                               &g->batch);
 }
 
 static void granted(struct buf *b, const struct grant *g)

@@ -112,8 +112,10 @@ static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 	};
 	enum err e = auth_seal_key(au->conf.settings, &conf.seal);
 
-	if (!e)
+	if (!e) {
 		seal_answers(au, &conf.seal);
+		seal_key_for(&conf.seal, "kae-refresh", &au->refresh);
+	}
 	if (!e)
 		e = signing_open(&conf, cx, now_ms, &au->signing);
 	explicit_bzero(&conf.seal, sizeof(conf.seal));
@@ -156,17 +158,25 @@ void auth_free(struct auth *au)
 	signing_free(au->signing);
 	used_fini(&au->used);
 	explicit_bzero(&au->answers, sizeof(au->answers));
+	explicit_bzero(&au->refresh, sizeof(au->refresh));
 	free(au);
 }
 
 enum err auth_revoke(struct auth *au, struct db *db, enum revoke_kind kind,
                      struct str id, int64_t now_ms, struct revoke_batch *batch)
 {
+	return auth_revoke_at(au, db, kind, id, now_ms, now_ms, batch);
+}
+
+enum err auth_revoke_at(struct auth *au, struct db *db, enum revoke_kind kind,
+                        struct str id, int64_t at_ms, int64_t now_ms,
+                        struct revoke_batch *batch)
+{
 	/* Tokens issued a moment from now by another replica, whose clock may
 	 * be ahead, are covered by the grace. */
 	int64_t until = now_ms + au->token_ttl_s * 1000 + SIGNING_GRACE_MS;
 
-	return revoke_add(db, kind, id, now_ms, until, batch);
+	return revoke_add(db, kind, id, at_ms, until, batch);
 }
 
 void auth_committed(struct auth *au, const struct revoke_batch *batch)

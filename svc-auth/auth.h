@@ -34,6 +34,7 @@ struct auth {
 	struct auth_conf conf;
 	int64_t token_ttl_s;
 	struct seal_key answers; /* seals those that show a key or a token */
+	struct seal_key refresh; /* of refresh_next() */
 	struct signing *signing;
 	struct used used;
 };
@@ -55,6 +56,10 @@ enum err auth_seal_key(const struct settings *s,
 enum err auth_revoke(struct auth *au, struct db *db, enum revoke_kind kind,
                      struct str id, int64_t now_ms,
                      struct revoke_batch *batch) MUST_CHECK;
+/* The same of what was issued up to at_ms, which REVOKE_SUB looks at. */
+enum err auth_revoke_at(struct auth *au, struct db *db, enum revoke_kind kind,
+                        struct str id, int64_t at_ms, int64_t now_ms,
+                        struct revoke_batch *batch) MUST_CHECK;
 /* After the commit: tells the gateways and the relay. */
 void auth_committed(struct auth *au, const struct revoke_batch *batch);
 

@@ -77,7 +77,7 @@ static enum err take_owner(void *arg, const struct db_row *row)
 	            role_scopes(o->user.role);
 	o->last_used_ms = db_row_i64(row, USER_COLUMNS + 2);
 	o->expires_ms = db_row_i64(row, USER_COLUMNS + 3);
-	s->good = o->user.active &&
+	s->good = o->user.state == USER_ACTIVE &&
 	          (o->expires_ms == 0 || o->expires_ms > s->now_ms);
 	return OK;
 }

@@ -12,6 +12,15 @@
  * api_keys.origin       'self', 'admin' (made by one), 'set' (ADMIN_API_KEY),
  *                       'made' (DATA_DIR/admin.key)
  * signing_keys.until    when a retired key may go
+ * users.email_key       the form that is unique; NULL: no address
+ * users.password        argon2id's own text, or NULL
+ * sessions.auth_time    when their owner last proved who they are (epoch ms)
+ * sessions.expires_at   the latest end, whatever happens
+ * sessions.ends_at      the end as it stands: idleness may come before
+ *                       expires_at, and a logout (ended_why) before both
+ * sessions.counter      of the refresh token that is good now
+ * refresh_tokens.hash   SHA-256; the last REFRESH_KEPT of a session stay, so
+ *                       that one which comes back is told from one that never was
  * revocations.seq       counts under the one row of revocation_seq, which each
  *                       transaction holds to its end: the order of seq is the
  *                       order of commits
@@ -46,6 +55,36 @@
 	"until " INT " NOT NULL);"                                            \
 	"CREATE INDEX revocations_until ON " S "revocations (until);"
 
+/* S, INT and BYTES as above; the columns one by one, as SQLite wants it. */
+#define SESSION_TABLES(S, INT, BYTES)                                         \
+	"ALTER TABLE " S "users ADD COLUMN email TEXT;"                       \
+	"ALTER TABLE " S "users ADD COLUMN email_key TEXT;"                   \
+	"ALTER TABLE " S "users ADD COLUMN password TEXT;"                    \
+	"ALTER TABLE " S "users ADD COLUMN password_at " INT ";"              \
+	"ALTER TABLE " S "users ADD COLUMN display_name TEXT;"                \
+	"ALTER TABLE " S "users ADD COLUMN preferences TEXT;"                 \
+	"ALTER TABLE " S "users ADD COLUMN last_login_at " INT ";"            \
+	"CREATE UNIQUE INDEX users_email_key ON " S "users (email_key) "      \
+	"WHERE email_key IS NOT NULL;"                                        \
+	"CREATE TABLE " S "sessions (id TEXT PRIMARY KEY, "                   \
+	"sub TEXT NOT NULL REFERENCES " S "users (sub), "                     \
+	"method TEXT NOT NULL, key_id TEXT, scopes " INT " NOT NULL, "        \
+	"created_at " INT " NOT NULL, auth_time " INT " NOT NULL, "           \
+	"last_seen_at " INT " NOT NULL, expires_at " INT " NOT NULL, "        \
+	"ends_at " INT " NOT NULL, ended_why TEXT, "                          \
+	"counter " INT " NOT NULL DEFAULT 0, "                                \
+	"rotated_at " INT " NOT NULL DEFAULT 0, "                             \
+	"address TEXT NOT NULL, agent TEXT NOT NULL, device TEXT NOT NULL);"  \
+	"CREATE INDEX sessions_sub ON " S "sessions (sub);"                   \
+	"CREATE INDEX sessions_key ON " S "sessions (key_id) "                \
+	"WHERE key_id IS NOT NULL;"                                           \
+	"CREATE INDEX sessions_ends ON " S "sessions (ends_at);"              \
+	"CREATE TABLE " S "refresh_tokens (hash " BYTES " PRIMARY KEY, "      \
+	"sid TEXT NOT NULL REFERENCES " S "sessions (id) ON DELETE CASCADE, " \
+	"counter " INT " NOT NULL, created_at " INT " NOT NULL);"             \
+	"CREATE INDEX refresh_tokens_sid ON " S                               \
+	"refresh_tokens (sid, counter);"
+
 const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
 	{1, "accounts, keys, revocations",
          TABLES("", "INTEGER", "BLOB") EVENT_TABLES_SQLITE,
@@ -54,4 +93,7 @@ const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
          IDEM_TABLE_POSTGRES("auth")},
 	{3, "the trace of an event", EVENT_TRACE_SQLITE,
          EVENT_TRACE_POSTGRES("auth")},
+	{4, "sessions, e-mail, passwords",
+         SESSION_TABLES("", "INTEGER", "BLOB"),
+         SESSION_TABLES("auth.", "BIGINT", "BYTEA")},
 };

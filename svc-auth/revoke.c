@@ -4,7 +4,6 @@
 
 #include "common/codec/mp.h"
 
-#include <assert.h>
 #include <stdio.h>
 
 static const char *const kinds[] = {
@@ -19,7 +18,6 @@ enum err revoke_add(struct db *db, enum revoke_kind kind, struct str id,
 	int64_t seq = 0;
 	enum err e = db_get_i64(db, STMT(REVOKE_NEXT), NULL, 0, &seq);
 
-	assert(batch->n < REVOKE_BATCH);
 	if (!e) {
 		const struct db_val v[] = {
 			DB_I64(seq),   DB_TEXT(kinds[kind]), DB_STR(id),
@@ -28,7 +26,7 @@ enum err revoke_add(struct db *db, enum revoke_kind kind, struct str id,
 
 		e = db_run(db, STMT(REVOKE_ADD), v, COUNTOF(v), NULL);
 	}
-	if (e)
+	if (e || batch->n == REVOKE_BATCH)
 		return e;
 	batch->v[batch->n] = (struct revocation){
 		.seq = seq, .kind = kind, .at_ms = at_ms, .until_ms = until_ms};

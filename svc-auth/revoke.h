@@ -7,7 +7,8 @@
  * Order:   seq is taken from a counter row inside the transaction of the cause
  *          and that row stays locked to the commit, so whoever has read up to
  *          seq n will never meet a smaller one later.
- * Bounds:  REVOKE_BATCH rows per transaction, REVOKE_PAGE per answer; a row
+ * Bounds:  REVOKE_BATCH rows of a transaction are pushed, the rest is found by
+ *          the next poll; REVOKE_PAGE rows per answer; a row
  *          goes when nothing it concerns could still be valid (until_ms).
  * Threads: the database functions inside a transaction function.
  */
@@ -17,7 +18,7 @@
 #include "common/base/buf.h"
 #include "common/db/db.h"
 
-#define REVOKE_BATCH 4
+#define REVOKE_BATCH 32
 #define REVOKE_PAGE  4096
 
 enum revoke_kind { REVOKE_JTI, REVOKE_KEY, REVOKE_SUB };
@@ -34,7 +35,8 @@ struct revoke_batch {
 	struct revocation v[REVOKE_BATCH];
 };
 
-/* Stores one and appends it to the batch, for the push after the commit. */
+/* Stores one and appends it to the batch, for the push after the commit; what
+ * finds no room there is not pushed. */
 enum err revoke_add(struct db *db, enum revoke_kind kind, struct str id,
                     int64_t at_ms, int64_t until_ms,
                     struct revoke_batch *batch) MUST_CHECK;

@@ -4,6 +4,7 @@
  */
 #include "svc-auth/auth.h"
 #include "svc-auth/methods.h"
+#include "svc-auth/session.h"
 
 #include "common/base/clock.h"
 
@@ -28,7 +29,7 @@ enum err method_auth_validate(void *state, struct ctx *cx, const void *in,
 	enum err e = db_read_one(au->conf.pool, cx, find_person, &p);
 
 	(void)in;
-	if (e == ERR_NOT_FOUND || (!e && !p.user.active))
+	if (e == ERR_NOT_FOUND || (!e && p.user.state != USER_ACTIVE))
 		return ERR_BAD_TOKEN;
 	if (e)
 		return e;
@@ -44,7 +45,7 @@ enum err method_auth_validate(void *state, struct ctx *cx, const void *in,
 
 struct logout {
 	struct auth *au;
-	struct str sid;
+	struct str sub, sid;
 	int64_t now_ms;
 	struct revoke_batch batch;
 };
@@ -53,17 +54,27 @@ struct logout {
 static enum err end_session(struct db *db, void *arg, struct reply *out)
 {
 	struct logout *l = arg;
+	enum err e;
 
 	l->batch.n = 0;
 	mp_map(&out->body, 1);
 	mp_kv_text(&out->body, "message", "You are logged out.");
-	return auth_revoke(l->au, db, REVOKE_JTI, l->sid, l->now_ms, &l->batch);
+	e = session_end(l->au, db, l->sub, l->sid, "logout", l->now_ms,
+	                &l->batch);
+	/* Its row is gone, but its token may be good: it dies all the same. */
+	if (e == ERR_NOT_FOUND)
+		e = auth_revoke(l->au, db, REVOKE_JTI, l->sid, l->now_ms,
+		                &l->batch);
+	return e;
 }
 
 enum err method_auth_logout(void *state, struct ctx *cx, const void *in,
                             struct reply *out)
 {
-	struct logout l = {.au = state, .sid = cx->sid, .now_ms = wall_ms()};
+	struct logout l = {.au = state,
+	                   .sub = cx->sub,
+	                   .sid = cx->sid,
+	                   .now_ms = wall_ms()};
 	enum err e;
 
 	(void)in;

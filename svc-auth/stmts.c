@@ -1,5 +1,10 @@
 #include "svc-auth/stmts.h"
 
+#define USER(u)                                                             \
+	u "sub, " u "handle, " u "role, " u "tier, " u "state, " u          \
+	  "not_before, " u "created_at, " u "email, " u "last_login_at, " u \
+	  "password_at"
+
 /* The table is read once per driver; each pass fills its own member. */
 const struct db_stmt auth_stmts[STMT_COUNT] = {
 #define T(table) #table

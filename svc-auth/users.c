@@ -6,12 +6,33 @@
 
 #include <stdio.h>
 
+static const char *const states[] = {
+	[USER_ACTIVE] = "active",
+	[USER_DISABLED] = "disabled",
+};
+
+const char *user_state_name(enum user_state s)
+{
+	return states[s];
+}
+
+bool user_state_from_str(struct str s, enum user_state *out)
+{
+	for (size_t i = 0; i < COUNTOF(states); i++) {
+		if (!str_eq(s, str_from(states[i])))
+			continue;
+		*out = (enum user_state)i;
+		return true;
+	}
+	return false;
+}
+
 void user_init(struct user *u, struct str handle, enum role role,
                enum tier tier, int64_t now_ms)
 {
 	*u = (struct user){.role = role,
 	                   .tier = tier,
-	                   .active = true,
+	                   .state = USER_ACTIVE,
 	                   .created_ms = now_ms};
 	(void)uuid7(u->sub);
 	(void)snprintf(u->handle, sizeof(u->handle), "%.*s", STR_FMT(handle));
@@ -51,11 +72,14 @@ bool user_from_row(const struct db_row *row, struct user *out)
 {
 	copy(out->sub, sizeof(out->sub), db_row_str(row, 0));
 	copy(out->handle, sizeof(out->handle), db_row_str(row, 1));
-	out->active = str_eq(db_row_str(row, 4), STR("active"));
 	out->not_before_ms = db_row_i64(row, 5);
 	out->created_ms = db_row_i64(row, 6);
+	copy(out->email, sizeof(out->email), db_row_str(row, 7));
+	out->last_login_ms = db_row_i64(row, 8);
+	out->password_set_ms = db_row_i64(row, 9);
 	return role_from_str(db_row_str(row, 2), &out->role) &&
-	       tier_from_str(db_row_str(row, 3), &out->tier);
+	       tier_from_str(db_row_str(row, 3), &out->tier) &&
+	       user_state_from_str(db_row_str(row, 4), &out->state);
 }
 
 struct found {
@@ -106,9 +130,28 @@ enum err user_grant(struct db *db, const struct user *u)
 {
 	const struct db_val v[] = {DB_TEXT(role_name(u->role)),
 	                           DB_TEXT(tier_name(u->tier)),
-	                           DB_I64(u->not_before_ms), DB_TEXT(u->sub)};
+	                           DB_TEXT(u->sub)};
 
 	return db_run(db, STMT(USER_GRANT), v, COUNTOF(v), NULL);
+}
+
+enum err user_void(struct db *db, const struct user *u)
+{
+	const struct db_val v[] = {DB_I64(u->not_before_ms), DB_TEXT(u->sub)};
+
+	return db_run(db, STMT(USER_NOT_BEFORE), v, COUNTOF(v), NULL);
+}
+
+enum err user_enter(struct db *db, struct str sub, int64_t now_ms,
+                    struct user *out)
+{
+	const struct db_val v[] = {DB_I64(now_ms), DB_STR(sub)};
+	int64_t changed = 0;
+	enum err e = db_change(db, STMT(USER_ENTER), v, COUNTOF(v), &changed);
+
+	if (!e && changed == 0)
+		e = ERR_NOT_FOUND;
+	return e ? e : user_by_sub(db, sub, out);
 }
 
 enum err user_lock(struct db *db, struct str sub)

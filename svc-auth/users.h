@@ -14,17 +14,25 @@
 #include "common/db/db.h"
 #include "common/event/event.h"
 
+#define EMAIL_MAX 254 /* bytes of an address (RFC 5321, 4.5.3.1.3) */
+
+enum user_state { USER_ACTIVE, USER_DISABLED };
+const char *user_state_name(enum user_state s); /* "active" */
+bool user_state_from_str(struct str s, enum user_state *out) MUST_CHECK;
+
 struct user {
 	char sub[UUID_MAX];
 	char handle[HANDLE_MAX + 1];
 	enum role role;
 	enum tier tier;
-	bool active;
+	enum user_state state;
 	int64_t not_before_ms; /* tokens issued before it are void */
 	int64_t created_ms;
+	char email[EMAIL_MAX + 1];              /* empty: none */
+	int64_t last_login_ms, password_set_ms; /* 0: never */
 };
 
-#define USER_COLUMNS 7 /* of every statement that reads a user, in front */
+#define USER_COLUMNS 10 /* of every statement that reads a user, in front */
 
 /* A new person: sub is made here, created_ms is now. */
 void user_init(struct user *u, struct str handle, enum role role,
@@ -42,9 +50,18 @@ enum err user_by_sub(struct db *db, struct str sub,
                      struct user *out) MUST_CHECK;
 /* False when the row holds what this program never writes. */
 bool user_from_row(const struct db_row *row, struct user *out) MUST_CHECK;
-/* Sets role, tier and not_before. */
+/* Sets role and tier. */
 enum err user_grant(struct db *db, const struct user *u) MUST_CHECK;
+/* Sets not_before. */
+enum err user_void(struct db *db, const struct user *u) MUST_CHECK;
 /* Keeps others from adding keys for this person until the commit. */
 enum err user_lock(struct db *db, struct str sub) MUST_CHECK;
+/*
+ * Notes a login at now_ms and reads the person, locked until the commit, so
+ * that a disable and a login come one after the other.  ERR_NOT_FOUND: there is
+ * nobody of that sub, or they are not active.
+ */
+enum err user_enter(struct db *db, struct str sub, int64_t now_ms,
+                    struct user *out) MUST_CHECK;
 
 #endif

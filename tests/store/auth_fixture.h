@@ -89,6 +89,7 @@ static inline enum err restart(void)
 static inline enum err clear(struct db *db, void *arg)
 {
 	static const struct db_stmt tables[] = {
+		{"t.0", "DELETE FROM sessions", "DELETE FROM auth.sessions"},
 		{"t.1", "DELETE FROM api_keys", "DELETE FROM auth.api_keys"},
 		{"t.2", "DELETE FROM users", "DELETE FROM auth.users"},
 		{"t.3", "DELETE FROM signing_keys",
@@ -121,6 +122,10 @@ static inline int each_up(void **state)
 		.token_issuer = STR("knowalledge"),
 		.token_audience = STR("knowalledge"),
 		.access_token_ttl_s = 86400,
+		.refresh_token_ttl_s = 2592000,
+		.session_idle_ttl_s = 1209600,
+		.refresh_grace_s = 60,
+		.sessions_max = 100,
 		.signing_key_ttl_s = 7776000,
 	};
 	(void)unlink(fx.file);

@@ -1,0 +1,104 @@
+#include "svc-auth/device.h"
+
+#include "common/base/attr.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#define NET4_BITS 24
+#define NET6_BITS 64
+
+struct known {
+	const char *word, *name;
+};
+
+static const struct known programs[] = {
+#define PROGRAM(word, name) {word, name},
+#define SYSTEM(word, name)
+#include "svc-auth/device.def"
+#undef PROGRAM
+#undef SYSTEM
+};
+
+static const struct known systems[] = {
+#define PROGRAM(word, name)
+#define SYSTEM(word, name) {word, name},
+#include "svc-auth/device.def"
+#undef PROGRAM
+#undef SYSTEM
+};
+
+static struct str prefix_text(int family, unsigned char *net, size_t size,
+                              unsigned bits, char out[PREFIX_MAX])
+{
+	char text[INET6_ADDRSTRLEN];
+	int n;
+
+	memset(net + bits / 8, 0, size - bits / 8);
+	if (!inet_ntop(family, net, text, sizeof(text)))
+		return (struct str){out, 0};
+	n = snprintf(out, PREFIX_MAX, "%s/%u", text, bits);
+	return (struct str){out, (size_t)n};
+}
+
+struct str address_prefix(struct str ip, char out[PREFIX_MAX])
+{
+	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+	unsigned char net[16];
+	char text[INET6_ADDRSTRLEN];
+
+	out[0] = '\0';
+	if (ip.n == 0 || ip.n >= sizeof(text))
+		return (struct str){out, 0};
+	memcpy(text, ip.p, ip.n);
+	text[ip.n] = '\0';
+	if (inet_pton(AF_INET, text, net) == 1)
+		return prefix_text(AF_INET, net, 4, NET4_BITS, out);
+	if (inet_pton(AF_INET6, text, net) != 1)
+		return (struct str){out, 0};
+	if (memcmp(net, mapped, sizeof(mapped)) == 0)
+		return prefix_text(AF_INET, net + sizeof(mapped), 4, NET4_BITS,
+		                   out);
+	return prefix_text(AF_INET6, net, sizeof(net), NET6_BITS, out);
+}
+
+struct str agent_cut(struct str agent, char out[AGENT_MAX])
+{
+	size_t n = agent.n < AGENT_MAX - 1 ? agent.n : AGENT_MAX - 1;
+
+	/* Back to where a character begins. */
+	while (n && n < agent.n && ((unsigned char)agent.p[n] & 0xc0) == 0x80)
+		n--;
+	for (size_t i = 0; i < n; i++)
+		out[i] = (unsigned char)agent.p[i] < ' ' || agent.p[i] == 0x7f
+		                 ? ' '
+		                 : agent.p[i];
+	out[n] = '\0';
+	return (struct str){out, n};
+}
+
+static const char *first_in(const struct known *list, size_t n,
+                            struct str agent)
+{
+	for (size_t i = 0; agent.n && i < n; i++)
+		if (memmem(agent.p, agent.n, list[i].word,
+		           strlen(list[i].word)))
+			return list[i].name;
+	return NULL;
+}
+
+struct str device_label(struct str agent, char out[DEVICE_MAX])
+{
+	const char *program = first_in(programs, COUNTOF(programs), agent);
+	const char *system = first_in(systems, COUNTOF(systems), agent);
+	int n;
+
+	if (program && system)
+		n = snprintf(out, DEVICE_MAX, "%s on %s", program, system);
+	else
+		n = snprintf(out, DEVICE_MAX, "%s",
+		             program  ? program
+		             : system ? system
+		                      : "Unknown device");
+	return (struct str){out, (size_t)n};
+}
