@@ -45,6 +45,7 @@ json_t *parts_field(const struct field_row *f)
 	case FIELD_TRIM:
 	case FIELD_LINE:
 	case FIELD_LOOSE:
+	case FIELD_SECRET:
 		return text_field(f);
 	case FIELD_INT:
 	case FIELD_NUM:

@@ -302,6 +302,7 @@ static enum err read_absent(struct job *j)
 	case FIELD_TRIM:
 	case FIELD_LINE:
 	case FIELD_LOOSE:
+	case FIELD_SECRET:
 		*(struct str *)j->slot = str_from(f->text_fallback);
 		break;
 	case FIELD_INT:
@@ -329,11 +330,12 @@ static enum err read_absent(struct job *j)
 static enum err read_field(struct job *j)
 {
 	static enum err (*const readers[])(struct job *) = {
-		[FIELD_TEXT] = read_text, [FIELD_TRIM] = read_text,
-		[FIELD_LINE] = read_text, [FIELD_LOOSE] = read_text,
-		[FIELD_INT] = read_int,   [FIELD_NUM] = read_num,
-		[FIELD_BOOL] = read_bool, [FIELD_LINES] = read_lines,
-		[FIELD_FILE] = read_file, [FIELD_ANY] = read_any,
+		[FIELD_TEXT] = read_text,   [FIELD_TRIM] = read_text,
+		[FIELD_LINE] = read_text,   [FIELD_LOOSE] = read_text,
+		[FIELD_SECRET] = read_text, [FIELD_INT] = read_int,
+		[FIELD_NUM] = read_num,     [FIELD_BOOL] = read_bool,
+		[FIELD_LINES] = read_lines, [FIELD_FILE] = read_file,
+		[FIELD_ANY] = read_any,
 	};
 	enum mp_type type = mp_peek(&j->in);
 

@@ -14,6 +14,10 @@
  *                                       punctuation, symbols and spaces: no
  *                                       control characters, no '<' or '>'
  *   LOOSE  struct str   [code points]   any non-string counts as absent
+ *   SECRET struct str   [code points]   TEXT, a password.  Dispatch runs a
+ *                                       request that has one in the SLOW lane,
+ *                                       where it may be hashed, and wipes the
+ *                                       body when the answer is made
  *   INT    int64_t      [value]         integers; 3.0 counts, 3.5 does not;
  *                                       decimal text in query and path
  *   NUM    double       [value]
@@ -44,6 +48,7 @@ enum field_type {
 	FIELD_TRIM,
 	FIELD_LINE,
 	FIELD_LOOSE,
+	FIELD_SECRET,
 	FIELD_INT,
 	FIELD_NUM,
 	FIELD_BOOL,
@@ -62,16 +67,17 @@ struct file {
 	struct str name, type, data;
 };
 
-#define FIELD_C_TEXT  struct str
-#define FIELD_C_TRIM  struct str
-#define FIELD_C_LINE  struct str
-#define FIELD_C_LOOSE struct str
-#define FIELD_C_INT   int64_t
-#define FIELD_C_NUM   double
-#define FIELD_C_BOOL  bool
-#define FIELD_C_LINES struct strs
-#define FIELD_C_FILE  struct file
-#define FIELD_C_ANY   struct str
+#define FIELD_C_TEXT   struct str
+#define FIELD_C_TRIM   struct str
+#define FIELD_C_LINE   struct str
+#define FIELD_C_LOOSE  struct str
+#define FIELD_C_SECRET struct str
+#define FIELD_C_INT    int64_t
+#define FIELD_C_NUM    double
+#define FIELD_C_BOOL   bool
+#define FIELD_C_LINES  struct strs
+#define FIELD_C_FILE   struct file
+#define FIELD_C_ANY    struct str
 
 struct field {
 	const char *name; /* on the wire */
@@ -79,7 +85,7 @@ struct field {
 	enum field_type type;
 	bool required;
 	int64_t min, max;
-	const char *text_fallback; /* TEXT, TRIM, LINE, LOOSE */
+	const char *text_fallback; /* TEXT, TRIM, LINE, LOOSE, SECRET */
 	double num_fallback;       /* INT, NUM, BOOL */
 	size_t offset;             /* into the handler's struct */
 };

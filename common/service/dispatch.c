@@ -20,6 +20,7 @@ static const char *const outcome_names[OUTCOME_COUNT] = {
 struct row {
 	const struct method *m;
 	builtin_fn *builtin; /* instead of m->run; or NULL */
+	bool secrets;        /* it has a SECRET field */
 	/* NULL until the first call that came to it: most series of a
 	 * histogram would stay empty for ever. */
 	_Atomic(struct metric *) took[OUTCOME_COUNT];
@@ -112,6 +113,14 @@ static bool takes_key(const struct dispatch *d, const struct method *m)
 	       m->caller != CALL_SERVICE;
 }
 
+static bool takes_secrets(const struct method *m)
+{
+	for (size_t i = 0; i < m->fields_n; i++)
+		if (m->fields[i].type == FIELD_SECRET)
+			return true;
+	return false;
+}
+
 static void fill_rows(struct dispatch *d)
 {
 	for (size_t i = 0; i < d->conf.methods_n; i++)
@@ -130,6 +139,9 @@ static void fill_rows(struct dispatch *d)
 		/* Looking for a stored answer blocks. */
 		assert(m->lane == LANE_INLINE ? !takes_key(d, m)
 		                              : d->conf.lanes[m->lane] != NULL);
+		d->rows[i].secrets = takes_secrets(m);
+		assert(!d->rows[i].secrets ||
+		       (m->lane != LANE_INLINE && d->conf.lanes[LANE_SLOW]));
 	}
 }
 
@@ -317,10 +329,20 @@ static void count(const struct request *rq, enum outcome o)
 	metric_observe(took, (double)rq->cx.spent.handler / 1e6);
 }
 
+/* The item's bytes are ours until its end, and nobody reads them again. */
+static void forget_secrets(const struct request *rq)
+{
+	struct str body = rq->entry.body;
+
+	if (rq->row->secrets && body.n)
+		explicit_bzero((void *)(uintptr_t)body.p, body.n);
+}
+
 static void refuse(struct request *rq, enum err e)
 {
 	end_spans(rq, e);
 	count(rq, OUTCOME_FAILED);
+	forget_secrets(rq);
 	rq->d->conf.refuse(rq->it.item, e);
 	release(rq);
 }
@@ -352,6 +374,7 @@ static void answer(struct request *rq, enum err e)
 	          : err_http(e) < 500 ? OUTCOME_REFUSED
 	                              : OUTCOME_FAILED);
 	end_spans(rq, e);
+	forget_secrets(rq);
 	rq->d->conf.end(rq->it.item, buf_view(&rq->packed));
 	release(rq);
 }
@@ -497,10 +520,25 @@ static void lane_drop(struct lane_job *job, enum err why)
 	refuse((struct request *)(void *)job, why);
 }
 
+/* Whether the body has a secret that may be hashed. */
+static bool brings_secret(const struct request *rq)
+{
+	const struct method *m = rq->row->m;
+	struct str v;
+
+	for (size_t i = 0; rq->row->secrets && i < m->fields_n; i++)
+		if (m->fields[i].type == FIELD_SECRET &&
+		    mp_find(rq->entry.body, m->fields[i].name, &v) &&
+		    !str_eq(v, STR("\xc0")))
+			return true;
+	return false;
+}
+
 static void route(struct request *rq)
 {
 	const struct method *m = rq->row->m;
 	enum err e = may_call(rq);
+	enum lane lane = m->lane;
 
 	if (e) {
 		log_warn(&rq->cx, "method.denied", LOG_TEXT("method", m->name),
@@ -511,16 +549,18 @@ static void route(struct request *rq)
 	}
 	if (rq->it.peer != PEER_GATEWAY)
 		wipe_identity(&rq->cx);
-	if (m->lane == LANE_INLINE) {
+	if (lane == LANE_INLINE) {
 		run(rq);
 		return;
 	}
-	if (m->peek && peeked(rq))
+	if (brings_secret(rq))
+		lane = LANE_SLOW;
+	if (m->peek && lane == m->lane && peeked(rq))
 		return;
 	rq->job = (struct lane_job){.deadline_ms = rq->it.deadline_ms,
 	                            .run = lane_run,
 	                            .drop = lane_drop};
-	e = lane_push(rq->d->conf.lanes[m->lane], &rq->job);
+	e = lane_push(rq->d->conf.lanes[lane], &rq->job);
 	if (e)
 		refuse(rq, e);
 }

@@ -12,6 +12,7 @@ struct lane_pool {
 	struct lane_job *head, **tail;
 	bool stopping;
 	unsigned idle; /* workers asleep on `some` */
+	uint64_t wait_max_us;
 	struct lane_stats stats;
 	char name[13];
 	unsigned started; /* threads to join */
@@ -38,7 +39,8 @@ static struct lane_job *wait_for_job(struct lane_pool *l)
 	return job;
 }
 
-static struct lane_job *take(struct lane_pool *l, bool *expired)
+/* OK with a job to run, or why it is to be dropped. */
+static struct lane_job *take(struct lane_pool *l, enum err *why)
 {
 	GUARD(&l->lock);
 	struct lane_job *job = wait_for_job(l);
@@ -46,9 +48,13 @@ static struct lane_job *take(struct lane_pool *l, bool *expired)
 
 	if (!job)
 		return NULL;
-	*expired = now_us / 1000 >= job->deadline_ms;
-	if (*expired) {
+	*why = OK;
+	if (now_us / 1000 >= job->deadline_ms) {
+		*why = ERR_TIMEOUT;
 		l->stats.expired++;
+	} else if (l->wait_max_us && now_us - job->queued_us > l->wait_max_us) {
+		*why = ERR_BUSY;
+		l->stats.refused++;
 	} else {
 		l->stats.busy++;
 		l->stats.wait_us += now_us - job->queued_us;
@@ -68,11 +74,11 @@ static void *work(void *arg)
 {
 	struct lane_pool *l = arg;
 	struct lane_job *job;
-	bool expired = false;
+	enum err why = OK;
 
-	while ((job = take(l, &expired))) {
-		if (expired) {
-			job->drop(job, ERR_TIMEOUT);
+	while ((job = take(l, &why))) {
+		if (why) {
+			job->drop(job, why);
 			continue;
 		}
 		job->run(job);
@@ -91,6 +97,7 @@ struct lane_pool *lane_new(const struct lane_conf *conf)
 	l->tail = &l->head;
 	l->stats.threads = conf->threads;
 	l->stats.queue_max = conf->queue_max;
+	l->wait_max_us = (uint64_t)conf->wait_max_ms * 1000;
 	(void)snprintf(l->name, sizeof(l->name), "%s", conf->name);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->some, NULL);

@@ -6,7 +6,8 @@
  *          threads of a quick one.
  * Bounds:  threads and queued jobs, fixed at lane_new().  A full lane refuses
  *          at once: a queue that grows only turns overload into time-outs.
- *          A job whose deadline passed while it waited is not run.
+ *          A job whose deadline passed while it waited is not run, nor one
+ *          that waited for longer than the lane lets any.
  * Owns:    its threads.  A job is lent from lane_push() until run or drop is
  *          called, exactly one of them, exactly once; a push never allocates.
  * Threads: lane_push(), lane_stats() any.  The others: the owner.
@@ -24,13 +25,15 @@ struct lane_job {
 	uint64_t deadline_ms;  /* mono_ms() */
 	uint64_t queued_us;    /* set by lane_push() */
 	void (*run)(struct lane_job *job);
-	/* ERR_TIMEOUT: the deadline passed.  ERR_UNAVAILABLE: lane_stop(). */
+	/* ERR_TIMEOUT: the deadline passed.  ERR_BUSY: it waited for longer
+	 * than wait_max_ms.  ERR_UNAVAILABLE: lane_stop(). */
 	void (*drop)(struct lane_job *job, enum err why);
 };
 
 struct lane_conf {
 	const char *name; /* of the threads, cut at 12 characters */
 	unsigned threads, queue_max;
+	unsigned wait_max_ms; /* in the queue; 0: until the deadline */
 };
 
 struct lane_pool;
@@ -47,7 +50,8 @@ AUTO_TYPE(lane, struct lane_pool *, lane_free)
 
 struct lane_stats {
 	unsigned threads, busy, queued, queue_max;
-	uint64_t done, refused, expired;
+	uint64_t done, refused; /* refused: full, or waited for too long */
+	uint64_t expired;
 	uint64_t wait_us; /* sum over the jobs that were run */
 };
 void lane_stats(struct lane_pool *l, struct lane_stats *out);

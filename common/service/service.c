@@ -473,12 +473,16 @@ static enum err make_lane(struct service *sv, enum lane lane, const char *kind,
                           unsigned threads)
 {
 	char name[16];
-
-	(void)snprintf(name, sizeof(name), "%.7s-%.4s", sv->def->name, kind);
-	sv->lanes[lane] = lane_new(&(struct lane_conf){
+	struct lane_conf c = {
 		.name = name,
 		.threads = threads,
-		.queue_max = (unsigned)sv->env.conf->lane_queue});
+		.queue_max = (unsigned)sv->env.conf->lane_queue,
+	};
+
+	(void)snprintf(name, sizeof(name), "%.7s-%.4s", sv->def->name, kind);
+	if (lane == LANE_SLOW && sv->def->slow_lane)
+		sv->def->slow_lane(sv->env.conf, &c);
+	sv->lanes[lane] = lane_new(&c);
 	return sv->lanes[lane] ? OK : ERR_NOMEM;
 }
 

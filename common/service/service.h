@@ -9,7 +9,8 @@
  *
  * Lanes:  INLINE  answered on the receive callback, memory only
  *         DB      worker threads, two per core, may block on the pool
- *         SLOW    few threads of its own: hashing, generation, export
+ *         SLOW    few threads of its own: hashing, generation, export; and
+ *                 any request that brings a SECRET field, whatever its row says
  * A method of the DB lane may have a `peek`, tried on the receive callback
  * first: true means that it has answered.
  * A full lane answers ERR_BUSY at once; an item whose deadline has passed is
@@ -32,6 +33,7 @@
 
 struct service;
 struct figures;
+struct lane_conf;
 
 enum lane { LANE_INLINE, LANE_DB, LANE_SLOW, LANE_COUNT };
 /* What sending a call again does (design D8, D20). */
@@ -89,6 +91,8 @@ struct service_def {
 	const struct db_migration *migrations;
 	size_t migrations_n;
 	unsigned slow_threads; /* of the SLOW lane */
+	/* Or NULL.  Says otherwise of the SLOW lane's threads and queue. */
+	void (*slow_lane)(const struct settings *conf, struct lane_conf *lane);
 	/*
 	 * Builds the state; the database is migrated and the bus caller works.
 	 * ERR_DATABASE: tried again.  The method table is not served before.

@@ -134,6 +134,18 @@ enum err method_grind(void *state, struct ctx *cx, const void *in,
 	return OK;
 }
 
+enum err method_confess(void *state, struct ctx *cx, const void *in,
+                        struct reply *out)
+{
+	const struct confess_in *q = in;
+	struct seen *s = state;
+
+	(void)cx;
+	atomic_fetch_add(&s->runs, 1);
+	mp_i64(&out->body, (int64_t)q->pin.n);
+	return OK;
+}
+
 /* Knows 1; has begun an answer to 2 when it gives up; refuses 3; has found a
  * fault in 4 when it gives up. */
 static bool look_peek(void *state, struct ctx *cx, const void *in,
@@ -265,8 +277,8 @@ static int set_up(void **state)
 	assert_non_null(r);
 	pthread_mutex_init(&r->seen.lock, NULL);
 	pthread_cond_init(&r->seen.moved, NULL);
-	r->db = lane_new(&(struct lane_conf){"db", 1, 2});
-	r->slow = lane_new(&(struct lane_conf){"slow", 1, 2});
+	r->db = lane_new(&(struct lane_conf){"db", 1, 2, 0});
+	r->slow = lane_new(&(struct lane_conf){"slow", 1, 2, 0});
 	assert_non_null(r->db);
 	assert_non_null(r->slow);
 	r->arena = arena_new(1 << 20);
@@ -653,6 +665,79 @@ static void a_full_lane_is_busy_at_once(void **state)
 	buf_fini(&waiting[1].reply);
 }
 
+static void pack_confession(struct buf *b, struct str pin)
+{
+	const struct ctx cx = {.rid = STR("r-1")};
+	AUTO_BUF body = {0};
+
+	mp_map(&body, 2);
+	mp_kv_text(&body, "name", "ada");
+	if (pin.n)
+		mp_kv_str(&body, "pin", pin);
+	else
+		mp_kv_nil(&body, "pin");
+	entry_pack(b, &cx,
+	           &(struct entry){.op = STR("confess"),
+	                           .body = buf_view(&body)});
+}
+
+static void what_brings_a_secret_runs_in_the_slow_lane_and_is_wiped(
+	void **state)
+{
+	struct rig *r = *state;
+	const struct call call = {.op = "work", .key = "n", .number = 1};
+	AUTO_BUF held = {0};
+	AUTO_BUF with = {0};
+	AUTO_BUF without = {0};
+	struct item holds, it, waits = {0};
+	struct lane_stats st;
+	struct reply_view v;
+
+	holds = (struct item){0};
+	pack_call(&held, &call);
+	pack_confession(&with, STR("open sesame"));
+	pack_confession(&without, STR(""));
+	shut(&r->seen, true);
+	submit(r, &holds, &held, &call);
+	wait_inside(&r->seen, 1);
+	/* The DB lane's only worker is held: without a secret it must wait. */
+	submit(r, &waits, &without, &call);
+	assert_non_null(memmem(with.p, with.n, "sesame", 6));
+	v = ask(r, &it, &with, &call);
+	assert_int_equal(v.err, OK);
+	assert_null(memmem(with.p, with.n, "sesame", 6));
+	assert_int_equal(atomic_load(&waits.ends), 0);
+	lane_stats(r->slow, &st);
+	assert_int_equal(st.queued, 0);
+	assert_int_equal(atomic_load(&r->seen.runs), 1);
+	shut(&r->seen, false);
+	wait_end(&holds);
+	wait_end(&waits);
+	buf_fini(&it.reply);
+	buf_fini(&holds.reply);
+	buf_fini(&waits.reply);
+}
+
+static void a_secret_is_wiped_also_where_it_is_refused(void **state)
+{
+	struct rig *r = *state;
+	const struct call call = {.op = "confess"};
+	AUTO_BUF wrong = {0};
+	AUTO_BUF never = {0};
+	struct item it;
+
+	/* Too long for its field, and a lane that takes nothing any more. */
+	pack_confession(&wrong, STR("open sesame, please, now"));
+	pack_confession(&never, STR("open sesame"));
+	assert_int_equal(ask(r, &it, &wrong, &call).err, ERR_INVALID);
+	assert_null(memmem(wrong.p, wrong.n, "sesame", 6));
+	buf_fini(&it.reply);
+	lane_stop(r->slow);
+	assert_int_equal(ask(r, &it, &never, &call).err, ERR_UNAVAILABLE);
+	assert_null(memmem(never.p, never.n, "sesame", 6));
+	buf_fini(&it.reply);
+}
+
 static void errors_keep_their_words_and_ours_become_internal(void **state)
 {
 	struct rig *r = *state;
@@ -861,6 +946,8 @@ int main(void)
 		TEST(what_came_too_late_is_not_run),
 		TEST(what_expires_or_is_cancelled_in_the_queue_is_not_run),
 		TEST(a_full_lane_is_busy_at_once),
+		TEST(what_brings_a_secret_runs_in_the_slow_lane_and_is_wiped),
+		TEST(a_secret_is_wiped_also_where_it_is_refused),
 		TEST(errors_keep_their_words_and_ours_become_internal),
 		TEST(nothing_is_served_before_open_and_after_close),
 		TEST(health_is_told_before_open_and_after_close),

@@ -194,6 +194,32 @@ static void a_job_whose_deadline_passed_in_the_queue_is_not_run(void **state)
 	assert_int_equal(st.expired, 1);
 }
 
+static void a_job_that_waited_for_too_long_is_refused_as_busy(void **state)
+{
+	AUTO(lane)
+	l = lane_new(&(struct lane_conf){.name = "test",
+	                                 .threads = 1,
+	                                 .queue_max = 10,
+	                                 .wait_max_ms = 1});
+	struct gate g = GATE;
+	struct job first = new_job(&g, FAR_MS), late = new_job(NULL, FAR_MS);
+	struct lane_stats st;
+
+	(void)state;
+	assert_int_equal(lane_push(l, &first.job), OK);
+	gate_wait_inside(&g, 1);
+	assert_int_equal(lane_push(l, &late.job), OK);
+	while (mono_us() <= late.job.queued_us + 2000)
+		(void)usleep(500);
+	gate_set(&g, false);
+	wait_for(&late.drops, 1);
+	assert_int_equal(atomic_load(&late.runs), 0);
+	assert_int_equal(late.why, ERR_BUSY);
+	lane_stats(l, &st);
+	assert_int_equal(st.refused, 1);
+	assert_int_equal(st.expired, 0);
+}
+
 static void *open_soon(void *arg)
 {
 	(void)usleep(20000);
@@ -300,6 +326,8 @@ int main(void)
 		cmocka_unit_test(a_full_lane_refuses_at_once),
 		cmocka_unit_test(
 			a_job_whose_deadline_passed_in_the_queue_is_not_run),
+		cmocka_unit_test(
+			a_job_that_waited_for_too_long_is_refused_as_busy),
 		cmocka_unit_test(stop_drops_what_waits_and_waits_for_what_runs),
 		cmocka_unit_test(every_job_taken_ends_exactly_once),
 		cmocka_unit_test(without_memory_there_is_no_lane),
