@@ -493,6 +493,7 @@ void remote_stats(const struct remote *r, struct remote_stats *out)
 
 	*out = r->stats;
 	out->state = state_of(r->step);
+	out->clock_known = r->clock_known;
 	out->breaker = r->breaker.state;
 	out->pending = r->pending_n;
 }

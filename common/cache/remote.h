@@ -138,6 +138,7 @@ enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 struct remote_stats {
 	enum remote_state state;
 	enum breaker_state breaker;
+	bool clock_known; /* the store's, of this connection; else no set */
 	uint64_t gets, hits, sets, sets_dropped, forgets, forgets_heard;
 	uint64_t timeouts, failures, connects, breaker_opened, epochs;
 	uint64_t pending;          /* slots to be raised when it is back */

@@ -110,8 +110,10 @@ struct remote {
 
 	pthread_mutex_t lock; /* a leaf; guards what follows */
 	bool ending;
-	bool sleeping;  /* the thread is to be woken for what is queued */
-	enum step step; /* written by the thread alone */
+	bool sleeping; /* the thread is to be woken for what is queued */
+	/* Both written by the thread alone. */
+	enum step step;
+	bool clock_known; /* else nothing is set */
 	struct fifo queue;
 	size_t under_way, bytes_under_way;
 	uint64_t pending[REMOTE_PENDING_WORDS];
@@ -134,10 +136,9 @@ struct remote {
 	unsigned tries, begins;
 	uint64_t try_ms, step_until_ms, in_step_ms;
 	uint64_t probe_ms, stats_ms;
-	/* What to add to mono_ms(), modulo 2^64, for the store's clock: at
-	 * most REMOTE_PROBE_MS too much.  Not known: nothing is set. */
+	/* What to add to mono_ms(), modulo 2^64, for the store's clock: never
+	 * too much, at most REMOTE_PROBE_MS too little. */
 	uint64_t clock_ms;
-	bool clock_known;
 	bool probing;           /* a CMD_PROBE and a CMD_TIME are under way */
 	uint64_t ping, ping_ms; /* ping_ms 0: none under way */
 	bool in_doubt;

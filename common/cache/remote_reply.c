@@ -359,7 +359,12 @@ static enum err has_probed(struct remote *r, struct cmd *c)
 	return OK;
 }
 
-/* One that took long says too little; then the former estimate stays. */
+/*
+ * Theirs was read before the answer came: from then on the estimate is behind
+ * theirs, by as long as the answer took to come, so nothing that is set lives
+ * longer for a slow answer.  One more for what both clocks cut off.  One that
+ * took long says too little; then the former estimate stays.
+ */
 static enum err has_time(struct remote *r, struct cmd *c)
 {
 	uint64_t theirs, now = mono_ms();
@@ -371,8 +376,10 @@ static enum err has_time(struct remote *r, struct cmd *c)
 	if (!reply_time(c->reply[0], &theirs)) {
 		lose(r, nonsense);
 	} else if (now - c->sent_ms <= REMOTE_PROBE_MS) {
-		r->clock_ms = theirs - c->sent_ms;
+		r->clock_ms = theirs - now - 1;
+		pthread_mutex_lock(&r->lock);
 		r->clock_known = true;
+		pthread_mutex_unlock(&r->lock);
 	}
 	return OK;
 }

@@ -384,7 +384,10 @@ static void open_both(struct remote *r, uint64_t now)
 	const struct wire *w = r->conf.wire;
 
 	r->fresh = true;
-	r->subscribed = r->probing = r->in_doubt = r->clock_known = false;
+	r->subscribed = r->probing = r->in_doubt = false;
+	pthread_mutex_lock(&r->lock);
+	r->clock_known = false;
+	pthread_mutex_unlock(&r->lock);
 	r->ping_ms = 0;
 	r->begins = 0;
 	memset(r->known, 0, sizeof(r->known));
@@ -559,11 +562,14 @@ static void say_farewell(struct remote *r)
 		say_pending(r, mono_ms());
 		say_queued(r);
 	}
-	while (!r->lost && is_forgetting(r) && mono_ms() < until) {
+	/* Waiting is what sends: once at least, however late it is. */
+	while (!r->lost && is_forgetting(r)) {
 		w->wait(w->arg, until);
 		(void)hear(r, WIRE_COMMANDS);
 		if (!r->lost) /* else they would wake us again at once */
 			(void)hear(r, WIRE_MESSAGES);
+		if (mono_ms() >= until)
+			break;
 	}
 	hang_up(r);
 }

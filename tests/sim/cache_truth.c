@@ -9,8 +9,6 @@
 
 /* Deadlines are in whole milliseconds, and fibers nap. */
 #define SLACK_US 100000
-/* The store's clock is known as well as an answer was fast (REMOTE_PROBE_MS). */
-#define STORE_CLOCK_US 500000
 
 bool truth_has_tag(const struct truth *t, unsigned key, unsigned tag)
 {
@@ -146,9 +144,7 @@ static const char *broken_rule(const struct truth *t, const struct answer *a,
 	uint64_t life_ms = (a->negative ? k->negative_ttl_ms : k->ttl_ms) +
 	                   (a->stale ? k->stale_ms : 0);
 
-	if (!a->loaded &&
-	    read_us + stretched(t, life_ms * 1000) + STORE_CLOCK_US <
-	            a->began_us)
+	if (!a->loaded && read_us + stretched(t, life_ms * 1000) < a->began_us)
 		return "it is over its time and does not say so";
 	if (v + 1 == k->versions_n)
 		return NULL;

@@ -3,7 +3,8 @@
  *
  * Between an instance and its wire stands a switch: while it is cut, both
  * connections are lost and none comes to be, whatever the server does; the
- * others do not notice.
+ * others do not notice.  The switch can also be slow, and can stop the server
+ * at a moment that matters.
  */
 #ifndef TESTS_UNIT_REMOTE_FIXTURE_H
 #define TESTS_UNIT_REMOTE_FIXTURE_H
@@ -22,6 +23,9 @@ struct instance {
 	const struct wire *inner;
 	struct wire ops;
 	atomic_bool cut;
+	_Atomic pid_t stop_at_time; /* stopped when asked for the time */
+	atomic_int slow_ms;         /* of each command, to be said */
+	atomic_uint slow_n;
 	struct remote *remote;
 	_Atomic uint64_t forgotten[CACHE_SLOTS + 1], forgotten_sum;
 };
@@ -52,7 +56,16 @@ static inline bool cut_send(void *arg, enum wire_channel ch, size_t n,
                             const struct str *words)
 {
 	struct instance *in = arg;
+	pid_t pid = 0;
 
+	if (str_eq(words[0], STR("TIME")))
+		pid = atomic_exchange(&in->stop_at_time, 0);
+	if (pid)
+		(void)kill(pid, SIGSTOP);
+	if (in->slow_ms) {
+		in->slow_n++;
+		(void)poll(NULL, 0, in->slow_ms);
+	}
 	return !in->cut && in->inner->send(in->inner->arg, ch, n, words);
 }
 
@@ -149,9 +162,17 @@ static inline struct remote_stats stats_of(const struct instance *in)
 		}                                              \
 	} while (0)
 
+/* In step, and able to set: after a slow greeting the one is not the other. */
+static inline bool in_step(const struct instance *in)
+{
+	struct remote_stats st = stats_of(in);
+
+	return st.state == REMOTE_IN_STEP && st.clock_known;
+}
+
 static inline void await_in_step(struct instance *in)
 {
-	EVENTUALLY(stats_of(in).state == REMOTE_IN_STEP);
+	EVENTUALLY(in_step(in));
 }
 
 static inline struct instance *instance_at(const struct redis_url *url,

@@ -29,7 +29,8 @@ static void await_state(const struct instance *in, enum remote_state state)
 
 	for (;;) {
 		remote_stats(in->remote, &st);
-		if (st.state == state)
+		if (st.state == state &&
+		    (state != REMOTE_IN_STEP || st.clock_known))
 			return;
 		assert_true(mono_ms() < until);
 		nap();

@@ -390,8 +390,6 @@ static void a_value_that_was_long_on_its_way_lives_that_much_less(void **state)
 	uint64_t sent;
 
 	(void)state;
-	/* Until the store's clock is known nothing is set. */
-	EVENTUALLY(put(in, "clock", "known"));
 	stop_server(true);
 	sent = mono_ms();
 	remote_set(in->remote, STR("way"), &g.marks, false, STR("v"), 60000, 0);
@@ -400,6 +398,28 @@ static void a_value_that_was_long_on_its_way_lives_that_much_less(void **state)
 	EVENTUALLY(finds(in, "way", "v"));
 	g = get(in, "way");
 	assert_in_range(g.ttl_ms, 30000, 60000 - 650);
+	instance_end(in);
+}
+
+static void a_clock_that_is_told_late_lets_nothing_live_longer(void **state)
+{
+	struct instance *in = instance_new(&server);
+	uint64_t stopped;
+	struct got g;
+
+	(void)state;
+	in->stop_at_time = server.pid;
+	EVENTUALLY(in->stop_at_time == 0);
+	stopped = mono_ms();
+	EVENTUALLY(mono_ms() > stopped + REMOTE_PROBE_MS / 2);
+	stop_server(false);
+	g = get(in, "clock"); /* answered after the time */
+	g.marks.asked_ms -= 20000;
+	remote_set(in->remote, STR("clock"), &g.marks, false, STR("v"), 60000,
+	           0);
+	g = get(in, "clock");
+	assert_true(g.found);
+	assert_in_range(g.ttl_ms, 20000, 40000);
 	instance_end(in);
 }
 
@@ -578,6 +598,7 @@ int main(void)
 		ALONE(a_server_that_stands_still_too_long_is_lost),
 		ALONE(sets_to_a_server_that_stands_still_are_bounded),
 		ALONE(a_value_that_was_long_on_its_way_lives_that_much_less),
+		ALONE(a_clock_that_is_told_late_lets_nothing_live_longer),
 		ALONE(a_server_that_comes_back_is_not_believed_for_its_dump),
 		ALONE(two_servers_of_one_address_are_not_taken_for_one),
 		ALONE(what_makes_no_sense_is_a_lost_connection),
