@@ -68,8 +68,8 @@ run-split: deps-run ## the same as four processes over ipc
 test: deps-test ## everything that proves a change: see tests/run.py
 	@$(MAKE) --no-print-directory -s -j2 all tests
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store sim integration fault sanitizers
-test-full: ## the same in its long form: hours
-	@KAE_FULL=1 $(MAKE) --no-print-directory test
+test-full: ## the same in its long form, and nothing may fail even once: hours
+	@KAE_FULL=1 KAE_STRICT=1 $(MAKE) --no-print-directory test
 check: deps-test ## under two minutes: format, banned calls, unit tests, saved fuzz inputs
 	@$(MAKE) --no-print-directory -s -j2 all tests
 	@$(MAKE) --no-print-directory -s format-check lint-rules

@@ -14,15 +14,31 @@ sanitizers   unit, store, a few seeds of sim and a short integration under addre
              undefined behaviour sanitizers; then `threads` under the thread sanitizer
 threads      the programs in THREADS, of the given flavor
 
-The last line is `N passed, N failed, N skipped`. With CI set, a skip that no
-SKIP_* variable asks for is a failure.
+All of them are one list of jobs, JOBS at a time, the slow ones of a suite first;
+the sanitizers' programs are built meanwhile in the time that tests leave (they
+wait for timers and networks most of theirs), and join when they are there.
+
+A job that fails by a claim of its own (an assertion) is run once more when all
+others have ended, alone. If it passes then it counts as passed and is listed as
+FLAKY, with what it said at first: a red that nobody can make again has to be
+seen, but a machine that stood still for a second must not refuse a day's work.
+With KAE_STRICT set (and in `make test-full`) it is a failure. What a busy machine
+cannot cause is never run again: a crash, a signal, a failed assert() of the
+product, a report of a sanitizer (races, leaks, bad memory), a job or a process
+that does not end.
+
+At the end the last lines of each failure are said again. The last line is
+`N passed, N failed, N skipped`. With CI set, a skip that no SKIP_* variable asks
+for is a failure.
 """
 import argparse
 import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import queue
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -41,11 +57,26 @@ THREADS = {
 LSAN = {"": "lsan.supp", "test_bus_link": None,
         "test_bus_identity": "lsan-peers.supp", "test_bus_hostile": "lsan-peers.supp",
         "test_bus_ending": "lsan-peers.supp"}
+# The slowest first, else one of them is what all wait for at the end.
+SLOW = ()
 JOBS = 2
+# A build beside the tests must not take their time.
+IDLE = ("chrt", "--idle", "0") if shutil.which("chrt") else ("nice", "-n", "19")
 SANITIZED_SEEDS = 50
 FULL = bool(os.environ.get("KAE_FULL"))
 UNIT_TIMEOUT_S = 3600 if FULL else 300
 MODULE_TIMEOUT_S = 900
+BUILD_TIMEOUT_S = 1800
+# Of a failure: at once, and again at the end.
+LINES, LAST_LINES = 150, 60
+SLOWEST = 15
+
+# A test, or what was to be done before or after it.
+CMOCKA_FAILED = r"^\[  (?:FAILED  \] (?!GROUP )|ERROR   \] (?!---))"
+# What no busy machine can cause.
+FOR_GOOD = re.compile(
+    r"Sanitizer|runtime error:|Assertion .* failed|Segmentation fault"
+    r"|Test failed with exception|ended with -\d+|did not stop in|no end after")
 
 
 @dataclasses.dataclass
@@ -57,10 +88,40 @@ class Outcome:
     skips: list = dataclasses.field(default_factory=list)
     output: str = ""
     seconds: float = 0.0
+    claim: bool = False  # it failed, and by no more than a claim of its own
+    suite: str = ""
+
+    @property
+    def title(self):
+        return f"{self.suite} {self.name}" if self.suite else self.name
+
+    def last_lines(self, n):
+        return "\n".join("      | " + l for l in self.output.splitlines()[-n:])
 
 
-def run(command, env=None, timeout=UNIT_TIMEOUT_S):
+@dataclasses.dataclass
+class Job:
+    """A call that returns an Outcome."""
+    suite: str
+    name: str
+    call: object
+
+    def run(self):
+        started = time.monotonic()
+        try:
+            o = self.call()
+        except Exception as e:  # no server, no folder: as much as a failure
+            o = Outcome(self.name, failed=1, output=f"{type(e).__name__}: {e}\n")
+        o.suite, o.seconds = self.suite, time.monotonic() - started
+        o.claim = o.claim and o.failed > 0 and not FOR_GOOD.search(o.output)
+        return o
+
+
+# --- one job ---------------------------------------------------------------------
+
+def run(command, env=None, timeout=None):
     """(exit status, output); status None when the time ran out."""
+    timeout = timeout or UNIT_TIMEOUT_S
     if not os.access(command[0], os.X_OK) and "/" in command[0]:
         return 127, f"{command[0]} is not built\n"
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})},
@@ -89,16 +150,15 @@ def sanitizer_env(name=""):
 
 
 def run_cmocka(name, command, env):
-    started = time.monotonic()
-    env = {**sanitizer_env(name), **env}
-    status, out = run(command, env)
+    status, out = run(command, {**sanitizer_env(name), **env})
     done = out.split("[==========]")
     ran = len(done) > 2  # an opening and a closing line
-    result = Outcome(name, output=out, seconds=time.monotonic() - started)
+    result = Outcome(name, output=out)
     result.passed = len(re.findall(r"^\[       OK \] ", out, re.M))
     body = "[==========]".join(done[:-1]) if ran else out
-    result.failed = len(re.findall(r"^\[  FAILED  \] ", body, re.M))
+    result.failed = len(re.findall(CMOCKA_FAILED, body, re.M))
     result.skips = re.findall(r"^\[  SKIPPED \] (\S+)", body, re.M)
+    result.claim = ran and status == result.failed
     if (status != 0 or not ran) and result.failed == 0:
         result.failed = 1  # crashed, leaked, raced or hung
         result.output += f"\nexit status {status}\n"
@@ -106,21 +166,19 @@ def run_cmocka(name, command, env):
 
 
 def run_replay(name, command):
-    started = time.monotonic()
     status, out = run(command, sanitizer_env())
-    return Outcome(name, passed=int(status == 0), failed=int(status != 0),
-                   output=out, seconds=time.monotonic() - started)
+    return Outcome(name, passed=int(status == 0), failed=int(status != 0), output=out)
 
 
 def run_module(name, env):
-    started = time.monotonic()
     status, out = run([sys.executable, "-m", "unittest", "-v", name], env,
                       MODULE_TIMEOUT_S)
-    result = Outcome(name, output=out, seconds=time.monotonic() - started)
+    result = Outcome(name, output=out)
     total = re.search(r"^Ran (\d+) tests? in", out, re.M)
     bad = sum(int(n) for n in re.findall(r"(?:failures|errors)=(\d+)", out))
     result.skips = re.findall(r"\.\.\. skipped ['\"](.*)['\"]$", out, re.M)
     result.failed = bad if total else 1
+    result.claim = bad > 0 and status == 1
     if status != 0 and result.failed == 0:
         result.failed = 1
     ran = int(total.group(1)) if total else 0
@@ -128,105 +186,212 @@ def run_module(name, env):
     return result
 
 
+class Servers:
+    """PostgreSQL servers, one for each job that needs one now.  One that a job
+    has failed on is not used again."""
+
+    def __init__(self):
+        self.idle, self.all = queue.SimpleQueue(), []
+
+    def take(self):
+        try:
+            return self.idle.get_nowait()
+        except queue.Empty:
+            from tests.harness.postgres import Postgres
+            pg = Postgres()
+            self.all.append(pg)
+            return pg
+
+    def stop(self):
+        for pg in self.all:
+            pg.stop()
+
+
+# --- all jobs --------------------------------------------------------------------
+
 class Runner:
-    def __init__(self, build, flavor):
-        self.dir = ROOT / build / flavor
-        self.build, self.flavor = build, flavor
-        self.outcomes = []
+    """Jobs are added, also while it runs; run() returns when all have ended."""
 
-    def all(self, title, jobs, workers=JOBS):
-        """Runs (function, arguments) pairs and reports them as one suite."""
-        started = time.monotonic()
-        print(f"== {title}", flush=True)
-        suite = []
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            for f in concurrent.futures.as_completed(
-                    [pool.submit(fn, *args) for fn, args in jobs]):
-                o = f.result()
-                suite.append(o)
-                print(f"   {o.name}: {o.passed} passed, {o.failed} failed, "
-                      f"{len(o.skips)} skipped, {o.seconds:.1f} s", flush=True)
-                for reason in o.skips:
-                    print(f"      skipped: {reason}")
-                if o.failed:
-                    print("\n".join("      | " + l for l in
-                                    o.output.splitlines()[-150:]), flush=True)
-        self.outcomes += suite
-        print(f"== {title}: {time.monotonic() - started:.0f} s", flush=True)
+    def __init__(self, build="build", out=sys.stdout):
+        self.build, self.out = build, out
+        self.servers = Servers()
+        self.outcomes, self.flaky = [], []
+        self.pool = concurrent.futures.ThreadPoolExecutor(JOBS)
+        self.running, self.again = [], []
 
-    def programs(self, folder, only=None):
+    def say(self, text):
+        self.out.write(text + "\n")  # in one piece, whoever else writes
+        self.out.flush()
+
+    def add(self, suite, jobs):
+        """(name, function, arguments...) each."""
+        def rank(job):
+            return SLOW.index(job[0]) if job[0] in SLOW else len(SLOW)
+
+        for name, fn, *args in sorted(jobs, key=rank):
+            job = Job(suite, name, lambda fn=fn, n=name, a=args: fn(n, *a))
+            self.running.append(self.pool.submit(self.first_time, job))
+
+    def first_time(self, job):
+        o = job.run()
+        if o.claim:
+            self.again.append((job, o))
+        else:
+            self.outcomes.append(o)
+        self.tell(o, ": to be run again, alone" if o.claim else "")
+        return o
+
+    def tell(self, o, more=""):
+        lines = [f"   {o.title}: {o.passed} passed, {o.failed} failed, "
+                 f"{len(o.skips)} skipped, {o.seconds:.1f} s{more}"]
+        lines += [f"      skipped: {reason}" for reason in o.skips]
+        if o.failed:
+            lines.append(o.last_lines(LINES))
+        self.say("\n".join(lines))
+
+    def second_times(self):
+        for job, first in self.again:
+            o = job.run()
+            self.tell(o, ", alone")
+            self.outcomes.append(o)
+            if o.failed == 0:
+                self.flaky.append(first)
+
+    def run(self):
+        try:
+            while self.running:  # one of them may add others
+                self.running.pop(0).result()
+            self.second_times()
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+            self.servers.stop()
+
+    # --- suites ------------------------------------------------------------------
+
+    def programs(self, folder, flavor, only):
         sources = sorted((ROOT / "tests" / folder).glob("test_*.c"))
-        return [self.dir / folder / s.stem for s in sources
+        return [ROOT / self.build / flavor / folder / s.stem for s in sources
                 if only is None or s.stem.startswith(only)]
 
-    def unit(self, only=None):
-        jobs = [(run_cmocka, (p.name, [str(p)], {}))
-                for p in self.programs("unit", only)]
+    def unit(self, flavor, only=None):
+        jobs = [(p.name, run_cmocka, [str(p)], {})
+                for p in self.programs("unit", flavor, only)]
         for s in sorted((ROOT / "tests" / "fuzz").glob("fuzz_*.c")) if not only else ():
             name = s.stem.removeprefix("fuzz_")
             corpus = sorted(str(f) for f in
                             (ROOT / "tests" / "fuzz" / "corpus" / name).glob("*"))
-            jobs.append((run_replay, (f"replay {name} ({len(corpus)} inputs)",
-                                      [str(self.dir / "replay" / name), *corpus])))
-        self.all(f"unit ({self.flavor})", jobs)
+            program = ROOT / self.build / flavor / "replay" / name
+            jobs.append((f"replay {name} ({len(corpus)} inputs)", run_replay,
+                         [str(program), *corpus]))
+        if not only and flavor == "release":
+            jobs.append(("tests.test_run", run_module, {}))
+        self.add(f"unit ({flavor})", jobs)
 
-    def store(self, only=None):
-        from tests.harness.postgres import Postgres
-        programs = self.programs("store", only)
-        self.all(f"store on SQLite ({self.flavor})",
-                 [(run_cmocka, (p.name, [str(p)], {"KAE_TEST_DATABASE_URL": ""}))
+    def on_postgres(self, name, command):
+        pg = self.servers.take()
+        o = run_cmocka(name, command, {"KAE_TEST_DATABASE_URL": pg.url})
+        if o.failed == 0:
+            self.servers.idle.put(pg)
+        return o
+
+    def store(self, flavor, only=None):
+        programs = self.programs("store", flavor, only)
+        self.add(f"store on PostgreSQL ({flavor})",
+                 [(p.name, self.on_postgres, [str(p)]) for p in programs])
+        self.add(f"store on SQLite ({flavor})",
+                 [(p.name, run_cmocka, [str(p)], {"KAE_TEST_DATABASE_URL": ""})
                   for p in programs])
-        with Postgres() as pg:
-            self.all(f"store on PostgreSQL ({self.flavor})",
-                     [(run_cmocka, (p.name, [str(p)],
-                                    {"KAE_TEST_DATABASE_URL": pg.url}))
-                      for p in programs], workers=1)
 
-    def sim(self, seeds=None):
+    def sim(self, flavor, seeds=None):
         env = {} if seeds is None else {"KAE_SEEDS": str(seeds)}
-        self.all(f"simulation ({self.flavor})",
-                 [(run_cmocka, (p.name, [str(p)], env))
-                  for p in self.programs("sim")])
+        self.add(f"simulation ({flavor})",
+                 [(p.name, run_cmocka, [str(p)], env)
+                  for p in self.programs("sim", flavor, None)])
 
-    def modules(self, folder, short=False, only="test_*"):
-        env = {"KAE_BIN": str(self.dir / "bin"), "KAE_SHORT": "1" if short else "",
-               **sanitizer_env()}
+    def modules(self, folder, flavor, short=False, only="test_*"):
+        env = {"KAE_BIN": str(ROOT / self.build / flavor / "bin"),
+               "KAE_SHORT": "1" if short else "", **sanitizer_env()}
         found = sorted((ROOT / "tests" / folder).glob(f"{only}.py"))
-        self.all(f"{folder} ({self.flavor})",
-                 [(run_module, (f"tests.{folder}.{m.stem}", env)) for m in found])
+        self.add(f"{folder} ({flavor})",
+                 [(f"tests.{folder}.{m.stem}", run_module, env) for m in found])
 
-    def integration(self, short=False):
-        self.modules("integration", short)
+    def integration(self, flavor, short=False):
+        self.modules("integration", flavor, short)
 
-    def fault(self):
-        self.modules("fault")
+    def fault(self, flavor):
+        self.modules("fault", flavor)
 
-    def sanitizers(self):
-        for flavor, what in (("asan", ("all", "tests")), ("tsan", ("tests",))):
-            started = time.monotonic()
-            status, out = run(["make", "--no-print-directory", "-s", "-j2",
-                               f"FLAVOR={flavor}", f"BUILD={self.build}", *what],
-                              timeout=1800)
-            print(f"== build {flavor}: {time.monotonic() - started:.0f} s",
-                  flush=True)
-            if status != 0:
-                print(out)
-                self.outcomes.append(Outcome(f"build {flavor}", failed=1))
-                continue
-            other = Runner(self.build, flavor)
-            if flavor == "asan":
-                other.unit()
-                other.store()
-                other.sim(SANITIZED_SEEDS)
-                other.integration(short=True)
-                other.modules("fault", short=True, only="test_sweep")
-            else:
-                other.threads()
-            self.outcomes += other.outcomes
+    def threads(self, flavor):
+        self.store(flavor, THREADS["store"])
+        self.unit(flavor, THREADS["unit"])
 
-    def threads(self):
-        self.unit(THREADS["unit"])
-        self.store(THREADS["store"])
+    def sanitizers(self, _):
+        builder = concurrent.futures.ThreadPoolExecutor(1)
+        self.running.append(builder.submit(self.build_and_add))
+
+    def build_and_add(self):
+        if self.make("asan", "all", "tests"):
+            self.modules("fault", "asan", short=True, only="test_sweep")
+            self.integration("asan", short=True)
+            self.store("asan")
+            self.sim("asan", SANITIZED_SEEDS)
+            self.unit("asan")
+        if self.make("tsan", "tests"):
+            self.threads("tsan")
+
+    def make(self, flavor, *what):
+        """In the time that nobody else wants."""
+        def call():
+            status, out = run(
+                [*IDLE, "make", "--no-print-directory", "-s", "-j2",
+                 f"FLAVOR={flavor}", f"BUILD={self.build}", *what], None, BUILD_TIMEOUT_S)
+            return Outcome(flavor, failed=int(status != 0), output=out)
+
+        o = self.first_time(Job("build", flavor, call))
+        return o.failed == 0
+
+    # --- the end -----------------------------------------------------------------
+
+    def summary(self, seconds):
+        """Says what there is to say, the counts last; the exit status."""
+        passed = sum(o.passed for o in self.outcomes)
+        failures = [o for o in self.outcomes if o.failed]
+        failed = sum(o.failed for o in failures)
+        skips = [s for o in self.outcomes for s in o.skips]
+        unasked = [s for s in skips
+                   if not any(k in s and v for k, v in os.environ.items()
+                              if k.startswith("SKIP_"))]
+        suites = dict.fromkeys(o.suite for o in self.outcomes)
+        for s in suites:
+            mine = [o for o in self.outcomes if o.suite == s]
+            self.say(f"== {s}: {sum(o.passed for o in mine)} passed in "
+                     f"{sum(o.seconds for o in mine):.0f} s")
+        self.say("slowest: " + ", ".join(
+            f"{o.title} {o.seconds:.0f} s" for o in
+            sorted(self.outcomes, key=lambda o: -o.seconds)[:SLOWEST]))
+        for o in self.flaky:
+            self.say(f"FLAKY: {o.title} (first failure: {first_failure(o.output)})\n"
+                     + o.last_lines(LAST_LINES))
+        if os.environ.get("KAE_STRICT"):
+            failed += len(self.flaky)
+        for o in failures:
+            self.say(f"FAILED: {o.title}\n{o.last_lines(LAST_LINES)}")
+        if os.environ.get("CI") and unasked:
+            self.say(f"skips that nobody asked for: {unasked}")
+            failed += len(unasked)
+        for kind, which in (("FLAKY", self.flaky), ("FAILED", failures)):
+            if which:
+                self.say(f"{kind}: {', '.join(o.title for o in which)}")
+        self.say(f"total: {seconds:.0f} s")
+        self.say(f"{passed} passed, {failed} failed, {len(skips)} skipped")
+        return 0 if failed == 0 and passed > 0 else 1
+
+
+def first_failure(output):
+    """The line that says it, of cmocka's or unittest's output."""
+    said = (re.search(r"^(?:\[  FAILED  \]|FAIL:|ERROR:) (.*)$", output, re.M),
+            re.search(r"^(?:\[  ERROR   \] --- |\w*Error: )(.*)$", output, re.M))
+    return ": ".join(m.group(1).strip() for m in said if m)
 
 
 def main():
@@ -237,26 +402,12 @@ def main():
     ap.add_argument("suites", nargs="+", choices=(
         "unit", "store", "sim", "integration", "fault", "sanitizers", "threads"))
     args = ap.parse_args()
-    runner = Runner(args.build, args.flavor)
+    runner = Runner(args.build)
     started = time.monotonic()
     for suite in args.suites:
-        getattr(runner, suite)()
-
-    passed = sum(o.passed for o in runner.outcomes)
-    failed = sum(o.failed for o in runner.outcomes)
-    skips = [s for o in runner.outcomes for s in o.skips]
-    unasked = [s for s in skips
-               if not any(k in s and v for k, v in os.environ.items()
-                          if k.startswith("SKIP_"))]
-    if os.environ.get("CI") and unasked:
-        print(f"skips that nobody asked for: {unasked}")
-        failed += len(unasked)
-    for o in runner.outcomes:
-        if o.failed:
-            print(f"FAILED: {o.name}")
-    print(f"total: {time.monotonic() - started:.0f} s")
-    print(f"{passed} passed, {failed} failed, {len(skips)} skipped")
-    return 0 if failed == 0 and passed > 0 else 1
+        getattr(runner, suite)(args.flavor)
+    runner.run()
+    return runner.summary(time.monotonic() - started)
 
 
 if __name__ == "__main__":
