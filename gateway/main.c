@@ -106,14 +106,17 @@ static int print_doc(const char *value)
 int main(int argc, char **argv)
 {
 	static const struct program_flag flags[] = {
-		{"--routes", NULL, "every route, who may call it and why",
-	         print_routes},
-		{"--audit-auth", NULL,
-	         "what anyone may call and why; fails on a route without a "
-	         "reason",
-	         print_audit},
-		{"--doc", "config|errors", "a document made from its table",
-	         print_doc},
+		{.name = "--routes",
+	         .help = "every route, who may call it and why",
+	         .run = print_routes},
+		{.name = "--audit-auth",
+	         .help = "what anyone may call and why; fails on a route without a "
+	                 "reason",
+	         .run = print_audit},
+		{.name = "--doc",
+	         .value = "config|errors",
+	         .help = "a document made from its table",
+	         .run = print_doc},
 	};
 	static const struct program gateway = {
 		.name = "kae-gateway",

@@ -12,6 +12,7 @@
 #include "local/openapi.h"
 #include "svc-auth/service.h"
 #include "svc-content/service.h"
+#include "svc-gdpr/audit_check.h"
 #include "svc-gdpr/service.h"
 
 #include <stdlib.h>
@@ -173,11 +174,14 @@ static int print_doc(const char *value)
 
 int main(int argc, char **argv)
 {
-	static const struct program_flag flags[] = {
-		{"--doc", "openapi", "the HTTP interface, from its tables",
-	         print_doc},
+	const struct program_flag flags[] = {
+		{.name = "--doc",
+	         .value = "openapi",
+	         .help = "the HTTP interface, from its tables",
+	         .run = print_doc},
+		audit_check_flag,
 	};
-	static const struct program knowalledge = {
+	const struct program knowalledge = {
 		.name = "knowalledge",
 		.service = "knowalledge",
 		.about = "a backend for learning, all in one process",

@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/base/utf8.h"
 #include "common/codec/mp.h"
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/board.h"
 
 #include <math.h>
@@ -161,9 +162,18 @@ enum err gdpr_apply(void *arg, struct db *db, const struct event *ev)
 	(void)arg;
 	if (ev->sub.n == 0 || ev->sub.n > SUB_MAX || !storable(ev->sub))
 		return skip(ev, "no possible subject");
+	if (str_eq(ev->type, AUDIT_TYPE))
+		return OK; /* gdpr_apply_last() */
 	for (size_t i = 0; i < COUNTOF(kinds); i++)
 		if (str_eq(ev->type, str_from(kinds[i].type)) &&
 		    str_eq(ev->source, str_from(kinds[i].source)))
 			return kinds[i].run(db, ev);
 	return skip(ev, "not a type that this version knows from this source");
+}
+
+enum err gdpr_apply_last(void *arg, struct db *db,
+                         const struct event *const *ev, size_t n)
+{
+	(void)arg;
+	return audit_take(db, ev, n);
 }

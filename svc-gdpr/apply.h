@@ -4,6 +4,7 @@
  *   user.registered  auth     {hnd, at}           the person and their handle
  *   quiz.submitted   content  {score, total, percent, earns, at}
  *   topic.finished   content  {at}
+ *   audit            anybody  see common/event/audit.h; written at the end
  *
  * Each counted event is one ledger row whose cause is the event's id, so even
  * an event that came past the inbox twice counts once.  An event that makes no
@@ -18,5 +19,8 @@
 /* An event_apply_fn; arg is not used. */
 enum err gdpr_apply(void *arg, struct db *db,
                     const struct event *ev) MUST_CHECK;
+/* An event_last_fn: what goes into the audit log. */
+enum err gdpr_apply_last(void *arg, struct db *db,
+                         const struct event *const *ev, size_t n) MUST_CHECK;
 
 #endif

@@ -37,8 +37,8 @@ enum err method_gdpr_event_apply(void *state, struct ctx *cx, const void *in,
 	mp_raw(&body, ev->events);
 	if (body.failed)
 		return ERR_NOMEM;
-	e = event_apply(st->events, st->pool, cx, buf_view(&body), gdpr_apply,
-	                st, &out->body);
+	e = event_apply_last(st->events, st->pool, cx, buf_view(&body),
+	                     gdpr_apply, gdpr_apply_last, st, &out->body);
 	/* Also after an error: some of them may have been committed. */
 	forget(st->cache, ev->events);
 	return e;

@@ -2,6 +2,7 @@
 
 #include "common/event/event.h"
 #include "common/service/idempotency.h"
+#include "svc-gdpr/audit_tables.h"
 
 /*
  * t: the schema's prefix; bytes: the collation that compares bytes, so that
@@ -39,6 +40,35 @@
 	"people BIGINT NOT NULL, "                                          \
 	"PRIMARY KEY (level, bucket))" tree ";"
 
+static const char audit_sqlite[] = AUDIT_TABLES_SQLITE AUDIT_ONCE_SQLITE
+#define T                          "" /* no schema */
+#define NOW_MS                     "CAST(strftime('%s', 'now') AS INTEGER) * 1000"
+#define RULE(table, change, where) AUDIT_RULE_SQLITE(table, change, where)
+#define ONLY_SQLITE(table, change, where) \
+	AUDIT_RULE_SQLITE(table, change, where)
+#define NO_TRUNCATE(table)
+#include "svc-gdpr/audit_rules.def"
+#undef T
+#undef NOW_MS
+#undef RULE
+#undef ONLY_SQLITE
+#undef NO_TRUNCATE
+	;
+
+static const char audit_postgres[] = AUDIT_TABLES_POSTGRES
+#define T                          "gdpr."
+#define NOW_MS                     "(extract(epoch FROM now()) * 1000)::bigint"
+#define RULE(table, change, where) AUDIT_RULE_POSTGRES(table, change, where)
+#define ONLY_SQLITE(table, change, where)
+#define NO_TRUNCATE(table) AUDIT_NO_TRUNCATE(table)
+#include "svc-gdpr/audit_rules.def"
+#undef T
+#undef NOW_MS
+#undef RULE
+#undef ONLY_SQLITE
+#undef NO_TRUNCATE
+	;
+
 const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{1, "gamification",
          TABLES("", "COLLATE BINARY", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
@@ -47,4 +77,5 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
          IDEM_TABLE_POSTGRES("gdpr")},
 	{3, "the trace of an event", EVENT_TRACE_SQLITE,
          EVENT_TRACE_POSTGRES("gdpr")},
+	{4, "audit log", audit_sqlite, audit_postgres},
 };

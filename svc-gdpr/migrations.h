@@ -7,6 +7,7 @@
  *   unlocked     achievements of a person
  *   streak_run   runs of consecutive UTC days, by their last day
  *   rank_bucket  how many ranked people are in each bucket (board.h)
+ *   audit_*      the audit log (audit.h)
  *   in/outbox    see common/event/event.h
  */
 #ifndef SVC_GDPR_MIGRATIONS_H
@@ -14,7 +15,7 @@
 
 #include "common/db/db.h"
 
-#define GDPR_MIGRATIONS 3
+#define GDPR_MIGRATIONS 4
 extern const struct db_migration gdpr_migrations[GDPR_MIGRATIONS];
 
 #endif

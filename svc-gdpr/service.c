@@ -1,6 +1,7 @@
 #define METHODS_TABLE
 #include "svc-gdpr/methods.h"
 
+#include "svc-gdpr/audit_check.h"
 #include "svc-gdpr/migrations.h"
 #include "svc-gdpr/service.h"
 #include "svc-gdpr/state.h"
@@ -46,4 +47,6 @@ const struct service_def gdpr_service = {
 	.slow_threads = 1,
 	.start = gdpr_start,
 	.stop = gdpr_stop,
+	.flags = &audit_check_flag,
+	.flags_n = 1,
 };

@@ -5,6 +5,22 @@
 	"quizzes_paid, achievements, streak_last, streak_days, " \
 	"longest, active_at, created_at, updated_at"
 
+/* The last seq that is too new to be shown behind the row with this id. */
+#define AUDIT_BEHIND(id)                                                \
+	"CASE WHEN " id " = '' THEN 9223372036854775807 ELSE "          \
+	"COALESCE((SELECT c.seq FROM " T "audit_log c WHERE c.id = " id \
+	"), 0) END"
+#define AUDIT_SEEN                                                   \
+	"l.id, l.at, l.event, l.category, l.outcome, l.role, "       \
+	"l.resource_type, d.body, l.subject, sp.handle, ap.handle, " \
+	"l.source"
+#define AUDIT_WHO                                                   \
+	"LEFT JOIN " T "audit_detail d ON d.seq = l.seq "           \
+	"LEFT JOIN " T "audit_person s ON s.pseudonym = l.subject " \
+	"LEFT JOIN " T "person sp ON sp.sub = s.sub "               \
+	"LEFT JOIN " T "audit_person a ON a.pseudonym = l.actor "   \
+	"LEFT JOIN " T "person ap ON ap.sub = a.sub "
+
 #define STMT_ROW(id, name, text) static const char sqlite_##id[] = text;
 #define T                        ""
 #define LOCK                     ""

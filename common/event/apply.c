@@ -20,12 +20,15 @@ struct job {
 	struct event_store *store;
 	struct ctx *cx;
 	event_apply_fn *apply;
+	event_last_fn *last; /* or NULL */
 	void *arg;
 	struct event *ev;
 	struct span **spans; /* of each event, where its trace is sampled */
 	size_t n, from, to;  /* the range of this transaction */
 	size_t at;           /* the event that it is at */
-	struct ack *acks;    /* at most one per event */
+	const struct event **due; /* of this transaction, for `last` */
+	size_t due_n;
+	struct ack *acks; /* at most one per event */
 	size_t acks_n;
 	struct ack *kept; /* the same, as of the last commit */
 	size_t kept_n;
@@ -79,7 +82,8 @@ static enum err read_events(struct ctx *cx, struct str body, struct job *j)
 	j->spans = arena_alloc(cx->arena, (n + 1) * sizeof(struct span *));
 	j->acks = arena_alloc(cx->arena, (n + 1) * sizeof(*j->acks));
 	j->kept = arena_alloc(cx->arena, (n + 1) * sizeof(*j->kept));
-	if (!j->ev || !j->spans || !j->acks || !j->kept)
+	j->due = arena_alloc(cx->arena, (n + 1) * sizeof(struct event *));
+	if (!j->ev || !j->spans || !j->acks || !j->kept || !j->due)
 		return ERR_NOMEM;
 	for (j->n = 0; j->n < n; j->n++) {
 		j->spans[j->n] = NULL;
@@ -180,6 +184,7 @@ static enum err apply_run(struct job *j, struct db *db, size_t first, size_t n)
 	for (size_t i = skip; i < n && !e; i++) {
 		j->at = first + i;
 		e = apply_one(j, db, first + i);
+		j->due[j->due_n++] = &j->ev[first + i];
 	}
 	if (e)
 		return e;
@@ -196,12 +201,17 @@ static enum err apply_range(struct db *db, void *arg)
 
 	memcpy(j->acks, j->kept, j->kept_n * sizeof(*j->kept));
 	j->acks_n = j->kept_n;
+	j->due_n = 0;
 	for (size_t i = j->from, n; i < j->to && !e; i += n) {
 		n = run_length(j, i);
 		e = apply_run(j, db, i, n);
 	}
-	if (!e)
-		j->at = j->to;
+	if (e)
+		return e;
+	/* A failure from here on is of none in particular. */
+	j->at = j->to;
+	if (j->last && j->due_n)
+		e = j->last(j->arg, db, j->due, j->due_n);
 	return e;
 }
 
@@ -292,7 +302,16 @@ enum err event_apply(struct event_store *s, struct db_pool *pool,
                      struct ctx *cx, struct str body, event_apply_fn *apply,
                      void *arg, struct buf *reply)
 {
-	struct job j = {.store = s, .cx = cx, .apply = apply, .arg = arg};
+	return event_apply_last(s, pool, cx, body, apply, NULL, arg, reply);
+}
+
+enum err event_apply_last(struct event_store *s, struct db_pool *pool,
+                          struct ctx *cx, struct str body,
+                          event_apply_fn *apply, event_last_fn *last, void *arg,
+                          struct buf *reply)
+{
+	struct job j = {
+		.store = s, .cx = cx, .apply = apply, .last = last, .arg = arg};
 	enum err e = read_events(cx, body, &j);
 
 	if (e)

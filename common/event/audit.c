@@ -57,17 +57,6 @@ const char *audit_outcome_name(enum audit_outcome o)
 	return outcomes[o];
 }
 
-bool audit_outcome_from_str(struct str s, enum audit_outcome *out)
-{
-	for (size_t i = 0; i < COUNTOF(outcomes); i++) {
-		if (str_eq(s, str_from(outcomes[i]))) {
-			*out = (enum audit_outcome)i;
-			return true;
-		}
-	}
-	return false;
-}
-
 /* What a database would refuse as text must not hold up the events behind it:
  * bytes that are not UTF-8 or 0 end the text. */
 static struct str cut(struct str s)
@@ -103,8 +92,10 @@ void audit_pack(struct buf *b, const struct ctx *cx,
 {
 	bool told = note->actor.n > 0;
 
-	mp_map(b, 11);
+	mp_map(b, 12);
 	mp_kv_text(b, "ev", audit_event_name(note->event));
+	mp_kv_text(b, "cat",
+	           audit_category_name(audit_event_category(note->event)));
 	mp_kv_text(b, "out", audit_outcome_name(note->outcome));
 	mp_kv_str(b, "act", cut(told ? note->actor : cx->sub));
 	mp_kv_text(b, "role", role_name(told ? note->role : cx->role));

@@ -41,7 +41,6 @@ bool audit_event_from_str(struct str s, enum audit_event *out);
 enum audit_category audit_event_category(enum audit_event ev);
 const char *audit_category_name(enum audit_category c);
 const char *audit_outcome_name(enum audit_outcome o);
-bool audit_outcome_from_str(struct str s, enum audit_outcome *out);
 
 #define AUDIT_TYPE     STR("audit")  /* of the event */
 #define AUDIT_NOBODY   STR("nobody") /* subject of an event without a person */
@@ -68,7 +67,10 @@ struct audit_note {
 	int64_t at_ms; /* wall_ms() of the deed; 0: now */
 };
 
-/* The body of the event.  Failure sticks in the buf. */
+/*
+ * The body of the event: {ev, cat, out, act, role, rt, ri, rid, ip, ua, at,
+ * data}, all there, empty where there is nothing.  Failure sticks in the buf.
+ */
 void audit_pack(struct buf *b, const struct ctx *cx,
                 const struct audit_note *note);
 /* Emits it; cx may be that of a service, without a person. */

@@ -123,6 +123,17 @@ typedef enum err event_apply_fn(void *arg, struct db *db,
 enum err event_apply(struct event_store *s, struct db_pool *pool,
                      struct ctx *cx, struct str body, event_apply_fn *apply,
                      void *arg, struct buf *reply) MUST_CHECK;
+/*
+ * The same for effects that must come at the end of a transaction, because they
+ * take a lock that all wait for: once `apply` has been called for each event of
+ * a transaction, `last` is called with those that are due, in their order.
+ */
+typedef enum err event_last_fn(void *arg, struct db *db,
+                               const struct event *const *ev, size_t n);
+enum err event_apply_last(struct event_store *s, struct db_pool *pool,
+                          struct ctx *cx, struct str body,
+                          event_apply_fn *apply, event_last_fn *last, void *arg,
+                          struct buf *reply) MUST_CHECK;
 
 /*
  * How a body of "event.apply" reaches its target: appends the reply's body.

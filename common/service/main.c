@@ -84,6 +84,8 @@ int service_main(const struct service_def *def, int argc, char **argv)
 		.about = kinds[def->self].about,
 		.who = kinds[def->self].who,
 		.admin_port = kinds[def->self].admin_port,
+		.flags = def->flags,
+		.flags_n = def->flags_n,
 		.arg = def,
 		.check = check,
 		.start = start,

@@ -64,20 +64,26 @@ bool program_checked(bool ok, const char *what, const char *detail)
 	return ok;
 }
 
+enum err program_open_database(struct program_env *env, enum bus_peer service,
+                               struct db_pool **out)
+{
+	AUTO_BUF url = {0};
+	struct db_conf c;
+
+	if (!wiring_db_url(&env->conf, service, &url))
+		return ERR_NOMEM;
+	wiring_db_conf(&env->conf, service, buf_view(&url), &c);
+	return db_pool_new(&c, out);
+}
+
 bool program_check_database(struct program_env *env, enum bus_peer service)
 {
 	AUTO(db_pool) pool = NULL;
-	AUTO_BUF url = {0};
-	struct db_conf c;
 	char what[48];
-	enum err e = ERR_NOMEM;
+	enum err e = program_open_database(env, service, &pool);
 
 	(void)snprintf(what, sizeof(what), "database of %s",
 	               bus_peer_name(service));
-	if (wiring_db_url(&env->conf, service, &url)) {
-		wiring_db_conf(&env->conf, service, buf_view(&url), &c);
-		e = db_pool_new(&c, &pool);
-	}
 	if (!e)
 		e = db_pool_ping(pool, mono_ms() + CHECK_DB_MS);
 	return program_checked(!e, what, e ? err_text(e) : "");
@@ -274,25 +280,31 @@ static int do_help(struct program_env *env)
 }
 
 /* The program's own flag; -1: it has none of that name. */
-static int run_own_flag(const struct program *p, int argc, char **argv)
+static int run_own_flag(struct program_env *env, int argc, char **argv)
 {
+	const struct program *p = env->program;
+
 	for (size_t i = 0; i < p->flags_n; i++) {
 		const struct program_flag *f = &p->flags[i];
+		const char *value = f->value && argc == 3 ? argv[2] : NULL;
 
 		if (strcmp(argv[1], f->name) != 0)
 			continue;
-		if (argc != (f->value ? 3 : 2))
+		if (argc != (value ? 3 : 2) ||
+		    (f->value && !f->optional && !value))
 			return usage_fault(p, "usage: %s %s%s%s", p->name,
 			                   f->name, f->value ? " " : "",
 			                   f->value ? f->value : "");
-		return f->run(f->value ? argv[2] : NULL);
+		if (!f->run_on)
+			return f->run(value);
+		return env_init(env) ? f->run_on(env, value) : EXIT_REFUSE;
 	}
 	return -1;
 }
 
 static int run_flag(struct program_env *env, int argc, char **argv)
 {
-	int code = run_own_flag(env->program, argc, argv);
+	int code = run_own_flag(env, argc, argv);
 
 	if (code >= 0)
 		return code;

@@ -58,9 +58,11 @@ struct program_flag {
 	const char *name;  /* "--doc" */
 	const char *value; /* what follows it, for --help; NULL: nothing */
 	const char *help;
-	/* Returns the exit code; value is NULL where none is wanted.  Runs
-	 * before settings are read. */
+	/* Either returns the exit code; value is NULL where none is wanted or
+	 * given.  run() before settings are read, run_on() after. */
 	int (*run)(const char *value);
+	int (*run_on)(struct program_env *env, const char *value);
+	bool optional; /* the value */
 };
 
 struct program {
@@ -119,6 +121,9 @@ bool program_start_service(struct program_env *env,
 /* A line of --check on stdout: "ok    settings" or "FAIL  ...: detail";
  * returns ok. */
 bool program_checked(bool ok, const char *what, const char *detail);
+/* The pool of a service's database, as the settings have it. */
+enum err program_open_database(struct program_env *env, enum bus_peer service,
+                               struct db_pool **out) MUST_CHECK;
 /* --check of a service's database: one round trip. */
 bool program_check_database(struct program_env *env, enum bus_peer service);
 

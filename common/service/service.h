@@ -102,6 +102,8 @@ struct service_def {
 	void (*stop)(void *state);
 	/* Events for this service (design D21), or NULL. */
 	event_apply_fn *apply;
+	const struct program_flag *flags; /* of its own program (program.h) */
+	size_t flags_n;
 };
 
 /* What the state may use; all live as long as the service. */
