@@ -34,7 +34,7 @@ pkg_libs   = $(shell pkg-config --libs $(PKGS)) -lnng -lm -lpthread
 objs      = $(patsubst %.c,$(B)/%.o,$(1))
 all_c    := $(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c tests/*.c tests/*/*.c)
 all_h    := $(wildcard common/*/*.h gateway/*.h svc-*/*.h local/*.h tests/*.h tests/*/*.h)
-mains    := $(wildcard gateway/main.c svc-*/main.c local/main.c) local/openapi_tool.c
+mains    := $(wildcard gateway/main.c svc-*/main.c local/main.c) local/openapi_tool.c svc-auth/blocklist_tool.c
 lib_c    := $(filter-out $(mains),$(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c))
 unit     := $(wildcard tests/unit/test_*.c)
 store    := $(wildcard tests/store/test_*.c)
@@ -115,7 +115,7 @@ $(B)/%.o: %.c
 
 # The gateway serves documents that a program makes from the tables of all
 # (gateway/pages.h), so they are never older than what they describe.
-$(B)/gen/lib.a: $(call objs,$(lib_c))
+$(B)/gen/lib.a: $(call objs,$(lib_c)) $(B)/gen/blocklist.o
 	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcsT $@ $^
@@ -123,10 +123,17 @@ $(B)/gen/openapi_tool: $(B)/local/openapi_tool.o $(B)/gen/lib.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(pkg_libs)
 $(B)/gen/pages.c: $(B)/gen/openapi_tool local/operations.json gateway/style.css
 	$^ > $@
-$(B)/gen/pages.o: $(B)/gen/pages.c
+# The filter of common passwords, out of a Debian package's lists.
+COMMON_PASSWORDS ?= /usr/lib/python3/dist-packages/zxcvbn/frequency_lists.py
+$(B)/gen/blocklist_tool: $(addprefix $(B)/,svc-auth/blocklist_tool.o svc-auth/fold.o)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(pkg_libs)
+$(B)/gen/blocklist.c: $(B)/gen/blocklist_tool $(COMMON_PASSWORDS)
+	$^ > $@
+$(B)/gen/%.o: $(B)/gen/%.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-$(B)/libkae.a: $(call objs,$(lib_c)) $(B)/gen/pages.o
+$(B)/libkae.a: $(call objs,$(lib_c)) $(B)/gen/pages.o $(B)/gen/blocklist.o
 	@rm -f $@
 	ar rcs $@ $^
 

@@ -7,7 +7,7 @@ set -eu
 build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-dev
 	zlib1g-dev libpq-dev
 	libhiredis-dev libmsgpack-dev libjwt-dev libcurl4-gnutls-dev libsqlite3-dev libssl-dev
-	libsodium-dev libjansson-dev libutf8proc-dev"
+	libsodium-dev libjansson-dev libutf8proc-dev python3-zxcvbn"
 run="wordnet-base"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 clang-format
 	curl"
