@@ -1,7 +1,7 @@
 /*
  * admin - the administrator's way to make a person and a key for them.
  */
-#include "svc-auth/auth.h"
+#include "svc-auth/audit.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/session.h"
 #include "svc-auth/shapes.h"
@@ -21,10 +21,40 @@ struct grant {
 	struct revoke_batch batch;
 };
 
+static enum err tell_change(struct db *db, const struct grant *g,
+                            const struct user *was)
+{
+	const struct audit_note note = {
+		.event = AUDIT_IS(ROLE_CHANGED),
+		.sub = str_from(g->user.sub),
+		.data = {{"role", str_from(role_name(g->user.role)), 0},
+	                 {"role_before", str_from(role_name(was->role)), 0},
+	                 {"tier", str_from(tier_name(g->user.tier)), 0},
+	                 {"tier_before", str_from(tier_name(was->tier)), 0}},
+	};
+
+	return audit_tell(g->au, db, db_cx(db), &note);
+}
+
+static enum err tell_key(struct db *db, const struct grant *g)
+{
+	const struct audit_note note = {
+		.event = AUDIT_IS(ADMIN_KEY_CREATED),
+		.sub = str_from(g->user.sub),
+		.resource_type = "api_key",
+		.resource_id = str_from(g->key.id),
+		.data = {{"role", str_from(role_name(g->user.role)), 0},
+	                 {"tier", str_from(tier_name(g->user.tier)), 0}},
+	};
+
+	return audit_tell(g->au, db, db_cx(db), &note);
+}
+
 static enum err change_person(struct db *db, struct grant *g)
 {
 	enum role role = g->has_role ? g->role : g->user.role;
 	enum tier tier = g->has_tier ? g->tier : g->user.tier;
+	const struct user was = g->user;
 	enum err e;
 
 	if (role == g->user.role && tier == g->user.tier)
@@ -35,9 +65,10 @@ static enum err change_person(struct db *db, struct grant *g)
 	g->user.tier = tier;
 	e = user_grant(db, &g->user);
 	/* Tokens carry role and tier: those issued before say the old ones. */
-	return e ? e
-	         : session_void_tokens(g->au, db, &g->user, g->now_ms,
-	                               &g->batch);
+	if (!e)
+		e = session_void_tokens(g->au, db, &g->user, g->now_ms,
+		                        &g->batch);
+	return e ? e : tell_change(db, g, &was);
 }
 
 static void granted(struct buf *b, const struct grant *g)
@@ -73,6 +104,8 @@ static enum err grant_key(struct db *db, void *arg, struct reply *out)
 	g->key.scopes = role_scopes(g->user.role);
 	if (!e)
 		e = key_add(db, str_from(g->user.sub), &g->key);
+	if (!e)
+		e = tell_key(db, g);
 	out->status = 201;
 	granted(&out->body, g);
 	return e;

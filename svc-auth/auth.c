@@ -1,5 +1,6 @@
 #include "svc-auth/auth.h"
 
+#include "svc-auth/audit.h"
 #include "svc-auth/bootstrap.h"
 #include "svc-auth/secret_file.h"
 #include "svc-auth/stmts.h"
@@ -139,6 +140,11 @@ enum err auth_new(const struct auth_conf *conf, struct ctx *cx,
 		free(fresh);
 		return ERR_NOMEM;
 	}
+	if (!audit_failed_init(&fresh->failed)) {
+		used_fini(&fresh->used);
+		free(fresh);
+		return ERR_NOMEM;
+	}
 	au = fresh; /* from here auth_free() fits */
 	au->conf = *conf;
 	au->token_ttl_s = (int64_t)conf->settings->access_token_ttl_s;
@@ -157,6 +163,7 @@ void auth_free(struct auth *au)
 		return;
 	signing_free(au->signing);
 	used_fini(&au->used);
+	audit_failed_fini(&au->failed);
 	explicit_bzero(&au->answers, sizeof(au->answers));
 	explicit_bzero(&au->refresh, sizeof(au->refresh));
 	free(au);
@@ -236,7 +243,7 @@ static enum err prune_rows(struct db *db, void *arg)
 void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
                  int64_t now_ms)
 {
-	enum err keys = OK, used = OK, prune = OK;
+	enum err keys = OK, used = OK, prune = OK, failed = OK;
 
 	if (tasks & TASK_KEYS)
 		keys = signing_turn(au->signing, cx, now_ms);
@@ -244,9 +251,12 @@ void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
 		used = flush_used(au, cx);
 	if (tasks & TASK_PRUNE)
 		prune = db_write(au->conf.pool, cx, prune_rows, &now_ms);
-	if (keys || used || prune)
+	if (tasks & (TASK_FAILED | TASK_LAST))
+		failed = audit_flush_failed(au, cx, now_ms, tasks & TASK_LAST);
+	if (keys || used || prune || failed)
 		log_warn(cx, "auth.upkeep_failed",
 		         LOG_TEXT("signing_keys", err_name(keys)),
 		         LOG_TEXT("key_use", err_name(used)),
-		         LOG_TEXT("prune", err_name(prune)));
+		         LOG_TEXT("prune", err_name(prune)),
+		         LOG_TEXT("failed_logins", err_name(failed)));
 }

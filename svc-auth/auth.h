@@ -13,6 +13,7 @@
 #ifndef SVC_AUTH_AUTH_H
 #define SVC_AUTH_AUTH_H
 
+#include "svc-auth/audit_failed.h"
 #include "svc-auth/revoke.h"
 #include "svc-auth/signing.h"
 #include "svc-auth/used.h"
@@ -37,6 +38,7 @@ struct auth {
 	struct seal_key refresh; /* of refresh_next() */
 	struct signing *signing;
 	struct used used;
+	struct audit_failed failed;
 };
 
 /*
@@ -63,7 +65,13 @@ enum err auth_revoke_at(struct auth *au, struct db *db, enum revoke_kind kind,
 /* After the commit: tells the gateways and the relay. */
 void auth_committed(struct auth *au, const struct revoke_batch *batch);
 
-enum auth_task { TASK_KEYS = 1, TASK_USED = 2, TASK_PRUNE = 4 };
+enum auth_task {
+	TASK_KEYS = 1,
+	TASK_USED = 2,
+	TASK_PRUNE = 4,
+	TASK_FAILED = 8,
+	TASK_LAST = 16, /* FAILED also where it is not due yet: at the end */
+};
 /* Does the tasks (bits); failures are logged and met again next time. */
 void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
                  int64_t now_ms);

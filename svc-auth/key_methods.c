@@ -2,7 +2,7 @@
  * key_methods - the methods on one's own API keys.  A key of somebody else and
  * a key that is not there answer alike: 404.
  */
-#include "svc-auth/auth.h"
+#include "svc-auth/audit.h"
 #include "svc-auth/methods.h"
 
 #include "common/base/clock.h"
@@ -80,7 +80,22 @@ static bool wanted_expiry(struct ctx *cx, struct str text, int64_t now_ms,
 	return false;
 }
 
+/* Of one's own key; actor and role are those of the request. */
+static enum err tell_key(struct auth *au, struct db *db, enum audit_event event,
+                         struct str sub, struct str id)
+{
+	const struct audit_note note = {
+		.event = event,
+		.sub = sub,
+		.resource_type = "api_key",
+		.resource_id = id,
+	};
+
+	return audit_tell(au, db, db_cx(db), &note);
+}
+
 struct addition {
+	struct auth *au;
 	struct str sub;
 	struct new_key key;
 };
@@ -108,6 +123,9 @@ static enum err add(struct db *db, void *arg, struct reply *out)
 		e = key_room(db, a->sub, a->key.created_ms);
 	if (!e)
 		e = key_add(db, a->sub, &a->key);
+	if (!e)
+		e = tell_key(a->au, db, AUDIT_IS(API_KEY_CREATED), a->sub,
+		             str_from(a->key.id));
 	out->status = 201;
 	added(&out->body, &a->key);
 	return e;
@@ -118,7 +136,8 @@ enum err method_auth_keys_add(void *state, struct ctx *cx, const void *in,
 {
 	const struct auth_keys_add_in *want = in;
 	struct auth *au = state;
-	struct addition a = {.sub = cx->sub};
+	static const struct revoke_batch none;
+	struct addition a = {.au = au, .sub = cx->sub};
 	bool good;
 	enum err e;
 
@@ -142,9 +161,11 @@ enum err method_auth_keys_add(void *state, struct ctx *cx, const void *in,
 		e = ctx_fail(cx, e,
 		             "You have %d live keys already. Revoke one first.",
 		             KEYS_LIVE_MAX);
-	if (!e && !out->replayed)
+	if (!e && !out->replayed) {
+		auth_committed(au, &none);
 		log_info(cx, "audit.key_added", LOG_STR("sub", cx->sub),
 		         LOG_TEXT("key_id", a.key.id));
+	}
 	new_key_wipe(&a.key);
 	return e;
 }
@@ -168,6 +189,9 @@ static enum err revoke(struct db *db, void *arg, struct reply *out)
 	if (!e)
 		e = auth_revoke(r->au, db, REVOKE_KEY, r->id, r->now_ms,
 		                &r->batch);
+	if (!e)
+		e = tell_key(r->au, db, AUDIT_IS(API_KEY_REVOKED), r->sub,
+		             r->id);
 	mp_map(&out->body, 2);
 	mp_kv_bool(&out->body, "success", true);
 	mp_kv_text(

@@ -12,6 +12,7 @@
 
 #define START_DEADLINE_MS  30000
 #define UPKEEP_DEADLINE_MS 10000
+#define LAST_DEADLINE_MS   1000
 #define UPKEEP_ARENA_MAX   ((size_t)1 << 20)
 #define USED_EVERY_MS      2000
 #define PRUNE_EVERY_MS     60000
@@ -74,6 +75,7 @@ static void *upkeep(void *arg)
 		{TASK_KEYS, SIGNING_RELOAD_MS, 0},
 		{TASK_USED, USED_EVERY_MS, 0},
 		{TASK_PRUNE, PRUNE_EVERY_MS, 0},
+		{TASK_FAILED, USED_EVERY_MS, 0},
 	};
 	struct life *l = arg;
 	AUTO(arena) arena = arena_new(UPKEEP_ARENA_MAX);
@@ -100,6 +102,11 @@ static void *upkeep(void *arg)
 			auth_upkeep(l->auth, &cx, tasks, wall_ms());
 			arena_reset(arena);
 		}
+	}
+	if (arena) {
+		struct ctx cx = own_ctx(arena, LAST_DEADLINE_MS, rid);
+
+		auth_upkeep(l->auth, &cx, TASK_LAST, wall_ms());
 	}
 	return NULL;
 }

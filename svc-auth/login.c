@@ -2,6 +2,7 @@
  * login - the method that opens a session: whoever proves who they are gets an
  * access token and a refresh token.
  */
+#include "svc-auth/audit.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/session.h"
 
@@ -53,6 +54,9 @@ static enum err by_key(struct entrance *en, struct ctx *cx, struct str key,
 	e = db_read_one(en->au->conf.pool, cx, key_search, &en->search);
 	if (!e)
 		e = idem_write(en->au->conf.idem, cx, enter, en, out);
+	if (e == ERR_BAD_KEY)
+		audit_tell_failed(en->au, cx, STR(""), "api_key",
+		                  en->search.now_ms);
 	if (e || out->replayed)
 		return e;
 	auth_committed(en->au, &en->batch);

@@ -1,7 +1,7 @@
 /*
  * register - the method that makes an account, with its first API key.
  */
-#include "svc-auth/auth.h"
+#include "svc-auth/audit.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/shapes.h"
 
@@ -56,6 +56,18 @@ static enum err add_person(struct db *db, void *arg, struct reply *out)
 
 	if (!e)
 		e = key_add(db, str_from(r->user.sub), &r->key);
+	if (!e) {
+		const struct audit_note note = {
+			.event = AUDIT_IS(REGISTER),
+			.sub = str_from(r->user.sub),
+			.actor = str_from(r->user.sub),
+			.role = r->user.role,
+			.resource_type = "api_key",
+			.resource_id = str_from(r->key.id),
+		};
+
+		e = audit_tell(r->au, db, db_cx(db), &note);
+	}
 	out->status = 201;
 	registered(&out->body, r);
 	return e;

@@ -1,5 +1,6 @@
 #include "svc-auth/session.h"
 
+#include "svc-auth/audit.h"
 #include "svc-auth/device.h"
 #include "svc-auth/refresh.h"
 #include "svc-auth/shapes.h"
@@ -159,6 +160,24 @@ static void begin_row(const struct auth *au, const struct session_begin *b,
 		s->expires_ms = b->ends_ms;
 }
 
+static enum err tell_login(struct auth *au, struct db *db,
+                           const struct session_begin *b,
+                           const struct session_grant *g)
+{
+	const struct audit_note note = {
+		.event = AUDIT_IS(LOGIN),
+		.sub = b->sub,
+		.actor = b->sub,
+		.role = g->user.role,
+		.resource_type = "session",
+		.resource_id = str_from(g->sid),
+		.data = {{"method", str_from(b->method), 0}},
+		.at_ms = b->now_ms,
+	};
+
+	return audit_tell(au, db, db_cx(db), &note);
+}
+
 enum err session_open(struct auth *au, struct db *db,
                       const struct session_begin *b, struct session_grant *out,
                       struct revoke_batch *batch)
@@ -181,10 +200,35 @@ enum err session_open(struct auth *au, struct db *db,
 	memcpy(out->sid, s.sid, sizeof(out->sid));
 	out->refresh_s =
 		(session_ends(au, s.expires_ms, b->now_ms) - b->now_ms) / 1000;
-	return OK;
+	return tell_login(au, db, b, out);
 }
 
 /* --- end ------------------------------------------------------------------- */
+
+/* What the audit log calls an end, by its reason. */
+static enum audit_event end_event(const char *why)
+{
+	if (strcmp(why, "logout") == 0)
+		return AUDIT_IS(LOGOUT);
+	if (strcmp(why, "reuse") == 0)
+		return AUDIT_IS(REFRESH_REUSED);
+	return AUDIT_IS(SESSION_REVOKED);
+}
+
+/* sid: of the one that was ended, or empty: of several. */
+static enum err tell_end(struct auth *au, struct db *db, struct str sub,
+                         struct str sid, const char *why)
+{
+	const struct audit_note note = {
+		.event = sid.n ? end_event(why) : AUDIT_IS(SESSIONS_REVOKED),
+		.sub = sub,
+		.resource_type = "session",
+		.resource_id = sid,
+		.data = {{"why", str_from(why), 0}},
+	};
+
+	return audit_tell(au, db, db_cx(db), &note);
+}
 
 enum err session_end(struct auth *au, struct db *db, struct str sub,
                      struct str sid, const char *why, int64_t now_ms,
@@ -197,7 +241,9 @@ enum err session_end(struct auth *au, struct db *db, struct str sub,
 
 	if (!e && changed == 0)
 		e = ERR_NOT_FOUND;
-	return e ? e : auth_revoke(au, db, REVOKE_JTI, sid, now_ms, batch);
+	if (!e)
+		e = auth_revoke(au, db, REVOKE_JTI, sid, now_ms, batch);
+	return e ? e : tell_end(au, db, sub, sid, why);
 }
 
 enum err session_end_others(struct auth *au, struct db *db, struct str sub,
@@ -215,6 +261,8 @@ enum err session_end_others(struct auth *au, struct db *db, struct str sub,
 	for (size_t i = 0; !e && i < ids.n / (UUID_MAX - 1); i++)
 		e = auth_revoke(au, db, REVOKE_JTI, id_at(buf_view(&ids), i),
 		                now_ms, batch);
+	if (!e && ids.n)
+		e = tell_end(au, db, sub, (struct str){0}, why);
 	return e ? e
 	         : db_run(db, STMT(SESSION_PROVED), kept, COUNTOF(kept), NULL);
 }
@@ -233,7 +281,9 @@ enum err session_end_all(struct auth *au, struct db *db, struct str sub,
 		e = user_by_sub(db, sub, &u);
 	if (!e)
 		e = db_run(db, STMT(SESSION_END_ALL), v, COUNTOF(v), NULL);
-	return e ? e : session_void_tokens(au, db, &u, now_ms, batch);
+	if (!e)
+		e = session_void_tokens(au, db, &u, now_ms, batch);
+	return e ? e : tell_end(au, db, sub, (struct str){0}, why);
 }
 
 enum err session_void_tokens(struct auth *au, struct db *db, struct user *u,
