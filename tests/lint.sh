@@ -32,6 +32,7 @@ allowed() {
 	common/bus | common/db | common/cache) echo "common/(base|codec)|$1" ;;
 	common/event) echo 'common/(base|codec|bus|db|event)' ;;
 	common/obs) echo 'common/(base|codec|bus|db|cache|obs)' ;;
+	common/privacy) echo 'common/(base|codec|bus|db|privacy)' ;;
 	common/service) echo 'common/[a-z]+' ;;
 	gateway | svc-*) echo "common/[a-z]+|$1" ;;
 	local) echo 'common/[a-z]+|gateway|svc-[a-z]+|local' ;;
@@ -39,8 +40,8 @@ allowed() {
 	esac
 }
 for dir in common/base common/codec common/bus common/db common/cache \
-	common/event common/obs common/service gateway svc-auth svc-content \
-	svc-gdpr local; do
+	common/event common/obs common/privacy common/service gateway \
+	svc-auth svc-content svc-gdpr local; do
 	files=$(echo "$sources" | grep "^$dir/" || true)
 	[ -n "$files" ] || continue
 	complain "Includes that $dir must not have (docs/architecture.md):" \
