@@ -478,11 +478,11 @@ static enum err bump(struct db *db, void *arg)
 	return db_run(db, &st[BUMP], v, 2, NULL);
 }
 
-static void *bump_200(void *arg)
+static void *bump_50(void *arg)
 {
 	_Atomic unsigned *failed = arg;
 
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 50; i++) {
 		if (write_fn(bump, NULL))
 			atomic_fetch_add(failed, 1);
 	}
@@ -501,9 +501,9 @@ static void increments_of_eight_threads_all_count(void **state)
 
 	(void)state;
 	assert_int_equal(write_fn(insert_1, NULL), OK);
-	store_threads(8, bump_200, &failed);
+	store_threads(8, bump_50, &failed);
 	assert_int_equal(failed, 0);
-	assert_int_equal(store_i64(pool, &st[SUM]), 1600);
+	assert_int_equal(store_i64(pool, &st[SUM]), 400);
 }
 
 static _Atomic int64_t next_id;
