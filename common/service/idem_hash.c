@@ -1,13 +1,9 @@
 #include "common/service/idem_hash.h"
 
+#include "common/base/net.h"
 #include "common/codec/mp.h"
 
-#include <arpa/inet.h>
 #include <sodium.h>
-
-#define NET4_BYTES       3 /* of an IPv4 address: a /24 */
-#define NET6_BYTES       8 /* of an IPv6 address: a /64 */
-#define TEXT_ADDRESS_MAX 64
 
 typedef crypto_generichash_state hash_state;
 
@@ -44,37 +40,16 @@ static void add_str(hash_state *h, struct str s)
 
 /* --- whose key -------------------------------------------------------------- */
 
-/* The network that an address is in; an address that is none stays whole. */
-static struct str network(struct str ip, unsigned char out[16])
-{
-	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-	char text[TEXT_ADDRESS_MAX];
-
-	if (ip.n >= sizeof(text))
-		return ip;
-	if (ip.n)
-		memcpy(text, ip.p, ip.n);
-	text[ip.n] = '\0';
-	if (inet_pton(AF_INET, text, out) == 1)
-		return (struct str){(const char *)out, NET4_BYTES};
-	if (inet_pton(AF_INET6, text, out) != 1)
-		return ip;
-	if (memcmp(out, mapped, sizeof(mapped)) == 0)
-		return (struct str){(const char *)out + sizeof(mapped),
-		                    NET4_BYTES};
-	return (struct str){(const char *)out, NET6_BYTES};
-}
-
 void idem_hash_id(const unsigned char *key, const struct ctx *cx,
                   const struct effect *ef, unsigned char out[IDEM_HASH])
 {
 	bool person = cx->sub.n > 0;
-	unsigned char net[16];
+	unsigned char net[NET_BYTES_MAX];
 	hash_state h;
 
 	begin(&h, key);
 	add_u64(&h, person);
-	add_str(&h, person ? cx->sub : network(cx->ip, net));
+	add_str(&h, person ? cx->sub : net_of(cx->ip, net));
 	add_str(&h, ef->session ? cx->sid : STR(""));
 	add_str(&h, str_from(ef->method));
 	add_str(&h, cx->idk);
