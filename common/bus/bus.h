@@ -233,6 +233,15 @@ enum err bus_caller_add(struct bus_caller *c, enum bus_peer to,
 /* Blocks at most until the deadline.  The reply's bytes are appended to *out. */
 enum err bus_caller_call(struct bus_caller *c, const struct bus_call *call,
                          struct buf *out) MUST_CHECK;
+/*
+ * The same for a reply of any size, as stream.h makes them: its bytes go to
+ * take() on this thread as they come, in pieces of any size, and at most 256 KiB
+ * wait.  What take() returns other than OK ends the call and is returned.  On an
+ * error what was taken is no whole reply.
+ */
+typedef enum err bus_take_fn(void *arg, struct str bytes);
+enum err bus_caller_stream(struct bus_caller *c, const struct bus_call *call,
+                           bus_take_fn *take, void *arg) MUST_CHECK;
 /* As bus_client_rekey(); any thread, waits for the caller's own. */
 void bus_caller_rekey(struct bus_caller *c, const struct bus_keys *keys);
 unsigned bus_caller_up(const struct bus_caller *c, enum bus_peer to);

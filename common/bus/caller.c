@@ -15,15 +15,20 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* One request to the thread: a call, or keys to take, or an address to add. */
+/* One request to the thread. */
+enum work { WORK_CALL, WORK_CREDIT, WORK_CANCEL, WORK_KEYS, WORK_ADD };
 struct job {
 	struct ring at;
 	struct bus_caller *c;
-	pthread_cond_t over;
+	enum work work;
+	pthread_cond_t over; /* or a stream has brought something */
 	bool done;
 	enum err e;
 	const struct bus_call *call;
-	struct buf *out;
+	struct buf *out; /* of a stream: what waits; under the lock */
+	bool stream;
+	uint64_t id; /* of the call; CREDIT, CANCEL: of which */
+	size_t n;    /* CREDIT */
 	const struct bus_keys *keys;
 	struct str urls;
 	enum bus_peer to;
@@ -79,28 +84,53 @@ static void on_reply(void *arg, enum err e, struct str bytes, bool more)
 		finish(j, !e && j->out->failed ? ERR_NOMEM : e);
 }
 
-static void begin(struct bus_caller *c, struct job *j)
+/* Its credit bounds what waits here. */
+static void on_stream(void *arg, enum err e, struct str bytes, bool more)
 {
-	struct bus_call call;
-	uint64_t id;
+	struct job *j = arg;
+
+	pthread_mutex_lock(&j->c->lock);
+	if (!e)
+		buf_str(j->out, bytes);
+	(void)pthread_cond_signal(&j->over);
+	pthread_mutex_unlock(&j->c->lock);
+	if (!more)
+		finish(j, e);
+}
+
+static void begin_call(struct bus_caller *c, struct job *j)
+{
+	struct bus_call call = *j->call;
 	enum err e;
 
-	if (j->keys) {
-		bus_client_rekey(c->client, j->keys);
-		finish(j, OK);
+	call.stream = call.hold_credit = j->stream;
+	call.on_reply = j->stream ? on_stream : on_reply;
+	call.arg = j;
+	e = bus_client_call(c->client, &call, &j->id);
+	if (e)
+		finish(j, e);
+}
+
+static void begin(struct bus_caller *c, struct job *j)
+{
+	switch (j->work) {
+	case WORK_CALL:
+		begin_call(c, j);
 		return;
-	}
-	if (!j->call) {
+	case WORK_CREDIT:
+		bus_client_credit(c->client, j->id, j->n);
+		break;
+	case WORK_CANCEL:
+		bus_client_cancel(c->client, j->id);
+		break;
+	case WORK_KEYS:
+		bus_client_rekey(c->client, j->keys);
+		break;
+	case WORK_ADD:
 		finish(j, bus_client_add(c->client, j->to, j->urls));
 		return;
 	}
-	call = *j->call;
-	call.hold_credit = false;
-	call.on_reply = on_reply;
-	call.arg = j;
-	e = bus_client_call(c->client, &call, &id);
-	if (e)
-		finish(j, e);
+	finish(j, OK);
 }
 
 /* Takes the jobs; sleeps before if there is nothing to do.  False: the end. */
@@ -198,13 +228,19 @@ void bus_caller_free(struct bus_caller *c)
 	free(c);
 }
 
-static enum err run_job(struct bus_caller *c, struct job *j)
+/* Leaves with the lock held. */
+static void give_job(struct bus_caller *c, struct job *j)
 {
 	j->c = c;
 	(void)pthread_cond_init(&j->over, NULL);
 	pthread_mutex_lock(&c->lock);
 	ring_add(&c->jobs, &j->at);
 	(void)pthread_cond_signal(&c->work);
+}
+
+static enum err run_job(struct bus_caller *c, struct job *j)
+{
+	give_job(c, j);
 	while (!j->done)
 		(void)pthread_cond_wait(&j->over, &c->lock);
 	pthread_mutex_unlock(&c->lock);
@@ -214,7 +250,7 @@ static enum err run_job(struct bus_caller *c, struct job *j)
 
 enum err bus_caller_add(struct bus_caller *c, enum bus_peer to, struct str urls)
 {
-	struct job j = {.urls = urls, .to = to};
+	struct job j = {.work = WORK_ADD, .urls = urls, .to = to};
 
 	return run_job(c, &j);
 }
@@ -222,14 +258,57 @@ enum err bus_caller_add(struct bus_caller *c, enum bus_peer to, struct str urls)
 enum err bus_caller_call(struct bus_caller *c, const struct bus_call *call,
                          struct buf *out)
 {
-	struct job j = {.call = call, .out = out};
+	struct job j = {.work = WORK_CALL, .call = call, .out = out};
 
 	return run_job(c, &j);
 }
 
+/* Waits for what has come; false: that was all. */
+static bool next_bytes(struct job *j, struct buf *got)
+{
+	GUARD(&j->c->lock);
+	struct buf empty = *got;
+
+	while (j->out->n == 0 && !j->out->failed && !j->done)
+		(void)pthread_cond_wait(&j->over, &j->c->lock);
+	*got = *j->out;
+	*j->out = empty;
+	return got->n > 0 || got->failed;
+}
+
+enum err bus_caller_stream(struct bus_caller *c, const struct bus_call *call,
+                           bus_take_fn *take, void *arg)
+{
+	AUTO_BUF waits = {0};
+	AUTO_BUF got = {0};
+	struct job j = {
+		.work = WORK_CALL, .call = call, .out = &waits, .stream = true};
+	enum err e = OK;
+
+	give_job(c, &j);
+	pthread_mutex_unlock(&c->lock);
+	while (!e && next_bytes(&j, &got)) {
+		struct job credit = {.work = WORK_CREDIT, .n = got.n};
+
+		e = got.failed ? ERR_NOMEM : take(arg, buf_view(&got));
+		/* Jobs are done in turn: the id stands by now. */
+		credit.id = j.id;
+		buf_clear(&got);
+		if (!e)
+			(void)run_job(c, &credit);
+	}
+	if (e) {
+		struct job cancel = {.work = WORK_CANCEL, .id = j.id};
+
+		(void)run_job(c, &cancel);
+	}
+	(void)pthread_cond_destroy(&j.over);
+	return e ? e : j.e;
+}
+
 void bus_caller_rekey(struct bus_caller *c, const struct bus_keys *keys)
 {
-	struct job j = {.keys = keys};
+	struct job j = {.work = WORK_KEYS, .keys = keys};
 
 	(void)run_job(c, &j);
 }

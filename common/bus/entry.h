@@ -58,6 +58,10 @@ enum err entry_read(struct str bytes, struct ctx *cx,
 struct reply {
 	unsigned status; /* HTTP; 0 means 200 */
 	struct buf body; /* msgpack of the body; empty: no body */
+	/* For stream.h: where parts go; NULL: nowhere.  begun: some have. */
+	enum err (*part)(void *to, struct str bytes);
+	void *to;
+	bool begun;
 	/* A stored answer: nothing was done now.  Not sent; see
 	 * common/service/idempotency.h. */
 	bool replayed;

@@ -239,6 +239,10 @@ static struct request *request_get(struct dispatch *d,
 	rq->reply.status = 0;
 	rq->reply.headers_n = 0;
 	rq->reply.replayed = false;
+	rq->reply.begun = false;
+	/* The receive callback must not wait for credit: see lane_run(). */
+	rq->reply.part = NULL;
+	rq->reply.to = it->item;
 	buf_clear(&rq->reply.body);
 	buf_clear(&rq->packed);
 	return rq;
@@ -361,10 +365,27 @@ static enum err settle(struct request *rq, enum err e)
 	return e;
 }
 
+/* Whose parts have gone: all that can be said is whether they were all. */
+static void end_stream(struct request *rq, enum err e)
+{
+	if (e) {
+		refuse(rq, e);
+		return;
+	}
+	count(rq, OUTCOME_OK);
+	end_spans(rq, OK);
+	rq->d->conf.end(rq->it.item, (struct str){0});
+	release(rq);
+}
+
 static void answer(struct request *rq, enum err e)
 {
 	e = settle(rq, e);
 	end_handler(rq);
+	if (rq->reply.begun) {
+		end_stream(rq, e);
+		return;
+	}
 	reply_pack(&rq->packed, &rq->cx, e, &rq->reply);
 	if (rq->packed.failed) {
 		refuse(rq, ERR_NOMEM);
@@ -508,6 +529,7 @@ static void lane_run(struct lane_job *job)
 	struct request *rq = (struct request *)(void *)job;
 
 	rq->cx.spent.lane = mono_us() - rq->job.queued_us;
+	rq->reply.part = rq->d->conf.part;
 	tell_wait(rq);
 	if (rq->d->conf.cancelled(rq->it.item))
 		refuse(rq, ERR_TIMEOUT);

@@ -58,6 +58,8 @@ struct dispatch_conf {
 	void (*end)(void *item, struct str bytes);
 	void (*refuse)(void *item, enum err e);
 	bool (*cancelled)(void *item);
+	/* A part of a streamed reply (bus/stream.h); NULL: there are none. */
+	enum err (*part)(void *item, struct str bytes);
 };
 
 struct dispatch;

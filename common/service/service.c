@@ -168,6 +168,11 @@ static void item_refuse(void *item, enum err e)
 	bus_item_refuse(item, e);
 }
 
+static enum err item_part(void *item, struct str bytes)
+{
+	return bus_item_part(item, bytes);
+}
+
 static bool item_cancelled(void *item)
 {
 	return bus_item_cancelled(item);
@@ -523,7 +528,8 @@ static enum err make_dispatch(struct service *sv)
 		.builtin_arg = sv,
 		.end = item_end,
 		.refuse = item_refuse,
-		.cancelled = item_cancelled});
+		.cancelled = item_cancelled,
+		.part = item_part});
 	return sv->dispatch ? OK : ERR_NOMEM;
 }
 
