@@ -1,5 +1,6 @@
 #include "gateway/authwire.h"
 
+#include "common/base/clock.h"
 #include "common/base/uuid.h"
 #include "common/bus/entry.h"
 
@@ -8,9 +9,9 @@
 /* All these calls are alike, so they share one latency average. */
 #define CLASS (BUS_CLASSES - 1)
 
-enum err authwire_ask(const struct identity_bus *bus, uint64_t now_ms,
-                      struct str tp, const char *op, struct str body,
-                      uint64_t ms, bus_reply_fn *fn, void *arg, uint64_t *call)
+enum err authwire_ask(const struct identity_bus *bus, struct str tp,
+                      const char *op, struct str body, uint64_t ms,
+                      bus_reply_fn *fn, void *arg, uint64_t *call)
 {
 	char rid[UUID_MAX];
 	const struct ctx cx = {.service = "gateway",
@@ -21,7 +22,7 @@ enum err authwire_ask(const struct identity_bus *bus, uint64_t now_ms,
 		.to = PEER_AUTH,
 		.route_class = CLASS,
 		.retry = true,
-		.deadline_ms = now_ms + ms,
+		.deadline_ms = mono_ms() + ms,
 		.on_reply = fn,
 		.arg = arg,
 	};

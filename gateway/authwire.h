@@ -15,12 +15,15 @@
 
 #define AUTHWIRE_ARENA_MAX ((size_t)64 << 10)
 
-/* Calls svc-auth without a person: the gateway asks for itself.  tp (the trace
- * that it belongs to) and body may be empty. */
-enum err authwire_ask(const struct identity_bus *bus, uint64_t now_ms,
-                      struct str tp, const char *op, struct str body,
-                      uint64_t ms, bus_reply_fn *fn, void *arg,
-                      uint64_t *call) MUST_CHECK;
+/*
+ * Calls svc-auth without a person: the gateway asks for itself.  tp (the trace
+ * that it belongs to) and body may be empty.  The answer has ms from this very
+ * moment: the turn may have begun long ago, as before a process that was
+ * stopped.
+ */
+enum err authwire_ask(const struct identity_bus *bus, struct str tp,
+                      const char *op, struct str body, uint64_t ms,
+                      bus_reply_fn *fn, void *arg, uint64_t *call) MUST_CHECK;
 void authwire_hash(struct buf *b, const unsigned char hash[32]);
 void authwire_since(struct buf *b, int64_t seq);
 

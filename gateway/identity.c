@@ -319,9 +319,9 @@ static void fetch_keys(struct identity *id)
 {
 	id->fetched_ms = id->now_ms;
 	id->stats.key_fetches++;
-	id->fetching = !authwire_ask(&id->bus, id->now_ms, id->tp, "auth.jwks",
-	                             (struct str){0}, CALL_MS, on_keys, id,
-	                             &id->fetch_call);
+	id->fetching =
+		!authwire_ask(&id->bus, id->tp, "auth.jwks", (struct str){0},
+	                      CALL_MS, on_keys, id, &id->fetch_call);
 	id->fetch_failed = !id->fetching;
 }
 
@@ -433,9 +433,9 @@ static enum err want_key(struct identity *id, const struct digest *d,
 	(void)crypto_hash_sha256(hash, (const unsigned char *)key.p, key.n);
 	authwire_hash(&body, hash);
 	e = body.failed ? ERR_NOMEM
-	                : authwire_ask(&id->bus, id->now_ms, id->tp,
-	                               "auth.verify_key", buf_view(&body),
-	                               CALL_MS, on_key, spare, &spare->call);
+	                : authwire_ask(&id->bus, id->tp, "auth.verify_key",
+	                               buf_view(&body), CALL_MS, on_key, spare,
+	                               &spare->call);
 	spare->used = !e;
 	return e ? ERR_UNAVAILABLE : OK;
 }

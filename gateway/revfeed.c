@@ -127,9 +127,9 @@ void revfeed_turn(struct revfeed *f, uint64_t now_ms)
 	f->due_ms = now_ms + IDENTITY_POLL_MS;
 	authwire_since(&body, f->seq);
 	f->polling = !body.failed &&
-	             !authwire_ask(&f->bus, now_ms, (struct str){0},
-	                           "auth.revocations", buf_view(&body),
-	                           POLL_CALL_MS, on_poll, f, &f->call);
+	             !authwire_ask(&f->bus, (struct str){0}, "auth.revocations",
+	                           buf_view(&body), POLL_CALL_MS, on_poll, f,
+	                           &f->call);
 }
 
 void revfeed_push(struct revfeed *f, struct str bytes, uint64_t now_ms)

@@ -8,6 +8,7 @@
 #include "tests/alloc_fault.h"
 #include "tests/jwt_maker.h"
 
+#include "common/base/clock.h"
 #include "common/bus/entry.h"
 
 #include <setjmp.h>
@@ -36,6 +37,7 @@ struct world {
 	struct settings conf;
 	struct identity *id;
 	uint64_t now_ms;
+	uint64_t began_ms; /* by the bus's clock, which nobody holds */
 	int64_t wall_ms;
 	enum err refuse; /* what the bus says to a call */
 	uint64_t ids;
@@ -60,6 +62,8 @@ static enum err fake_call(void *bus, const struct bus_call *call, uint64_t *id)
 	assert_true(w->n < COUNTOF(w->sent));
 	assert_int_equal(call->to, PEER_AUTH);
 	assert_true(call->retry);
+	/* Also of a turn that began long ago: at least a whole second. */
+	assert_true(call->deadline_ms >= w->began_ms + 1000);
 	assert_int_equal(entry_read(call->bytes, &cx, &entry), OK);
 	assert_int_equal(cx.sub.n, 0);
 	*s = (struct sent){.id = ++w->ids,
@@ -237,6 +241,7 @@ static int setup(void **state)
 	                            .auth_cache_entries = 64,
 	                            .revocation_max_stale_s = 60};
 	w->now_ms = 1000000;
+	w->began_ms = mono_ms();
 	w->wall_ms = NOW_MS;
 	w->id = make_identity(w);
 	*state = w;
