@@ -58,8 +58,17 @@ LSAN = {"": "lsan.supp", "test_bus_link": None,
         "test_bus_identity": "lsan-peers.supp", "test_bus_hostile": "lsan-peers.supp",
         "test_bus_ending": "lsan-peers.supp"}
 # The slowest first, else one of them is what all wait for at the end.
-SLOW = ()
-JOBS = 2
+SLOW = ("tests.fault.test_sweep", "tests.fault.test_postgres_states",
+        "tests.fault.test_table", "tests.fault.test_rolling", "tests.fault.test_events",
+        "tests.fault.test_postgres", "tests.fault.test_pgbouncer",
+        "tests.integration.test_faults", "tests.integration.test_tracing",
+        "tests.integration.test_idempotency", "tests.integration.test_tls",
+        "test_cache", "test_relay", "test_event", "test_db", "test_bus_replicas",
+        "test_remote_faults", "test_bus_hostile", "test_sqlite_io",
+        "test_gateway_http", "test_bus_calls", "test_remote", "test_service")
+# Two thirds of a job's time it waits for timers, networks and other processes, so
+# one more than there are cores leaves none of them idle for long.
+JOBS = (os.cpu_count() or 2) + 1
 # A build beside the tests must not take their time.
 IDLE = ("chrt", "--idle", "0") if shutil.which("chrt") else ("nice", "-n", "19")
 SANITIZED_SEEDS = 50
