@@ -56,7 +56,7 @@ THREADS = {
 # Files that say why a leak is not ours; what is not named here has the first.
 LSAN = {"": "lsan.supp", "test_bus_link": None,
         "test_bus_identity": "lsan-peers.supp", "test_bus_hostile": "lsan-peers.supp",
-        "test_bus_ending": "lsan-peers.supp"}
+        "test_bus_ending": "lsan-peers.supp", "modules": "lsan-peers.supp"}
 # The slowest first, else one of them is what all wait for at the end.
 SLOW = ("tests.fault.test_sweep", "tests.fault.test_postgres_states",
         "tests.fault.test_table", "tests.fault.test_rolling", "tests.fault.test_events",
@@ -319,7 +319,7 @@ class Runner:
 
     def modules(self, folder, flavor, short=False, only="test_*"):
         env = {"KAE_BIN": str(ROOT / self.build / flavor / "bin"),
-               "KAE_SHORT": "1" if short else "", **sanitizer_env()}
+               "KAE_SHORT": "1" if short else "", **sanitizer_env("modules")}
         found = sorted((ROOT / "tests" / folder).glob(f"{only}.py"))
         self.add(f"{folder} ({flavor})",
                  [(f"tests.{folder}.{m.stem}", run_module, env) for m in found])
