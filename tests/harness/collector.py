@@ -2,9 +2,10 @@
 import http.server
 import json
 import re
-import socket
 import threading
 import time
+
+from tests.harness.process import free_port
 
 HEX32, HEX16 = re.compile(r"^[0-9a-f]{32}$"), re.compile(r"^[0-9a-f]{16}$")
 DIGITS = re.compile(r"^-?[0-9]+$")
@@ -166,6 +167,4 @@ class Collector:
 
 def nobody():
     """An address where nothing listens."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{s.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"

@@ -16,11 +16,14 @@ import pathlib
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2])
+from tests.harness.process import free_port  # noqa: E402
 
 USER = "kae"
 MARK = "kae-harness"  # in the data folder of every server started here
@@ -41,12 +44,6 @@ def as_owner(command):
         return command
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups",
             *command]
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Postgres:
