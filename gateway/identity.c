@@ -133,7 +133,7 @@ static enum err held_against(const struct identity *id, const struct cred *v)
 	if (is_key)
 		return sub_at >= c->issued_s * 1000 - SKEW_MS ? ERR_NOT_FOUND
 		                                              : OK;
-	if (revoked_at(r, REVOKED_JTI, str_from(c->jti)) >= 0 ||
+	if (revoked_at(r, REVOKED_JTI, str_from(c->who.jti)) >= 0 ||
 	    revoked_at(r, REVOKED_JTI, str_from(c->who.sid)) >= 0 ||
 	    sub_at >= c->issued_s * 1000)
 		return ERR_EXPIRED;

@@ -40,7 +40,7 @@
 #define IDENTITY_WAITERS_MAX 1024 /* requests that wait for an answer */
 
 struct who {
-	char sub[40], hnd[72], sid[48];
+	char sub[40], hnd[72], sid[48], jti[40]; /* jti empty: an API key */
 	enum role role;
 	enum tier tier;
 	uint32_t scopes;

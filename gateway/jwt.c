@@ -224,7 +224,7 @@ static bool take_claims(struct str map, struct jwt_claims *c)
 	return take_id(map, "sub", c->who.sub, sizeof(c->who.sub)) &&
 	       take_text(map, "hnd", c->who.hnd, sizeof(c->who.hnd)) &&
 	       take_id(map, "sid", c->who.sid, sizeof(c->who.sid)) &&
-	       take_id(map, "jti", c->jti, sizeof(c->jti)) &&
+	       take_id(map, "jti", c->who.jti, sizeof(c->who.jti)) &&
 	       (!mp_find(map, "key", &key) ||
 	        take_id(map, "key", c->key, sizeof(c->key))) &&
 	       take_rights(map, &c->who) &&

@@ -43,7 +43,6 @@ struct jwt_policy {
 
 struct jwt_claims {
 	struct who who;
-	char jti[JWT_ID_MAX];
 	char key[JWT_ID_MAX]; /* API key that opened the session, or empty */
 	int64_t issued_s;
 };

@@ -368,16 +368,25 @@ void req_resume(struct req *rq)
 	MHD_resume_connection(rq->conn->mhd);
 }
 
+/* An open route that heeds a login does without one that is no good; whether
+ * it is good has to be known. */
+static bool goes_on_without(const struct req *rq, enum err e)
+{
+	return rq->route->access == ACCESS_ANYONE && e != ERR_UNAVAILABLE &&
+	       e != ERR_DENIED;
+}
+
 static void identified(void *arg, enum err e, const struct who *who)
 {
 	struct req *rq = arg;
 
 	rq->known_us = mono_us();
 	reqtrace_asked(rq, e);
-	rq->err = e;
 	if (!e)
 		rq->who = *who;
-	rq->step = e ? STEP_REPLY : STEP_AUTHORIZE;
+	else if (!goes_on_without(rq, e))
+		rq->err = e;
+	rq->step = rq->err ? STEP_REPLY : e ? STEP_LIMIT : STEP_AUTHORIZE;
 	req_resume(rq);
 }
 
@@ -390,12 +399,13 @@ static enum next step_identify(struct req *rq)
 	char tp[TRACE_PARENT_MAX];
 	enum err e;
 
-	/* Open routes look at no credential: a login must work with a stale
-	 * token beside it, as clients send them. */
+	/* Open routes look at no credential, or do without one that is no good:
+	 * a login must work with a stale token beside it, as clients send
+	 * them. */
 	if (!rq->route)
 		return go(rq, STEP_REPLY); /* OPTIONS */
 	rq->cx.deadline_ms = rq->loop->now_ms + rq->route->deadline_ms;
-	if (rq->route->access == ACCESS_ANYONE)
+	if (rq->route->access == ACCESS_ANYONE && !route_heeds_login(rq->route))
 		return rq->route->built ? go(rq, STEP_LIMIT)
 		                        : fail(rq, ERR_NOT_BUILT);
 	rq->wait = WAIT_IDENTITY;
@@ -408,7 +418,9 @@ static enum next step_identify(struct req *rq)
 	rq->asking = NULL; /* it was known: there is nothing to tell */
 	rq->known_us = mono_us();
 	rq->wait = WAIT_NONE;
-	return e ? fail(rq, e) : go(rq, STEP_AUTHORIZE);
+	if (!e)
+		return go(rq, STEP_AUTHORIZE);
+	return goes_on_without(rq, e) ? go(rq, STEP_LIMIT) : fail(rq, e);
 }
 
 /*
@@ -450,6 +462,7 @@ static enum next step_authorize(struct req *rq)
 	cx->sub = str_from(w->sub);
 	cx->hnd = str_from(w->hnd);
 	cx->sid = str_from(w->sid);
+	cx->jti = str_from(w->jti);
 	cx->role = w->role;
 	cx->tier = w->tier;
 	cx->scopes = w->scopes;

@@ -108,6 +108,17 @@ bool route_needs_body(const struct route *r)
 	return is_named(needs, COUNTOF(needs), r);
 }
 
+bool route_heeds_login(const struct route *r)
+{
+	static const struct named heeds[] = {
+#define HEEDS(verb, path) {VERB_##verb, path},
+#include "gateway/heeds.def"
+#undef HEEDS
+	};
+
+	return is_named(heeds, COUNTOF(heeds), r);
+}
+
 bool route_takes_files(const struct route *r)
 {
 	static const struct named uploads[] = {

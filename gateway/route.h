@@ -75,6 +75,8 @@ const char *rate_name(enum rate r);
 const char *route_reason(const struct route *r);
 /* Whether there is nothing to do without a body (needs.def). */
 bool route_needs_body(const struct route *r);
+/* Whether a login counts although anyone may call it (heeds.def). */
+bool route_heeds_login(const struct route *r);
 /* Whether the body may be a form with files (uploads.def). */
 bool route_takes_files(const struct route *r);
 

@@ -3,6 +3,7 @@
 #include "svc-auth/audit.h"
 #include "svc-auth/bootstrap.h"
 #include "svc-auth/secret_file.h"
+#include "svc-auth/session.h"
 #include "svc-auth/stmts.h"
 
 #include "common/base/b64.h"
@@ -16,6 +17,8 @@
 /* Rows of keys that are revoked or expired stay this long, for whoever asks
  * what a key was. */
 #define KEY_KEEP_MS ((int64_t)90 * 24 * 3600 * 1000)
+
+#define PRUNE_BATCHES 40
 
 /* --- the key that seals --------------------------------------------------- */
 
@@ -140,7 +143,13 @@ enum err auth_new(const struct auth_conf *conf, struct ctx *cx,
 		free(fresh);
 		return ERR_NOMEM;
 	}
+	if (!used_init(&fresh->seen)) {
+		used_fini(&fresh->used);
+		free(fresh);
+		return ERR_NOMEM;
+	}
 	if (!audit_failed_init(&fresh->failed)) {
+		used_fini(&fresh->seen);
 		used_fini(&fresh->used);
 		free(fresh);
 		return ERR_NOMEM;
@@ -163,6 +172,7 @@ void auth_free(struct auth *au)
 		return;
 	signing_free(au->signing);
 	used_fini(&au->used);
+	used_fini(&au->seen);
 	audit_failed_fini(&au->failed);
 	explicit_bzero(&au->answers, sizeof(au->answers));
 	explicit_bzero(&au->refresh, sizeof(au->refresh));
@@ -202,8 +212,9 @@ void auth_committed(struct auth *au, const struct revoke_batch *batch)
 /* --- upkeep --------------------------------------------------------------- */
 
 struct flush {
-	size_t n;
-	struct used_note note[USED_MAX];
+	struct auth *au;
+	size_t n, seen_n;
+	struct used_note note[USED_MAX], seen[USED_MAX];
 };
 
 /* A db_fn. */
@@ -214,6 +225,9 @@ static enum err write_used(struct db *db, void *arg)
 
 	for (size_t i = 0; !e && i < f->n; i++)
 		e = key_used(db, str_from(f->note[i].id), f->note[i].at_ms);
+	for (size_t i = 0; !e && i < f->seen_n; i++)
+		e = session_seen(f->au, db, str_from(f->seen[i].id),
+		                 f->seen[i].at_ms);
 	return e;
 }
 
@@ -223,9 +237,12 @@ static enum err flush_used(struct auth *au, struct ctx *cx)
 
 	if (!f)
 		return ERR_NOMEM;
+	f->au = au;
 	f->n = used_take(&au->used, f->note);
-	/* A failure loses the notes: the next use of each key makes it anew. */
-	return f->n ? db_write(au->conf.pool, cx, write_used, f) : OK;
+	f->seen_n = used_take(&au->seen, f->seen);
+	/* A failure loses the notes: the next use of each makes it anew. */
+	return f->n || f->seen_n ? db_write(au->conf.pool, cx, write_used, f)
+	                         : OK;
 }
 
 /* A db_fn: arg is the time. */
@@ -240,6 +257,32 @@ static enum err prune_rows(struct db *db, void *arg)
 	return e ? e : db_run(db, STMT(KEY_PRUNE), old, 2, NULL);
 }
 
+struct purge {
+	int64_t past_ms, n;
+};
+
+/* A db_fn. */
+static enum err prune_some(struct db *db, void *arg)
+{
+	struct purge *p = arg;
+
+	return session_prune(db, p->past_ms, &p->n);
+}
+
+/* Few at a time, so that a login never waits for long, and so many a turn that
+ * it keeps up with any number of logins. */
+static enum err prune_sessions(struct auth *au, struct ctx *cx, int64_t now_ms)
+{
+	struct purge p = {.past_ms = now_ms - SESSION_KEEP_MS,
+	                  .n = SESSION_PRUNE_MAX};
+	enum err e = OK;
+
+	for (int i = 0; !e && p.n == SESSION_PRUNE_MAX && i < PRUNE_BATCHES;
+	     i++)
+		e = db_write(au->conf.pool, cx, prune_some, &p);
+	return e;
+}
+
 void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
                  int64_t now_ms)
 {
@@ -251,6 +294,8 @@ void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
 		used = flush_used(au, cx);
 	if (tasks & TASK_PRUNE)
 		prune = db_write(au->conf.pool, cx, prune_rows, &now_ms);
+	if (tasks & TASK_PRUNE && !prune)
+		prune = prune_sessions(au, cx, now_ms);
 	if (tasks & (TASK_FAILED | TASK_LAST))
 		failed = audit_flush_failed(au, cx, now_ms, tasks & TASK_LAST);
 	if (keys || used || prune || failed)

@@ -37,7 +37,7 @@ struct auth {
 	struct seal_key answers; /* seals those that show a key or a token */
 	struct seal_key refresh; /* of refresh_next() */
 	struct signing *signing;
-	struct used used;
+	struct used used, seen; /* API keys; sessions */
 	struct audit_failed failed;
 };
 
@@ -72,6 +72,9 @@ enum auth_task {
 	TASK_FAILED = 8,
 	TASK_LAST = 16, /* FAILED also where it is not due yet: at the end */
 };
+/* Sessions that are over stay this long (contract 4.6.4), for their owner's
+ * export and whoever looks into an incident. */
+#define SESSION_KEEP_MS ((int64_t)7 * 24 * 3600 * 1000)
 /* Does the tasks (bits); failures are logged and met again next time. */
 void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
                  int64_t now_ms);

@@ -1,6 +1,7 @@
 #include "svc-auth/bootstrap.h"
 
 #include "svc-auth/secret_file.h"
+#include "svc-auth/session.h"
 #include "svc-auth/stmts.h"
 
 #include "common/base/log.h"
@@ -71,6 +72,8 @@ static enum err revoke_old(struct db *db, struct bootstrap *b)
 		struct str id = str_from(b->old[i]);
 
 		e = key_revoke(db, sub, id, b->now_ms);
+		if (!e)
+			e = session_end_key(db, id, "key_revoked", b->now_ms);
 		if (!e)
 			e = auth_revoke(b->au, db, REVOKE_KEY, id, b->now_ms,
 			                &b->revoked);

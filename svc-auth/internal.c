@@ -38,7 +38,7 @@ enum err method_auth_verify_key(void *state, struct ctx *cx, const void *in,
 	e = db_read_one(au->conf.pool, cx, key_search, &s);
 	if (e)
 		return e;
-	used_note(&au->used, o->id, o->last_used_ms, s.now_ms);
+	used_note(&au->used, str_from(o->id), o->last_used_ms, s.now_ms);
 	mp_map(&out->body, 7);
 	mp_kv_text(&out->body, "sub", o->user.sub);
 	mp_kv_text(&out->body, "hnd", o->user.handle);

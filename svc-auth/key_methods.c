@@ -4,6 +4,7 @@
  */
 #include "svc-auth/audit.h"
 #include "svc-auth/methods.h"
+#include "svc-auth/session.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -186,6 +187,8 @@ static enum err revoke(struct db *db, void *arg, struct reply *out)
 	enum err e = key_revoke(db, r->sub, r->id, r->now_ms);
 
 	r->batch.n = 0;
+	if (!e)
+		e = session_end_key(db, r->id, "key_revoked", r->now_ms);
 	if (!e)
 		e = auth_revoke(r->au, db, REVOKE_KEY, r->id, r->now_ms,
 		                &r->batch);

@@ -60,7 +60,8 @@ static enum err by_key(struct entrance *en, struct ctx *cx, struct str key,
 	if (e || out->replayed)
 		return e;
 	auth_committed(en->au, &en->batch);
-	used_note(&en->au->used, o->id, o->last_used_ms, en->search.now_ms);
+	used_note(&en->au->used, str_from(o->id), o->last_used_ms,
+	          en->search.now_ms);
 	return OK;
 }
 

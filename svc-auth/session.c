@@ -6,6 +6,7 @@
 #include "svc-auth/shapes.h"
 #include "svc-auth/stmts.h"
 
+#include "common/base/clock.h"
 #include "common/codec/mp.h"
 
 #include <stdio.h>
@@ -66,7 +67,7 @@ void session_answer(struct buf *b, const struct session_grant *g,
 	struct str token = buf_view(&g->access);
 	bool refresh = g->refresh[0] != '\0';
 
-	mp_map(b, (refresh ? 11 : 9) + more);
+	mp_map(b, 11 + more);
 	mp_kv_str(b, "token", token);
 	mp_kv_str(b, "access_token", token);
 	mp_kv_text(b, "token_type", "Bearer");
@@ -74,6 +75,9 @@ void session_answer(struct buf *b, const struct session_grant *g,
 	if (refresh) {
 		mp_kv_text(b, "refresh_token", g->refresh);
 		mp_kv_i64(b, "refresh_expires_in", g->refresh_s);
+	} else {
+		mp_kv_nil(b, "refresh_token");
+		mp_kv_nil(b, "refresh_expires_in");
 	}
 	mp_kv_text(b, "user_id", g->user.handle);
 	mp_kv_text(b, "quota_tier", tier_name(g->user.tier));
@@ -246,6 +250,17 @@ enum err session_end(struct auth *au, struct db *db, struct str sub,
 	return e ? e : tell_end(au, db, sub, sid, why);
 }
 
+static enum err revoke_all(struct auth *au, struct db *db, struct str ids,
+                           int64_t now_ms, struct revoke_batch *batch)
+{
+	enum err e = OK;
+
+	for (size_t i = 0; !e && i < ids.n / (UUID_MAX - 1); i++)
+		e = auth_revoke(au, db, REVOKE_JTI, id_at(ids, i), now_ms,
+		                batch);
+	return e;
+}
+
 enum err session_end_others(struct auth *au, struct db *db, struct str sub,
                             struct str keep, const char *why, int64_t now_ms,
                             struct revoke_batch *batch)
@@ -258,9 +273,8 @@ enum err session_end_others(struct auth *au, struct db *db, struct str sub,
 	const struct db_sink sink = {take_id, &ids};
 	enum err e = db_run(db, STMT(SESSION_END_OTHERS), v, COUNTOF(v), &sink);
 
-	for (size_t i = 0; !e && i < ids.n / (UUID_MAX - 1); i++)
-		e = auth_revoke(au, db, REVOKE_JTI, id_at(buf_view(&ids), i),
-		                now_ms, batch);
+	if (!e)
+		e = revoke_all(au, db, buf_view(&ids), now_ms, batch);
 	if (!e && ids.n)
 		e = tell_end(au, db, sub, (struct str){0}, why);
 	return e ? e
@@ -274,15 +288,21 @@ enum err session_end_all(struct auth *au, struct db *db, struct str sub,
 	const struct db_val v[] = {DB_I64(now_ms), DB_TEXT(why), DB_STR(sub),
 	                           DB_I64(now_ms)};
 	struct user u;
+	AUTO_BUF ids = {0};
+	const struct db_sink sink = {take_id, &ids};
 	/* The person first, as a login does: those two wait for each other. */
 	enum err e = user_lock(db, sub);
 
 	if (!e)
 		e = user_by_sub(db, sub, &u);
 	if (!e)
-		e = db_run(db, STMT(SESSION_END_ALL), v, COUNTOF(v), NULL);
+		e = db_run(db, STMT(SESSION_END_ALL), v, COUNTOF(v), &sink);
 	if (!e)
 		e = session_void_tokens(au, db, &u, now_ms, batch);
+	/* By name as well: a clock that is ahead of ours may have dated a token
+	 * behind that moment. */
+	if (!e)
+		e = revoke_all(au, db, buf_view(&ids), now_ms, batch);
 	return e ? e : tell_end(au, db, sub, (struct str){0}, why);
 }
 
@@ -291,10 +311,13 @@ enum err session_void_tokens(struct auth *au, struct db *db, struct user *u,
 {
 	/* The tokens of a second in which others were made void already say the
 	 * next one: see session_token(). */
-	int64_t issued_ms = (u->not_before_ms / 1000 + 1) * 1000;
+	int64_t at_ms = (u->not_before_ms / 1000 + 1) * 1000;
+	int64_t locked_ms = wall_ms(); /* others may have come first */
 	enum err e;
 
-	u->not_before_ms = issued_ms > now_ms ? issued_ms : now_ms;
+	if (at_ms < locked_ms)
+		at_ms = locked_ms;
+	u->not_before_ms = at_ms > now_ms ? at_ms : now_ms;
 	e = user_void(db, u);
 	return e ? e
 	         : auth_revoke_at(au, db, REVOKE_SUB, str_from(u->sub),
@@ -308,4 +331,62 @@ enum err session_end_key(struct db *db, struct str key_id, const char *why,
 	                           DB_I64(now_ms)};
 
 	return db_run(db, STMT(SESSION_END_KEY), v, COUNTOF(v), NULL);
+}
+
+/* --- look and keep --------------------------------------------------------- */
+
+enum err session_seen(struct auth *au, struct db *db, struct str sid,
+                      int64_t at_ms)
+{
+	int64_t ends_ms = session_ends(au, INT64_MAX, at_ms);
+	const struct db_val v[] = {
+		DB_I64(at_ms),   DB_I64(ends_ms),
+		DB_I64(ends_ms), DB_STR(sid),
+		DB_I64(at_ms),   DB_I64(at_ms - SESSION_SEEN_MS)};
+
+	return db_run(db, STMT(SESSION_SEEN), v, COUNTOF(v), NULL);
+}
+
+struct listing {
+	struct str here;
+	struct buf *out;
+	uint32_t n;
+};
+
+static enum err pack_session(void *arg, const struct db_row *row)
+{
+	struct listing *l = arg;
+
+	mp_map(l->out, 8);
+	mp_kv_str(l->out, "id", db_row_str(row, 0));
+	mp_kv_str(l->out, "device", db_row_str(row, 1));
+	mp_kv_str(l->out, "ip_prefix", db_row_str(row, 2));
+	mp_kv_str(l->out, "method", db_row_str(row, 3));
+	mp_kv_time(l->out, "created_at", db_row_i64(row, 4));
+	mp_kv_time(l->out, "last_seen", db_row_i64(row, 5));
+	mp_kv_time(l->out, "expires_at", db_row_i64(row, 6));
+	mp_kv_bool(l->out, "current", str_eq(db_row_str(row, 0), l->here));
+	l->n++;
+	return l->out->failed ? ERR_NOMEM : OK;
+}
+
+enum err session_list(struct db *db, struct str sub, struct str here,
+                      int64_t now_ms, struct buf *out, uint32_t *n)
+{
+	const struct db_val v[] = {DB_STR(sub), DB_I64(now_ms)};
+	struct listing l = {here, out, 0};
+	const struct db_sink sink = {pack_session, &l};
+	enum err e = db_run(db, STMT(SESSION_LIST), v, COUNTOF(v), &sink);
+
+	if (e)
+		return e;
+	*n = l.n;
+	return OK;
+}
+
+enum err session_prune(struct db *db, int64_t past_ms, int64_t *n)
+{
+	const struct db_val v[] = {DB_I64(past_ms)};
+
+	return db_change(db, STMT(SESSION_PRUNE), v, COUNTOF(v), n);
 }

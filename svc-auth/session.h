@@ -99,6 +99,22 @@ enum err session_void_tokens(struct auth *au, struct db *db, struct user *u,
 enum err session_end_key(struct db *db, struct str key_id, const char *why,
                          int64_t now_ms) MUST_CHECK;
 
+/*
+ * A sign of life at at_ms; written at most once per SESSION_SEEN_MS, and not to
+ * a session that is over.
+ */
+#define SESSION_SEEN_MS KEY_USED_EVERY_MS
+enum err session_seen(struct auth *au, struct db *db, struct str sid,
+                      int64_t at_ms) MUST_CHECK;
+/* Appends one map per live session, the one of last use first; *n counts them.
+ * here: the sid of who asks. */
+enum err session_list(struct db *db, struct str sub, struct str here,
+                      int64_t now_ms, struct buf *out, uint32_t *n) MUST_CHECK;
+/* Deletes SESSION_PRUNE_MAX at most of those that were over before past_ms, with
+ * their refresh tokens; *n counts them. */
+#define SESSION_PRUNE_MAX 500 /* as the statement says */
+enum err session_prune(struct db *db, int64_t past_ms, int64_t *n) MUST_CHECK;
+
 /* --- for refresh ---------------------------------------------------------- */
 
 struct session_row {

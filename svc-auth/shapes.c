@@ -20,14 +20,19 @@ void shape_usage(struct buf *b, const char *header, const char *scheme,
 	explicit_bzero(text, sizeof(text));
 }
 
-void shape_user(struct buf *b, const struct user *u)
+void shape_email(struct buf *b, const struct user *u)
 {
-	mp_kv_map(b, "user", 7);
-	mp_kv_text(b, "id", u->handle);
 	if (u->email[0])
 		mp_kv_text(b, "email", u->email);
 	else
 		mp_kv_nil(b, "email");
+}
+
+void shape_user(struct buf *b, const struct user *u)
+{
+	mp_kv_map(b, "user", 7);
+	mp_kv_text(b, "id", u->handle);
+	shape_email(b, u);
 	mp_kv_text(b, "role", role_name(u->role));
 	mp_kv_text(b, "quota_tier", tier_name(u->tier));
 	mp_kv_time(b, "created_at", u->created_ms);

@@ -13,6 +13,8 @@
 /* "usage_instructions" {header, example}: how to present what was just given. */
 void shape_usage(struct buf *b, const char *header, const char *scheme,
                  struct str secret);
+/* "email": the address, or null. */
+void shape_email(struct buf *b, const struct user *u);
 /* "user": the User of contract 2.1.2. */
 void shape_user(struct buf *b, const struct user *u);
 /* False, with a fault, when text is given and names no tier; absent, *out is

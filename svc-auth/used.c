@@ -1,5 +1,7 @@
 #include "svc-auth/used.h"
 
+#include <assert.h>
+
 bool used_init(struct used *u)
 {
 	u->n = 0;
@@ -11,19 +13,21 @@ void used_fini(struct used *u)
 	(void)pthread_mutex_destroy(&u->lock);
 }
 
-void used_note(struct used *u, const char *id, int64_t last_ms, int64_t now_ms)
+void used_note(struct used *u, struct str id, int64_t last_ms, int64_t now_ms)
 {
+	assert(id.n == UUID_MAX - 1);
 	if (last_ms > now_ms - KEY_USED_EVERY_MS)
 		return;
 
 	GUARD(&u->lock);
 
 	for (size_t i = 0; i < u->n; i++)
-		if (strcmp(u->note[i].id, id) == 0)
+		if (memcmp(u->note[i].id, id.p, id.n) == 0)
 			return;
 	if (u->n == USED_MAX)
 		return;
-	memcpy(u->note[u->n].id, id, UUID_MAX);
+	memcpy(u->note[u->n].id, id.p, id.n);
+	u->note[u->n].id[id.n] = '\0';
 	u->note[u->n].at_ms = now_ms;
 	u->n++;
 }

@@ -1,11 +1,11 @@
 /*
- * used - remembers which API keys were used, until the next write of
- * last_used_at.
+ * used - remembers which API keys, or which sessions, were used, until the next
+ * write of their last use.
  *
  * Why:     a use must not cost a write.  The note is taken in memory, at most
- *          once per key and minute, and written in one transaction by upkeep.
+ *          once per id and minute, and written in one transaction by upkeep.
  * Bounds:  USED_MAX notes; beyond it a note is lost and the next use of that
- *          key makes it again.
+ *          id makes it again.
  * Threads: any.
  */
 #ifndef SVC_AUTH_USED_H
@@ -30,8 +30,8 @@ struct used {
 
 bool used_init(struct used *u) MUST_CHECK;
 void used_fini(struct used *u);
-/* last_ms: what the key's row says. */
-void used_note(struct used *u, const char *id, int64_t last_ms, int64_t now_ms);
+/* id: a UUID; last_ms: what its row says. */
+void used_note(struct used *u, struct str id, int64_t last_ms, int64_t now_ms);
 /* Moves all notes to out (room for USED_MAX); returns how many. */
 size_t used_take(struct used *u, struct used_note *out);
 

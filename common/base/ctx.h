@@ -59,6 +59,7 @@ struct ctx {
 
 	/* Who is asking; sub is empty for guests and services. */
 	struct str sub, hnd, sid;
+	struct str jti; /* of the access token; or empty */
 	enum role role;
 	enum tier tier;
 	uint32_t scopes;       /* SCOPE_* bits */

@@ -29,6 +29,7 @@ static const struct text_key {
 	{STR("ua"), offsetof(struct ctx, ua), ENTRY_UA_MAX},
 	{STR("lang"), offsetof(struct ctx, lang), 16},
 	{STR("idk"), offsetof(struct ctx, idk), ENTRY_IDK_MAX},
+	{STR("jti"), offsetof(struct ctx, jti), ENTRY_SID_MAX},
 };
 
 /* msgpack values of struct entry. */

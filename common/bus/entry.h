@@ -2,7 +2,7 @@
  * entry - what travels in an item: one request or one reply, as a msgpack map
  * with short keys (design D7).
  *
- *   request  v 1 · op method · rid · tp · sub hnd role tier scp sid at ·
+ *   request  v 1 · op method · rid · tp · sub hnd role tier scp sid jti at ·
  *            ip ua lang idk · q p b (maps; absent when empty)
  *   reply    st HTTP status · b body  or  e {c code number, d detail,
  *            ra retry_after_s, f [[pointer, code, message]...]} ·

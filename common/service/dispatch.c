@@ -406,7 +406,7 @@ static void wipe_identity(struct ctx *cx)
 {
 	static const struct str none;
 
-	cx->sub = cx->hnd = cx->sid = none;
+	cx->sub = cx->hnd = cx->sid = cx->jti = none;
 	cx->role = ROLE_SERVICE;
 	cx->tier = TIER_LIMITED;
 	cx->scopes = 0;

@@ -162,10 +162,39 @@ def logout(stack):
                    lambda: int(me.get("/api/auth/validate").status == 401), other, anew=(401,))
 
 
+def refresh(stack):
+    def entered():
+        key, _ = stack.register(fresh("renewer"))
+        return stack.api().post("/api/auth/login", {"api_key": key}).json["refresh_token"]
+
+    return Request(stack.api(), "POST", "/api/auth/refresh", {"refresh_token": entered()},
+                   ("/api/auth/refresh", {"refresh_token": entered()}),
+                   elsewhere=From(stack.port, "127.0.7.3"))
+
+
+def revoke_session(stack):
+    def three():
+        key, _ = stack.register(fresh("visitor"))
+        for _ in range(2):
+            stack.api().post("/api/auth/login", {"api_key": key})
+        return stack.api(key=key)
+
+    def sessions(api):
+        return [s["id"] for s in api.get("/api/auth/sessions").json["sessions"]]
+
+    me, other = three(), three()
+    mine, spare, _ = sessions(me)
+    return Request(me, "DELETE", f"/api/auth/sessions/{mine}", None,
+                   (f"/api/auth/sessions/{spare}", None), lambda: 3 - len(sessions(me)), other,
+                   anew=(404,), then=(f"/api/auth/sessions/{sessions(other)[0]}", None))
+
+
 CASES = {
     ("POST", "/api/auth/register"): register,
     ("POST", "/api/auth/login"): login,
+    ("POST", "/api/auth/refresh"): refresh,
     ("POST", "/api/auth/logout"): logout,
+    ("DELETE", "/api/auth/sessions/{session_id}"): revoke_session,
     ("POST", "/api/auth/keys"): add_key,
     ("DELETE", "/api/auth/keys/{key_id}"): revoke_key,
     ("POST", "/api/auth/admin/generate-key"): generate_key,

@@ -324,10 +324,11 @@ static inline enum err accepted(struct auth *au, struct str token,
 
 static inline struct call logout(struct str sub, struct str sid)
 {
+	static const struct auth_logout_in in;
 	struct call c = call_as(sub, SCOPES_USUAL);
 
 	c.cx.sid = sid;
-	c.e = method_auth_logout(fx.auth, &c.cx, NULL, &c.reply);
+	c.e = method_auth_logout(fx.auth, &c.cx, &in, &c.reply);
 	return c;
 }
 

@@ -316,6 +316,7 @@ static void what_is_past_is_pruned(void **state)
 
 static void *log_out_many(void *arg)
 {
+	static const struct auth_logout_in in;
 	atomic_int *done = arg;
 
 	for (int i = 0; i < LOGOUTS; i++) {
@@ -323,7 +324,7 @@ static void *log_out_many(void *arg)
 		struct call c = call_as(STR("s"), SCOPES_USUAL);
 
 		c.cx.sid = uuid7(sid);
-		c.e = method_auth_logout(fx.auth, &c.cx, NULL, &c.reply);
+		c.e = method_auth_logout(fx.auth, &c.cx, &in, &c.reply);
 		if (c.e)
 			abort();
 		call_end(&c);

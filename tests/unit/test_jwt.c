@@ -121,7 +121,7 @@ static void a_token_of_our_issuer_is_accepted_whole(void **state)
 	assert_string_equal(c.who.hnd, "Alice");
 	assert_string_equal(c.who.sid, MAKER_SID);
 	assert_string_equal(c.key, MAKER_KEY);
-	assert_int_equal(strlen(c.jti), 36);
+	assert_int_equal(strlen(c.who.jti), 36);
 	assert_int_equal(c.who.role, ROLE_ADMIN);
 	assert_int_equal(c.who.tier, TIER_PREMIUM);
 	assert_int_equal(c.who.scopes, SCOPE_READ | SCOPE_ADMIN);
