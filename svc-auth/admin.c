@@ -1,9 +1,10 @@
 /*
  * admin - the administrator's way to make a person and a key for them.
  */
+#include "svc-auth/admin_change.h"
 #include "svc-auth/audit.h"
+#include "svc-auth/bootstrap.h"
 #include "svc-auth/methods.h"
-#include "svc-auth/session.h"
 #include "svc-auth/shapes.h"
 
 #include "common/base/clock.h"
@@ -12,29 +13,12 @@
 struct grant {
 	struct auth *au;
 	struct str handle;
-	bool has_role, has_tier;
-	enum role role;
-	enum tier tier;
+	struct admin_change change;
+	const char *why;
 	struct new_key key;
-	int64_t now_ms;
 	struct user user; /* as it is after the transaction */
 	struct revoke_batch batch;
 };
-
-static enum err tell_change(struct db *db, const struct grant *g,
-                            const struct user *was)
-{
-	const struct audit_note note = {
-		.event = AUDIT_IS(ROLE_CHANGED),
-		.sub = str_from(g->user.sub),
-		.data = {{"role", str_from(role_name(g->user.role)), 0},
-	                 {"role_before", str_from(role_name(was->role)), 0},
-	                 {"tier", str_from(tier_name(g->user.tier)), 0},
-	                 {"tier_before", str_from(tier_name(was->tier)), 0}},
-	};
-
-	return audit_tell(g->au, db, db_cx(db), &note);
-}
 
 static enum err tell_key(struct db *db, const struct grant *g)
 {
@@ -48,27 +32,6 @@ static enum err tell_key(struct db *db, const struct grant *g)
 	};
 
 	return audit_tell(g->au, db, db_cx(db), &note);
-}
-
-static enum err change_person(struct db *db, struct grant *g)
-{
-	enum role role = g->has_role ? g->role : g->user.role;
-	enum tier tier = g->has_tier ? g->tier : g->user.tier;
-	const struct user was = g->user;
-	enum err e;
-
-	if (role == g->user.role && tier == g->user.tier)
-		return OK;
-	if (str_ieq(g->handle, STR("admin")))
-		return ERR_DENIED;
-	g->user.role = role;
-	g->user.tier = tier;
-	e = user_grant(db, &g->user);
-	/* Tokens carry role and tier: those issued before say the old ones. */
-	if (!e)
-		e = session_void_tokens(g->au, db, &g->user, g->now_ms,
-		                        &g->batch);
-	return e ? e : tell_change(db, g, &was);
 }
 
 static void granted(struct buf *b, const struct grant *g)
@@ -90,17 +53,16 @@ static enum err grant_key(struct db *db, void *arg, struct reply *out)
 	enum err e;
 
 	g->batch.n = 0;
-	e = user_by_handle(db, g->handle, &g->user);
+	e = user_hold(db, g->handle, &g->user);
 	if (e == ERR_NOT_FOUND) {
-		user_init(&g->user, g->handle, g->role, g->tier, g->now_ms);
+		user_init(&g->user, g->handle, g->change.role, g->change.tier,
+		          g->change.now_ms);
 		e = user_add(db, g->au->conf.events, &g->user);
 	} else if (!e) {
-		e = user_lock(db, str_from(g->user.sub));
-		if (!e)
-			e = change_person(db, g);
+		e = admin_change(&g->change, db, &g->user, &g->why, &g->batch);
 	}
 	if (!e)
-		e = key_room(db, str_from(g->user.sub), g->now_ms);
+		e = key_room(db, str_from(g->user.sub), g->change.now_ms);
 	g->key.scopes = role_scopes(g->user.role);
 	if (!e)
 		e = key_add(db, str_from(g->user.sub), &g->key);
@@ -117,30 +79,25 @@ static enum err check_grant(struct ctx *cx,
 {
 	/* A reserved handle may have a key once it exists: "admin" does. */
 	enum handle_verdict v = handle_check(want->user_id);
-	bool bad = v != HANDLE_GOOD && !str_ieq(want->user_id, STR("admin"));
+	bool bad = v != HANDLE_GOOD &&
+	           !str_ieq(want->user_id, STR(BOOTSTRAP_HANDLE));
 
 	if (bad)
 		(void)ctx_fault(cx, "/user_id", handle_code(v), "%s",
 		                handle_words(v));
-	if (!asked_tier(cx, want->quota_tier, &g->tier))
+	if (!asked_tier(cx, want->quota_tier, &g->change.tier))
 		bad = true;
-	if (want->role.p && (!role_from_str(want->role, &g->role) ||
-	                     (g->role != ROLE_USER && g->role != ROLE_ADMIN))) {
-		(void)ctx_fault(cx, "/role", "INVALID",
-		                "role is user or admin.");
+	if (!admin_asked_role(cx, want->role, &g->change.role))
 		bad = true;
-	}
-	g->has_role = want->role.p != NULL;
-	g->has_tier = want->quota_tier.p != NULL;
+	g->change.has_role = want->role.p != NULL;
+	g->change.has_tier = want->quota_tier.p != NULL;
 	return bad ? ERR_INVALID : OK;
 }
 
-static enum err grant_refused(struct ctx *cx, enum err e)
+static enum err grant_refused(struct ctx *cx, const struct grant *g, enum err e)
 {
 	if (e == ERR_DENIED)
-		return ctx_fail(
-			cx, ERR_CONFLICT,
-			"The bootstrap administrator keeps its role and tier.");
+		return ctx_fail(cx, ERR_CONFLICT, "%s", g->why);
 	if (e == ERR_CONFLICT)
 		return ctx_fail(
 			cx, e,
@@ -157,11 +114,15 @@ enum err method_auth_admin_generate_key(void *state, struct ctx *cx,
                                         const void *in, struct reply *out)
 {
 	const struct auth_admin_generate_key_in *want = in;
-	struct grant g = {.au = state,
-	                  .handle = want->user_id,
-	                  .role = ROLE_USER,
-	                  .tier = TIER_FREE,
-	                  .now_ms = wall_ms()};
+	struct grant g = {
+		.au = state,
+		.handle = want->user_id,
+		.change = {.au = state,
+	                   .by = cx->sub,
+	                   .role = ROLE_USER,
+	                   .tier = TIER_FREE,
+	                   .now_ms = wall_ms()},
+	};
 	enum err e = check_grant(cx, want, &g);
 
 	if (e)
@@ -169,9 +130,9 @@ enum err method_auth_admin_generate_key(void *state, struct ctx *cx,
 	new_key_make(&g.key);
 	g.key.name = STR("made by an administrator");
 	g.key.origin = "admin";
-	g.key.created_ms = g.now_ms;
-	e = grant_refused(cx,
-	                  idem_write(g.au->conf.idem, cx, grant_key, &g, out));
+	g.key.created_ms = g.change.now_ms;
+	e = idem_write(g.au->conf.idem, cx, grant_key, &g, out);
+	e = grant_refused(cx, &g, e);
 	if (!e && !out->replayed) {
 		auth_committed(g.au, &g.batch);
 		log_info(cx, "audit.key_generated", LOG_STR("by", cx->sub),

@@ -135,11 +135,29 @@ enum err user_grant(struct db *db, const struct user *u)
 	return db_run(db, STMT(USER_GRANT), v, COUNTOF(v), NULL);
 }
 
+enum err user_set_state(struct db *db, const struct user *u)
+{
+	const struct db_val v[] = {DB_TEXT(user_state_name(u->state)),
+	                           DB_TEXT(u->sub)};
+
+	return db_run(db, STMT(USER_STATE), v, COUNTOF(v), NULL);
+}
+
 enum err user_void(struct db *db, const struct user *u)
 {
 	const struct db_val v[] = {DB_I64(u->not_before_ms), DB_TEXT(u->sub)};
 
 	return db_run(db, STMT(USER_NOT_BEFORE), v, COUNTOF(v), NULL);
+}
+
+enum err user_hold(struct db *db, struct str handle, struct user *out)
+{
+	struct user u;
+	enum err e = user_by_handle(db, handle, &u);
+
+	if (!e)
+		e = user_lock(db, str_from(u.sub));
+	return e ? e : user_by_sub(db, str_from(u.sub), out);
 }
 
 enum err user_enter(struct db *db, struct str sub, int64_t now_ms,

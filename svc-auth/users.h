@@ -52,10 +52,15 @@ enum err user_by_sub(struct db *db, struct str sub,
 bool user_from_row(const struct db_row *row, struct user *out) MUST_CHECK;
 /* Sets role and tier. */
 enum err user_grant(struct db *db, const struct user *u) MUST_CHECK;
+/* Sets the state. */
+enum err user_set_state(struct db *db, const struct user *u) MUST_CHECK;
 /* Sets not_before. */
 enum err user_void(struct db *db, const struct user *u) MUST_CHECK;
 /* Keeps others from adding keys for this person until the commit. */
 enum err user_lock(struct db *db, struct str sub) MUST_CHECK;
+/* By handle, locked as by user_lock() and read behind that. */
+enum err user_hold(struct db *db, struct str handle,
+                   struct user *out) MUST_CHECK;
 /*
  * Notes a login at now_ms and reads the person, locked until the commit, so
  * that a disable and a login come one after the other.  ERR_NOT_FOUND: there is

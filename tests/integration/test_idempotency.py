@@ -189,12 +189,38 @@ def revoke_session(stack):
                    anew=(404,), then=(f"/api/auth/sessions/{sessions(other)[0]}", None))
 
 
+def on_person(method, suffix, body, done):
+    """An administrator's request about somebody; done: of them afterwards."""
+    def make(stack):
+        admin = stack.api(key=stack.admin_key)
+        r = admin.post("/api/auth/admin/generate-key",
+                       {"user_id": fresh("admin"), "role": "admin"})
+        handles = [fresh("subject") for _ in range(2)]
+        for handle in handles:
+            stack.register(handle)
+        if suffix == "/enable":
+            for handle in handles:
+                admin.post(f"/api/admin/users/{handle}/disable", {})
+        path = f"/api/admin/users/{handles[0]}"
+        return Request(admin, method, path + suffix, body,
+                       (f"/api/admin/users/{handles[1]}{suffix}", body),
+                       lambda: int(done(admin.get(path).json["user"])),
+                       stack.api(key=r.json["api_key"]))
+    return make
+
+
 CASES = {
     ("POST", "/api/auth/register"): register,
     ("POST", "/api/auth/login"): login,
     ("POST", "/api/auth/refresh"): refresh,
     ("POST", "/api/auth/logout"): logout,
     ("DELETE", "/api/auth/sessions/{session_id}"): revoke_session,
+    ("POST", "/api/admin/users/{user_id}/disable"): on_person(
+        "POST", "/disable", {}, lambda u: u["state"] == "disabled"),
+    ("POST", "/api/admin/users/{user_id}/enable"): on_person(
+        "POST", "/enable", {}, lambda u: u["state"] == "active"),
+    ("PATCH", "/api/admin/users/{user_id}"): on_person(
+        "PATCH", "", {"quota_tier": "premium"}, lambda u: u["quota_tier"] == "premium"),
     ("POST", "/api/auth/keys"): add_key,
     ("DELETE", "/api/auth/keys/{key_id}"): revoke_key,
     ("POST", "/api/auth/admin/generate-key"): generate_key,

@@ -262,6 +262,12 @@ class Answers(OnStack):
         self.asked(me, "DELETE", "/api/auth/sessions/{session_id}",
                    target=f"/api/auth/sessions/{here}")
         self.post(admin, "/api/auth/admin/generate-key", user_id="made.by.admin")
+        person = "/api/admin/users/{user_id}"
+        subject = "/api/admin/users/made.by.admin"
+        self.asked(admin, "GET", person, target=subject)
+        self.asked(admin, "PATCH", person, self.example("PATCH", person), target=subject)
+        for act in ("/disable", "/enable"):
+            self.asked(admin, "POST", person + act, {}, target=subject + act)
         for path in ("/api/cache/clear", "/api/cache/invalidate"):
             self.post(admin, path)
         for verb, what in (("GET", "state"), ("POST", "reset")):

@@ -53,6 +53,9 @@ class TwoGateways(OnStack):
         self.assertEqual(r.status, 200, r.raw)
         return r.json
 
+    def admin(self):
+        return self.stack.api(key=self.stack.admin_key)
+
     def refresh(self, token, api=None):
         return (api or self.api).post("/api/auth/refresh", {"refresh_token": token})
 
@@ -116,6 +119,55 @@ class Ends(TwoGateways):
         self.assertEqual([s["current"] for s in me.get("/api/auth/sessions").json["sessions"]
                           if s["current"]], [True])
         self.assertKnown(key=key)
+
+    def test_a_disabled_person_is_out_at_both_gateways_until_enabled(self):
+        key, login = self.enter("two.disabled")
+        self.assertKnown(key=key)
+        r = self.admin().post("/api/admin/users/Two.Disabled/disable", {})
+        self.assertEqual((r.status, r.json["user"]["state"]), (200, "disabled"))
+        self.assertEnds("the token", token=login["token"])
+        self.assertEnds("the API key", key=key)
+        self.assertProblem(self.refresh(login["refresh_token"]), 401)
+        refused = self.api.post("/api/auth/login", {"api_key": key})
+        wrong = self.api.post("/api/auth/login", {"api_key": "sk_" + "A" * 43})
+        rid = "request_id"
+        self.assertEqual({k: v for k, v in refused.json.items() if k != rid},
+                         {k: v for k, v in wrong.json.items() if k != rid})
+        self.assertEqual(self.admin().post("/api/admin/users/two.disabled/enable",
+                                           {}).status, 200)
+        self.assertKnown(token=self.login(key)["token"])
+        for api in self.both(key=key):  # a refusal is remembered for a second
+            wait_until(lambda a=api: a.get("/api/auth/validate").status == 200, REACHED_S,
+                       what="the enabled person's key")
+        self.assertProblem(self.refresh(login["refresh_token"]), 401)
+
+    def test_only_administrators_change_people(self):
+        _, me = self.stack.register("two.plain")
+        for method, path, body in (("GET", "/api/admin/users", None),
+                                   ("GET", "/api/admin/users/two.plain", None),
+                                   ("POST", "/api/admin/users/two.plain/disable", {}),
+                                   ("POST", "/api/admin/users/two.plain/enable", {}),
+                                   ("PATCH", "/api/admin/users/two.plain", {"role": "admin"})):
+            with self.subTest(path=path):
+                self.assertProblem(me.ask(method, path, body), 403)
+        # Nor does an administrator's key without the scope.
+        weak = self.admin().post("/api/auth/keys", {"name": "weak", "scopes": ["read", "write"]})
+        self.assertProblem(self.stack.api(key=weak.json["api_key"]).get("/api/admin/users"), 403)
+
+    def test_people_are_listed(self):
+        for i in range(3):
+            self.stack.register(f"listed.{i}")
+        seen, cursor = [], ""
+        while cursor is not None:
+            r = self.admin().get(f"/api/admin/users?prefix=listed.&limit=2&cursor={cursor}"
+                                 if cursor else "/api/admin/users?prefix=listed.&limit=2")
+            self.assertEqual(r.status, 200, r.raw)
+            seen += [u["user_id"] for u in r.json["users"]]
+            cursor = r.json["next_cursor"]
+        self.assertEqual(seen, ["listed.0", "listed.1", "listed.2"])
+        for query in ("state=gone", "role=king", "quota_tier=gold", "limit=0", "limit=201",
+                      "limit=x"):
+            self.assertProblem(self.admin().get(f"/api/admin/users?{query}"), 400)
 
 
 class GoesOn(TwoGateways):
@@ -218,6 +270,9 @@ class AuthAway(TwoGateways):
         for api in self.both(token=patient["token"]):
             self.assertEqual(api.get("/api/gamification/stats").status, 200)
         self.assertProblem(self.refresh(patient["refresh_token"]), 503)
+        # An administrator's routes want fresh news of revocations.
+        boss = self.stack.api(key=self.stack.admin_key)
+        self.assertProblem(boss.get("/api/admin/users"), 503)
         self.stack.start_one("auth")
         wait_until(lambda: self.refresh(patient["refresh_token"]).status == 200, 30,
                    what="svc-auth's return")

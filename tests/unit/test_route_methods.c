@@ -55,8 +55,9 @@ static bool is_harmless(const char *name)
 
 /* Methods that need one of several fields, none of which is REQUIRED. */
 static const char *const either[] = {
-	"auth.register", /* user_id, or e-mail and password */
-	"auth.login",    /* api_key, or e-mail and password */
+	"auth.register",     /* user_id, or e-mail and password */
+	"auth.login",        /* api_key, or e-mail and password */
+	"auth.admin_change", /* role, or quota_tier */
 	"content.quiz_submit",
 };
 
