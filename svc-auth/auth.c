@@ -119,6 +119,7 @@ static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 	if (!e) {
 		seal_answers(au, &conf.seal);
 		seal_key_for(&conf.seal, "kae-refresh", &au->refresh);
+		seal_key_for(&conf.seal, "kae-throttle", &au->throttle);
 	}
 	if (!e)
 		e = signing_open(&conf, cx, now_ms, &au->signing);
@@ -157,6 +158,7 @@ enum err auth_new(const struct auth_conf *conf, struct ctx *cx,
 	au = fresh; /* from here auth_free() fits */
 	au->conf = *conf;
 	au->token_ttl_s = (int64_t)conf->settings->access_token_ttl_s;
+	hasher_init(&au->hasher, conf->settings);
 	e = open_signing(au, cx, now_ms);
 	if (!e)
 		e = bootstrap_admin(au, cx, now_ms);
@@ -176,6 +178,7 @@ void auth_free(struct auth *au)
 	audit_failed_fini(&au->failed);
 	explicit_bzero(&au->answers, sizeof(au->answers));
 	explicit_bzero(&au->refresh, sizeof(au->refresh));
+	explicit_bzero(&au->throttle, sizeof(au->throttle));
 	free(au);
 }
 
@@ -254,7 +257,9 @@ static enum err prune_rows(struct db *db, void *arg)
 	                             DB_I64(*now_ms - KEY_KEEP_MS)};
 	enum err e = db_run(db, STMT(REVOKE_PRUNE), past, 1, NULL);
 
-	return e ? e : db_run(db, STMT(KEY_PRUNE), old, 2, NULL);
+	if (!e)
+		e = db_run(db, STMT(KEY_PRUNE), old, 2, NULL);
+	return e ? e : throttle_prune(db, *now_ms);
 }
 
 struct purge {

@@ -14,6 +14,7 @@
 #define SVC_AUTH_AUTH_H
 
 #include "svc-auth/audit_failed.h"
+#include "svc-auth/password.h"
 #include "svc-auth/revoke.h"
 #include "svc-auth/signing.h"
 #include "svc-auth/used.h"
@@ -34,8 +35,10 @@ struct auth_conf {
 struct auth {
 	struct auth_conf conf;
 	int64_t token_ttl_s;
-	struct seal_key answers; /* seals those that show a key or a token */
-	struct seal_key refresh; /* of refresh_next() */
+	struct seal_key answers;  /* seals those that show a key or a token */
+	struct seal_key refresh;  /* of refresh_next() */
+	struct seal_key throttle; /* names its rows */
+	struct hasher hasher;
 	struct signing *signing;
 	struct used used, seen; /* API keys; sessions */
 	struct audit_failed failed;

@@ -3,6 +3,7 @@
 
 #include "svc-auth/life.h"
 #include "svc-auth/migrations.h"
+#include "svc-auth/password.h"
 #include "svc-auth/service.h"
 
 const struct service_def auth_service = {
@@ -12,7 +13,7 @@ const struct service_def auth_service = {
 	.methods_n = COUNTOF(methods),
 	.migrations = auth_migrations,
 	.migrations_n = AUTH_MIGRATIONS,
-	.slow_threads = 1, /* password hashing will use it */
+	.slow_lane = password_lane,
 	.start = auth_start,
 	.stop = auth_stop,
 };

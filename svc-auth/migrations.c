@@ -85,6 +85,13 @@
 	"CREATE INDEX refresh_tokens_sid ON " S                               \
 	"refresh_tokens (sid, counter);"
 
+/* id: a keyed hash of an account and a network, or of a network. */
+#define THROTTLE_TABLE(S, INT, BYTES)                              \
+	"CREATE TABLE " S "throttle (id " BYTES " PRIMARY KEY, "   \
+	"failures " INT " NOT NULL, next_at " INT " NOT NULL, "    \
+	"seen_at " INT " NOT NULL, known_until " INT " NOT NULL);" \
+	"CREATE INDEX throttle_seen ON " S "throttle (seen_at);"
+
 const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
 	{1, "accounts, keys, revocations",
          TABLES("", "INTEGER", "BLOB") EVENT_TABLES_SQLITE,
@@ -96,4 +103,6 @@ const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
 	{4, "sessions, e-mail, passwords",
          SESSION_TABLES("", "INTEGER", "BLOB"),
          SESSION_TABLES("auth.", "BIGINT", "BYTEA")},
+	{5, "attempts to log in", THROTTLE_TABLE("", "INTEGER", "BLOB"),
+         THROTTLE_TABLE("auth.", "BIGINT", "BYTEA")},
 };

@@ -8,13 +8,12 @@
 #ifndef SVC_AUTH_USERS_H
 #define SVC_AUTH_USERS_H
 
+#include "svc-auth/email.h"
 #include "svc-auth/rules.h"
 
 #include "common/base/uuid.h"
 #include "common/db/db.h"
 #include "common/event/event.h"
-
-#define EMAIL_MAX 254 /* bytes of an address (RFC 5321, 4.5.3.1.3) */
 
 enum user_state { USER_ACTIVE, USER_DISABLED };
 const char *user_state_name(enum user_state s); /* "active" */

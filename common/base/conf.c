@@ -243,6 +243,27 @@ static void tell_misspelt(void)
 	}
 }
 
+/* The floor of ASVS 5.0, appendix C, for argon2id with one pass. */
+#define HASH_FLOOR_MB 46
+
+static bool check_hash(const struct settings *s, FILE *complaints)
+{
+	bool low = s->password_hash_memory_mb < HASH_FLOOR_MB &&
+	           s->env != ENV_TESTING;
+	bool wide = s->password_hash_memory_mb > s->password_hash_total_mb;
+
+	if (low)
+		(void)fprintf(complaints,
+		              "PASSWORD_HASH_MEMORY_MB: must be at least %d, "
+		              "unless ENVIRONMENT is testing\n",
+		              HASH_FLOOR_MB);
+	if (wide)
+		(void)fprintf(complaints,
+		              "PASSWORD_HASH_TOTAL_MB: must be at least "
+		              "PASSWORD_HASH_MEMORY_MB\n");
+	return !low && !wide;
+}
+
 bool conf_reload(struct settings *out, unsigned who, FILE *complaints)
 {
 	bool ok = true, known = false;
@@ -271,6 +292,8 @@ bool conf_reload(struct settings *out, unsigned who, FILE *complaints)
 		              "debug\n");
 		ok = false;
 	}
+	if (who & FOR_AUTH)
+		ok &= check_hash(out, complaints);
 	return ok && known;
 }
 

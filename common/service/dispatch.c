@@ -542,7 +542,7 @@ static void lane_drop(struct lane_job *job, enum err why)
 	refuse((struct request *)(void *)job, why);
 }
 
-/* Whether the body has a secret that may be hashed. */
+/* Whether the body has a secret that may be hashed: not null, not empty. */
 static bool brings_secret(const struct request *rq)
 {
 	const struct method *m = rq->row->m;
@@ -551,7 +551,7 @@ static bool brings_secret(const struct request *rq)
 	for (size_t i = 0; rq->row->secrets && i < m->fields_n; i++)
 		if (m->fields[i].type == FIELD_SECRET &&
 		    mp_find(rq->entry.body, m->fields[i].name, &v) &&
-		    !str_eq(v, STR("\xc0")))
+		    !str_eq(v, STR("\xc0")) && !str_eq(v, STR("\xa0")))
 			return true;
 	return false;
 }

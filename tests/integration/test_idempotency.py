@@ -87,6 +87,19 @@ def login(stack):
                    elsewhere=From(stack.port, "127.0.7.2"))
 
 
+def change_password(stack):
+    """A repeat without the key finds that the current password is another."""
+    names = [f"{fresh('changer')}@example.org" for _ in range(2)]
+    old, new = "gravel otter lampshade", "zither plinth morning"
+    me, other = (stack.api(token=stack.api().post(
+        "/api/auth/register", {"email": n, "password": old}).json["token"]) for n in names)
+    path = "/api/auth/change-password"
+    return Request(me, "POST", path, {"current_password": old, "new_password": new},
+                   (path, {"current_password": new, "new_password": "another plinth yet"}),
+                   lambda: int(stack.api().post("/api/auth/login", {
+                       "email": names[0], "password": new}).status == 200), other, anew=(401,))
+
+
 def add_key(stack):
     key, _ = stack.register(fresh("adder"))
     _, other = stack.register(fresh("adder"))
@@ -221,6 +234,7 @@ CASES = {
         "POST", "/enable", {}, lambda u: u["state"] == "active"),
     ("PATCH", "/api/admin/users/{user_id}"): on_person(
         "PATCH", "", {"quota_tier": "premium"}, lambda u: u["quota_tier"] == "premium"),
+    ("POST", "/api/auth/change-password"): change_password,
     ("POST", "/api/auth/keys"): add_key,
     ("DELETE", "/api/auth/keys/{key_id}"): revoke_key,
     ("POST", "/api/auth/admin/generate-key"): generate_key,

@@ -101,6 +101,7 @@ static inline enum err clear(struct db *db, void *arg)
 		{"t.6", "DELETE FROM outbox", "DELETE FROM auth.outbox"},
 		{"t.7", "DELETE FROM outbox_seq",
 	         "DELETE FROM auth.outbox_seq"},
+		{"t.8", "DELETE FROM throttle", "DELETE FROM auth.throttle"},
 	};
 	enum err e = OK;
 
@@ -127,6 +128,9 @@ static inline int each_up(void **state)
 		.refresh_grace_s = 60,
 		.sessions_max = 100,
 		.signing_key_ttl_s = 7776000,
+		.password_hash_memory_mb = 1,
+		.password_hash_passes = 1,
+		.password_hash_total_mb = 1,
 	};
 	(void)unlink(fx.file);
 	if (db_write(fx.pool, &cx, clear, NULL))

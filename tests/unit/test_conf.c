@@ -304,6 +304,34 @@ static void https_is_forced_where_it_can_be_known(void **state)
 	}
 }
 
+static void a_cheap_password_hash_is_for_testing_only(void **state)
+{
+	static const struct {
+		const char *env, *each, *total;
+		bool want;
+	} cases[] = {
+		{"production", "46", "46", true},
+		{"production", "45", "46", false},
+		{"development", "45", "46", false},
+		{"staging", "1", "46", false},
+		{"testing", "1", "1", true},
+		{"testing", "2", "1", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		LOADED l = {0};
+
+		set("ENVIRONMENT", cases[i].env);
+		set("PASSWORD_HASH_MEMORY_MB", cases[i].each);
+		set("PASSWORD_HASH_TOTAL_MB", cases[i].total);
+		load(&l, FOR_AUTH);
+		assert_int_equal(l.ok, cases[i].want);
+		assert_int_equal(strstr(l.told, "PASSWORD_HASH_") != NULL,
+		                 !cases[i].want);
+	}
+}
+
 static void secrets_are_printed_as_stars(void **state)
 {
 	LOADED l = {.ok = false};
@@ -453,6 +481,8 @@ int main(void)
 	                               clean),
 		cmocka_unit_test_setup(https_is_forced_where_it_can_be_known,
 	                               clean),
+		cmocka_unit_test_setup(
+			a_cheap_password_hash_is_for_testing_only, clean),
 		cmocka_unit_test_setup(secrets_are_printed_as_stars, clean),
 		cmocka_unit_test_setup(a_program_prints_its_own_settings_only,
 	                               clean),
