@@ -73,6 +73,15 @@ static void destroy(struct req *rq)
 	free(rq);
 }
 
+/* A password may have been in it.  What is longer than a login is none. */
+#define SECRET_BYTES_MAX ((size_t)16 << 10)
+
+static void wipe(struct buf *b)
+{
+	if (b->n && b->n <= SECRET_BYTES_MAX)
+		explicit_bzero(b->p, b->n);
+}
+
 static void trim(struct buf *b)
 {
 	if (b->cap > KEPT_BUFFER)
@@ -127,6 +136,8 @@ void req_free(struct req *rq)
 	struct loop *lo = rq->loop;
 
 	req_stop_waiting(rq);
+	wipe(&rq->body);
+	wipe(&rq->input);
 	if (rq->headed) {
 		uint64_t took_us = mono_us() - rq->began_us;
 
