@@ -33,7 +33,7 @@ class Settings(OnPostgres):
         self.assertEqual(pool.stop_load()["failed"], [])
         stats = pool.stats()
         self.assertEqual((stats["in_use"], stats["overflow"]), (0, 0))
-        wait_until(lambda: self.backends() == 2, 5)
+        wait_until(lambda: self.backends() == 2, 20)
 
     def test_a_borrower_gives_up_after_the_pool_s_timeout(self):
         pool = self.pool(DB_POOL_SIZE=1, DB_MAX_OVERFLOW=0, DB_POOL_TIMEOUT=1)

@@ -92,7 +92,7 @@ class StoppedAndKilled(OnPostgres):
             pool.start("read", 2, 5000)
             time.sleep(0.5)
             proxy.mend()
-            wait_until(lambda: pool.stats()["borrows"] > 10, 5)
+            wait_until(lambda: pool.stats()["borrows"] > 10, 20)
             self.assertEqual(pool.stop_load()["failed"], [])
 
 
@@ -146,7 +146,7 @@ class Silence(OnPostgres):
     def test_a_pool_of_silent_connections_costs_one_ping_not_a_deadline_each(self):
         pool = self.pool(address(self.proxy.port))
         pool.start("hold", 8, 5000, 200)
-        wait_until(lambda: pool.stats()["in_use"] == 8, 5)
+        wait_until(lambda: pool.stats()["in_use"] == 8, 20)
         pool.stop_load()
         self.proxy.fault_both(Freeze())
         self.assertIn(pool.once("read", 500)[0], ("TIMEOUT", "DATABASE"))

@@ -112,7 +112,7 @@ class ReadOnly(OnPostgres):
             self.server.sql("SET default_transaction_read_only = off; "
                             "ALTER SYSTEM RESET default_transaction_read_only")
             self.server.sql("SELECT pg_reload_conf()")
-        wait_until(lambda: pool.once("write")[0] == "OK", 5)
+        wait_until(lambda: pool.once("write")[0] == "OK", 20)
 
 
 class FullOfClients(OnPostgres):

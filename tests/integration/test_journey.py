@@ -35,7 +35,7 @@ class Journey(OnStack):
         self.assertEqual(r.status, 200, r.raw)
         return r.json["stats"]
 
-    def wait_xp(self, me, xp, timeout=5):
+    def wait_xp(self, me, xp, timeout=10):
         """Within a second, says the issue; the margin is for slow machines."""
         wait_until(lambda: self.stats(me)["progress"]["total_xp"] == xp, timeout,
                    what=f"{xp} XP (now {self.stats(me)['progress']})")

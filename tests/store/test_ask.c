@@ -527,7 +527,8 @@ static void a_leader_leaves_with_its_own_answer(void **state)
 	assert_int_equal(first->e, OK);
 	assert_int_equal(last->e, OK);
 	assert_true(last->took_ms >= 1000);
-	assert_true(first->took_ms < last->took_ms - 500);
+	/* It came first, so with the last answer it would have taken longest. */
+	assert_true(first->took_ms < last->took_ms - 100);
 	assert_int_equal(q.after.batches - q.before.batches, 1);
 }
 
@@ -540,12 +541,12 @@ static void who_runs_out_of_time_leaves_the_others_alone(void **state)
 
 	(void)state;
 	queue_open(&q);
-	slow = queue_ask(&q, SLEEP, 60, 700);
+	slow = queue_ask(&q, SLEEP, 60, 2000);
 	hasty = queue_ask(&q, GET, 2, 400);
 	calm = queue_ask(&q, GET, 3, 20000);
 	queue_let_go(&q);
 	assert_int_equal(slow->e, ERR_TIMEOUT);
-	assert_true(slow->took_ms >= 700 && slow->took_ms < 3000);
+	assert_true(slow->took_ms >= 2000 && slow->took_ms < 20000);
 	assert_int_equal(hasty->e, ERR_TIMEOUT);
 	assert_true(hasty->took_ms >= 400 && hasty->took_ms < slow->took_ms);
 	assert_int_equal(calm->e, OK);

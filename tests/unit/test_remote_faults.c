@@ -327,8 +327,9 @@ static void a_server_that_stands_still_costs_no_more_than_was_given(
 	stop_server(true);
 	for (unsigned i = 0; i < REMOTE_FAILURES; i++) {
 		began = mono_ms();
-		assert_int_equal(get_within(in, "slow", 20).err, ERR_TIMEOUT);
-		assert_in_range(mono_ms() - began, 20, 2000);
+		/* Given less than ten, a get says nothing of the store. */
+		assert_int_equal(get_within(in, "slow", 150).err, ERR_TIMEOUT);
+		assert_in_range(mono_ms() - began, 150, 3000);
 	}
 	assert_int_equal(stats_of(in).breaker, BREAKER_OPEN);
 	began = mono_ms();
