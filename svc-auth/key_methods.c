@@ -5,6 +5,7 @@
 #include "svc-auth/audit.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/session.h"
+#include "svc-auth/stepup.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -152,6 +153,9 @@ enum err method_auth_keys_add(void *state, struct ctx *cx, const void *in,
 		return ctx_fail(
 			cx, ERR_DENIED,
 			"A key cannot have more scopes than the one that makes it.");
+	e = stepup_check(au, cx, PROOFS(want));
+	if (e)
+		return e;
 	new_key_make(&a.key);
 	a.key.name = want->name;
 	a.key.origin = "self";

@@ -131,6 +131,7 @@ static inline int each_up(void **state)
 		.password_hash_memory_mb = 1,
 		.password_hash_passes = 1,
 		.password_hash_total_mb = 1,
+		.step_up_max_age_s = 900,
 	};
 	(void)unlink(fx.file);
 	if (db_write(fx.pool, &cx, clear, NULL))
@@ -190,6 +191,7 @@ static inline struct call call_as(struct str sub, uint32_t scopes)
 	c.cx.arena = arena_new((size_t)1 << 20);
 	c.cx.sub = sub;
 	c.cx.scopes = scopes;
+	c.cx.auth_time_s = wall_ms() / 1000; /* has just logged in */
 	assert_non_null(c.cx.arena);
 	return c;
 }
