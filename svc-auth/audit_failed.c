@@ -57,8 +57,8 @@ static struct failed_login *find(struct failed_login *v, struct str sub,
 void audit_failed_note(struct audit_failed *f, const struct ctx *cx,
                        struct str sub, const char *method, int64_t now_ms)
 {
-	char text[PREFIX_MAX];
-	struct str prefix = address_prefix(cx->ip, text);
+	char text[NET_TEXT_MAX];
+	struct str prefix = net_text(cx->ip, text);
 	GUARD(&f->lock);
 	struct failed_login *v = sub.n ? f->v + FAILED_MAX : f->v;
 	struct failed_login *e = find(v, sub, prefix, method);

@@ -22,15 +22,16 @@
 
 #include "common/base/ctx.h"
 #include "common/base/guard.h"
+#include "common/base/net.h"
 #include "common/base/uuid.h"
 
 #define FAILED_MAX      64
 #define FAILED_EVERY_MS ((int64_t)60 * 1000)
 
 struct failed_login {
-	size_t slot;             /* in v */
-	char sub[UUID_MAX];      /* empty: no account is known */
-	char prefix[PREFIX_MAX]; /* empty: of many networks */
+	size_t slot;               /* in v */
+	char sub[UUID_MAX];        /* empty: no account is known */
+	char prefix[NET_TEXT_MAX]; /* empty: of many networks */
 	char method[16];
 	char ip[48], agent[AGENT_MAX], rid[40]; /* of the last one, cut */
 	int64_t count, at_ms; /* since it was told; of the last */

@@ -2,11 +2,7 @@
 
 #include "common/base/attr.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
-
-#define NET4_BITS 24
-#define NET6_BITS 64
 
 struct known {
 	const char *word, *name;
@@ -27,40 +23,6 @@ static const struct known systems[] = {
 #undef PROGRAM
 #undef SYSTEM
 };
-
-static struct str prefix_text(int family, unsigned char *net, size_t size,
-                              unsigned bits, char out[PREFIX_MAX])
-{
-	char text[INET6_ADDRSTRLEN];
-	int n;
-
-	memset(net + bits / 8, 0, size - bits / 8);
-	if (!inet_ntop(family, net, text, sizeof(text)))
-		return (struct str){out, 0};
-	n = snprintf(out, PREFIX_MAX, "%s/%u", text, bits);
-	return (struct str){out, (size_t)n};
-}
-
-struct str address_prefix(struct str ip, char out[PREFIX_MAX])
-{
-	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-	unsigned char net[16];
-	char text[INET6_ADDRSTRLEN];
-
-	out[0] = '\0';
-	if (ip.n == 0 || ip.n >= sizeof(text))
-		return (struct str){out, 0};
-	memcpy(text, ip.p, ip.n);
-	text[ip.n] = '\0';
-	if (inet_pton(AF_INET, text, net) == 1)
-		return prefix_text(AF_INET, net, 4, NET4_BITS, out);
-	if (inet_pton(AF_INET6, text, net) != 1)
-		return (struct str){out, 0};
-	if (memcmp(net, mapped, sizeof(mapped)) == 0)
-		return prefix_text(AF_INET, net + sizeof(mapped), 4, NET4_BITS,
-		                   out);
-	return prefix_text(AF_INET6, net, sizeof(net), NET6_BITS, out);
-}
 
 struct str agent_cut(struct str agent, char out[AGENT_MAX])
 {

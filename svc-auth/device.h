@@ -4,7 +4,7 @@
  *
  * Why:     a list of sessions is of use only when one can tell them apart, and
  *          a full address is personal data that nobody needs for it.
- * Bounds:  DEVICE_MAX, AGENT_MAX, PREFIX_MAX, with the NUL.
+ * Bounds:  DEVICE_MAX, AGENT_MAX, with the NUL.
  * Threads: any.
  */
 #ifndef SVC_AUTH_DEVICE_H
@@ -12,12 +12,9 @@
 
 #include "common/base/str.h"
 
-#define PREFIX_MAX 48
 #define AGENT_MAX  201
 #define DEVICE_MAX 48
 
-/* "203.0.113.0/24" or "2001:db8:1:2::/64"; empty for what is no address. */
-struct str address_prefix(struct str ip, char out[PREFIX_MAX]);
 /* The User-Agent without control characters, cut before a character that does
  * not fit. */
 struct str agent_cut(struct str agent, char out[AGENT_MAX]);

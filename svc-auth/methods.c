@@ -5,6 +5,13 @@
 #include "svc-auth/migrations.h"
 #include "svc-auth/password.h"
 #include "svc-auth/service.h"
+#include "svc-auth/stmts.h"
+
+static const struct retention_rule retention[] = {
+#define KEEP(category, table, id) {RETENTION_##category, table, STMT(id), NULL},
+#include "svc-auth/retention.def"
+#undef KEEP
+};
 
 const struct service_def auth_service = {
 	.self = PEER_AUTH,
@@ -14,6 +21,8 @@ const struct service_def auth_service = {
 	.migrations = auth_migrations,
 	.migrations_n = AUTH_MIGRATIONS,
 	.slow_lane = password_lane,
+	.retention = retention,
+	.retention_n = COUNTOF(retention),
 	.start = auth_start,
 	.stop = auth_stop,
 };

@@ -7,6 +7,7 @@
 #include "svc-auth/stmts.h"
 
 #include "common/base/clock.h"
+#include "common/base/net.h"
 #include "common/codec/mp.h"
 
 #include <stdio.h>
@@ -127,7 +128,7 @@ static enum err add_row(struct auth *au, struct db *db,
                         const struct session_row *s)
 {
 	const struct ctx *cx = db_cx(db);
-	char address[PREFIX_MAX], agent[AGENT_MAX], device[DEVICE_MAX];
+	char address[NET_TEXT_MAX], agent[AGENT_MAX], device[DEVICE_MAX];
 	const struct db_val v[] = {
 		DB_TEXT(s->sid),
 		DB_STR(b->sub),
@@ -139,7 +140,7 @@ static enum err add_row(struct auth *au, struct db *db,
 		DB_I64(b->now_ms),
 		DB_I64(s->expires_ms),
 		DB_I64(session_ends(au, s->expires_ms, b->now_ms)),
-		DB_STR(address_prefix(cx->ip, address)),
+		DB_STR(net_text(cx->ip, address)),
 		DB_STR(agent_cut(cx->ua, agent)),
 		DB_STR(device_label(cx->ua, device)),
 	};

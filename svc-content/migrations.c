@@ -50,6 +50,14 @@
 	"topic_key TEXT NOT NULL, at BIGINT NOT NULL, "                           \
 	"PRIMARY KEY (sub, topic_key))" tree ";"
 
+/* Whose data is kept and not used, since when. */
+#define RESTRICTED(t)                                             \
+	"CREATE TABLE " t "restricted (sub TEXT PRIMARY KEY, "    \
+	"at BIGINT NOT NULL);"                                    \
+	"CREATE INDEX attempts_at ON " t "attempts (created_at) " \
+	"WHERE submitted_at IS NULL;"                             \
+	"CREATE INDEX earned_day ON " t "earned (day);"
+
 const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
 	{1, "tables", TABLES("", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
          TABLES("content.", "") EVENT_TABLES_POSTGRES("content")},
@@ -57,4 +65,6 @@ const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
          IDEM_TABLE_POSTGRES("content")},
 	{3, "the trace of an event", EVENT_TRACE_SQLITE,
          EVENT_TRACE_POSTGRES("content")},
+	{4, "restriction of processing", RESTRICTED(""),
+         RESTRICTED("content.")},
 };

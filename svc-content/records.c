@@ -1,5 +1,6 @@
 #include "svc-content/records.h"
 
+#include "svc-content/restricted.h"
 #include "svc-content/stmts.h"
 #include "svc-content/text.h"
 
@@ -47,10 +48,14 @@ enum err records_present(struct db *db, struct ctx *cx,
 	                             DB_STR(p->topic.text), DB_STR(digest),
 	                             DB_I64(p->now_ms)};
 	int64_t changed = 0;
+	bool restricted = false;
 
 	if (!e)
-		e = db_change(db, STMT(PRESENTED_AGAIN), again, COUNTOF(again),
-		              &changed);
+		e = restricted_is(db, p->sub, &restricted);
+	if (e || restricted)
+		return e;
+	e = db_change(db, STMT(PRESENTED_AGAIN), again, COUNTOF(again),
+	              &changed);
 	if (e || changed > 0)
 		return e;
 	/* The row is locked from here, so two lists cannot mix. */
@@ -84,9 +89,12 @@ enum err records_attempt(struct db *db, const struct attempt *at)
 		DB_I64((int64_t)at->n),
 		DB_I64(at->now_ms),
 	};
-	enum err e =
-		db_run(db, STMT(ATTEMPT_PRUNE), prune, COUNTOF(prune), NULL);
+	bool restricted = false;
+	enum err e = restricted_is(db, at->sub, &restricted);
 
+	if (e || restricted)
+		return e;
+	e = db_run(db, STMT(ATTEMPT_PRUNE), prune, COUNTOF(prune), NULL);
 	if (!e)
 		e = db_run(db, STMT(ATTEMPT_ADD), v, COUNTOF(v), NULL);
 	for (size_t i = 0; i < at->n && !e; i++) {
@@ -280,7 +288,10 @@ static enum err record(struct submit_job *j, struct db *db)
 	bool graded = s->attempt_id.n > 0;
 	char id_text[UUID_MAX];
 	struct str id = uuid7(id_text);
-	enum err e = earn(j, db);
+	enum err e = restricted_refuse(db, s->sub);
+
+	if (!e)
+		e = earn(j, db);
 	const struct db_val result[] = {
 		DB_STR(id),
 		DB_STR(s->sub),
@@ -327,8 +338,10 @@ static enum err grade(struct submit_job *j, struct db *db)
 
 	if (e)
 		return e;
-	if (!j->found)
-		return ERR_NOT_FOUND;
+	if (!j->found) { /* handed out while restricted, it was not kept */
+		e = restricted_refuse(db, s->sub);
+		return e ? e : ERR_NOT_FOUND;
+	}
 	if (j->out.repeat)
 		return db_run(db, STMT(RESULT_OF_ATTEMPT), first,
 		              COUNTOF(first), &result);

@@ -33,7 +33,8 @@ struct presentation {
 	size_t n;
 	int64_t now_ms;
 };
-/* A repeat of the same topic and subtopics only renews its time. */
+/* Nothing is kept of a person who is restricted.
+ * A repeat of the same topic and subtopics only renews its time. */
 enum err records_present(struct db *db, struct ctx *cx,
                          const struct presentation *p) MUST_CHECK;
 
@@ -76,7 +77,7 @@ struct submitted {
 	size_t bad_answer;
 };
 /*
- * ERR_NOT_FOUND: no such attempt of this person.  ERR_INVALID: see bad_answer.
+ * ERR_NOT_FOUND: no such attempt of this person.  ERR_RESTRICTED.  ERR_INVALID: see bad_answer.
  * A repeat gives the first result and changes nothing.  What is no repeat has
  * put something into the outbox: content_kick() after the commit.
  */

@@ -3,7 +3,9 @@
 
 #include "svc-content/content.h"
 #include "svc-content/migrations.h"
+#include "svc-content/restricted.h"
 #include "svc-content/service.h"
+#include "svc-content/stmts.h"
 
 #include "common/base/log.h"
 
@@ -89,6 +91,12 @@ static void stop(void *state)
 	content_free(state);
 }
 
+static const struct retention_rule retention[] = {
+#define KEEP(category, table, id) {RETENTION_##category, table, STMT(id), NULL},
+#include "svc-content/retention.def"
+#undef KEEP
+};
+
 const struct service_def content_service = {
 	.self = PEER_CONTENT,
 	.name = "content",
@@ -96,7 +104,10 @@ const struct service_def content_service = {
 	.methods_n = COUNTOF(methods),
 	.migrations = content_migrations,
 	.migrations_n = CONTENT_MIGRATIONS,
+	.retention = retention,
+	.retention_n = COUNTOF(retention),
 	.slow_threads = 1,
 	.start = start,
 	.stop = stop,
+	.apply = restricted_apply,
 };

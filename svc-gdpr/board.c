@@ -43,7 +43,7 @@ static enum err move(struct db *db, int64_t key, int64_t by)
 
 enum err board_place(struct db *db, struct person *p)
 {
-	int64_t key = p->handle[0] && p->tally.xp > 0
+	int64_t key = p->handle[0] && p->tally.xp > 0 && !p->restricted_at
 	                      ? board_key(p->tally.xp, p->xp_at)
 	                      : PERSON_UNRANKED;
 	enum err e = OK;

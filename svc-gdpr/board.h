@@ -2,7 +2,8 @@
  * board - the leaderboard: who is ahead of whom, and how many.
  *
  * Order:  more XP first; ties by the earlier time at which it was reached, then
- *         by handle, byte for byte.  Only people with XP and a handle.
+ *         by handle, byte for byte.  Only people with XP and a handle, whose
+ *         data is not restricted.
  *
  * Why:    counting everybody ahead of a person costs as much as there are
  *         people.  So each ranked person has a key that orders them up to one

@@ -3,6 +3,7 @@
 #include "common/event/event.h"
 #include "common/service/idempotency.h"
 #include "svc-gdpr/audit_tables.h"
+#include "svc-gdpr/rights_tables.h"
 
 /*
  * t: the schema's prefix; bytes: the collation that compares bytes, so that
@@ -78,4 +79,5 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{3, "the trace of an event", EVENT_TRACE_SQLITE,
          EVENT_TRACE_POSTGRES("gdpr")},
 	{4, "audit log", audit_sqlite, audit_postgres},
+	{5, "consent, restriction, breaches", RIGHTS_SQLITE, RIGHTS_POSTGRES},
 };

@@ -29,6 +29,7 @@ static enum err read_person(void *arg, const struct db_row *row)
 	p->active_at = db_row_i64(row, 11);
 	p->created_at = db_row_i64(row, 12);
 	p->updated_at = db_row_i64(row, 13);
+	p->restricted_at = db_row_i64(row, 14);
 	return OK;
 }
 

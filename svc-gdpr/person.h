@@ -23,6 +23,7 @@ struct person {
 	int64_t xp_at;        /* when the balance was reached */
 	int64_t rank_key;     /* board_key(), or PERSON_UNRANKED */
 	int64_t active_at, created_at, updated_at; /* 0: never */
+	int64_t restricted_at; /* 0: not; set by restrict.h alone */
 };
 
 /* Absent people are OK with exists = false and zeros everywhere. */

@@ -39,7 +39,7 @@ static enum err place(struct db *db, struct look *l)
 	enum err e;
 
 	l->placed = false;
-	if (p->tally.xp == 0 || handle.n == 0)
+	if (p->tally.xp == 0 || handle.n == 0 || p->restricted_at)
 		return OK;
 	l->place = (struct board_row){.handle = handle,
 	                              .xp = p->tally.xp,
@@ -89,6 +89,10 @@ enum err method_gdpr_rank(void *state, struct ctx *cx, const void *in,
 	(void)in;
 	if (e)
 		return e;
+	if (l.person.restricted_at)
+		return ctx_fail(cx, ERR_NOT_FOUND,
+		                "You have no rank while the use of your data "
+		                "is restricted.");
 	if (!l.placed)
 		return ctx_fail(cx, ERR_NOT_FOUND,
 		                "You have no rank yet. Finish a quiz or a "
@@ -173,7 +177,6 @@ static enum err answer(struct gdpr_state *st, struct cache_want *want,
 	struct cache_info info;
 	enum err e;
 
-	want->ttl_ms = st->ttl_ms;
 	want->now_ms = mono_ms();
 	want->deadline_ms = cx->deadline_ms;
 	e = cached_load(cx, st->cache, want, &v, &info);
@@ -222,6 +225,7 @@ enum err method_gdpr_stats(void *state, struct ctx *cx, const void *in,
 {
 	struct load ld = {.st = state, .cx = cx};
 	struct cache_want want = {.key = cx->sub,
+	                          .ttl_ms = ld.st->ttl_ms,
 	                          .stale_ms = STATS_STALE_MS,
 	                          .skip = STATS_SKIP,
 	                          .load = load_stats,
@@ -332,6 +336,7 @@ enum err method_gdpr_leaderboard(void *state, struct ctx *cx, const void *in,
 	struct cache_want want = {.key = board_key_text(in, key),
 	                          .tags_n = 1,
 	                          .tags = {BOARD_TAG},
+	                          .ttl_ms = ld.st->board_ttl_ms,
 	                          .stale_ms = BOARD_STALE_MS,
 	                          .soft_ms = BOARD_SOFT_MS,
 	                          .eager = BOARD_EAGER,

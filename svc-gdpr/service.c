@@ -2,11 +2,18 @@
 #include "svc-gdpr/methods.h"
 
 #include "svc-gdpr/audit_check.h"
+#include "svc-gdpr/breach.h"
 #include "svc-gdpr/migrations.h"
 #include "svc-gdpr/service.h"
 #include "svc-gdpr/state.h"
+#include "svc-gdpr/stmts.h"
 
 #include <stdlib.h>
+
+static void kick(void *arg)
+{
+	service_kick(arg);
+}
 
 enum err gdpr_start(struct service *sv, void **state)
 {
@@ -17,10 +24,17 @@ enum err gdpr_start(struct service *sv, void **state)
 		return ERR_NOMEM;
 	st->ttl_ms = conf->redis_url.n ? conf->cache_degraded_ttl_s * 1000
 	                               : STATS_TTL_MS;
+	st->board_ttl_ms =
+		st->ttl_ms < BOARD_TTL_MAX_MS ? st->ttl_ms : BOARD_TTL_MAX_MS;
 	st->pool = service_pool(sv);
 	st->events = service_events(sv);
+	st->idem = service_idem(sv);
+	st->kick = kick;
+	st->arg = sv;
 	st->cache = service_cache(sv);
-	if (!st->cache) {
+	if (st->cache)
+		st->watch = breach_watch_new(st->pool, service_metrics(sv));
+	if (!st->watch) {
 		free(st);
 		return ERR_NOMEM;
 	}
@@ -30,8 +44,17 @@ enum err gdpr_start(struct service *sv, void **state)
 
 void gdpr_stop(void *state)
 {
-	free(state);
+	struct gdpr_state *st = state;
+
+	breach_watch_free(st->watch);
+	free(st);
 }
+
+static const struct retention_rule retention[] = {
+#define KEEP(category, table, id) {RETENTION_##category, table, STMT(id), NULL},
+#include "svc-gdpr/retention.def"
+#undef KEEP
+};
 
 /*
  * No .apply: "event.apply" is a row of methods.def, because what the cache
@@ -44,6 +67,8 @@ const struct service_def gdpr_service = {
 	.methods_n = COUNTOF(methods),
 	.migrations = gdpr_migrations,
 	.migrations_n = GDPR_MIGRATIONS,
+	.retention = retention,
+	.retention_n = COUNTOF(retention),
 	.slow_threads = 1,
 	.start = gdpr_start,
 	.stop = gdpr_stop,

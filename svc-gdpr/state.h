@@ -22,17 +22,34 @@
 #define STATS_TTL_MS   500
 #define STATS_STALE_MS 10000
 #define BOARD_TAG      STR("board")
-#define BOARD_STALE_MS 60000
-#define BOARD_SOFT_MS  200
-#define BOARD_EAGER    80 /* percent of the time to live */
-#define BOARD_LOAD_MS  5000
+/* Who is on it is a question of permission (design D23): no replica serves it
+ * for longer, whatever it has not heard. */
+#define BOARD_TTL_MAX_MS 1000
+#define BOARD_STALE_MS   60000
+#define BOARD_SOFT_MS    200
+#define BOARD_EAGER      80 /* percent of the time to live */
+#define BOARD_LOAD_MS    5000
+
+struct breach_watch;
 
 struct gdpr_state {
 	struct db_pool *pool;
 	struct event_store *events;
 	struct cache *cache;
-	uint64_t ttl_ms; /* see above; tests have time */
+	struct idem *idem;
+	uint64_t ttl_ms;       /* see above; tests have time */
+	uint64_t board_ttl_ms; /* the same, and at most BOARD_TTL_MAX_MS */
+	/* Tells the relay that the outbox has something; NULL in tests. */
+	void (*kick)(void *arg);
+	void *arg;
+	struct breach_watch *watch; /* or NULL, in tests */
 };
+
+static inline void gdpr_kick(const struct gdpr_state *st)
+{
+	if (st->kick)
+		st->kick(st->arg);
+}
 
 enum err gdpr_start(struct service *sv, void **state) MUST_CHECK;
 void gdpr_stop(void *state);

@@ -3,7 +3,7 @@
 #define PERSON_COLUMNS                                           \
 	"handle, total_xp, xp_at, rank_key, topics, quizzes, "   \
 	"quizzes_paid, achievements, streak_last, streak_days, " \
-	"longest, active_at, created_at, updated_at"
+	"longest, active_at, created_at, updated_at, restricted_at"
 
 /* The last seq that is too new to be shown behind the row with this id. */
 #define AUDIT_BEHIND(id)                                                \
@@ -24,17 +24,21 @@
 #define STMT_ROW(id, name, text) static const char sqlite_##id[] = text;
 #define T                        ""
 #define LOCK                     ""
+#define SKIP                     ""
 #include "svc-gdpr/stmts.def"
 #undef T
 #undef LOCK
+#undef SKIP
 #undef STMT_ROW
 
 #define STMT_ROW(id, name, text) static const char postgres_##id[] = text;
 #define T                        "gdpr."
 #define LOCK                     " FOR UPDATE"
+#define SKIP                     " FOR UPDATE SKIP LOCKED"
 #include "svc-gdpr/stmts.def"
 #undef T
 #undef LOCK
+#undef SKIP
 #undef STMT_ROW
 
 const struct db_stmt gdpr_stmts[GDPR_STMT_COUNT] = {

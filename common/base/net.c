@@ -1,6 +1,7 @@
 #include "common/base/net.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 
 #define NET4_BYTES       3 /* of an IPv4 address: a /24 */
 #define NET6_BYTES       8 /* of an IPv6 address: a /64 */
@@ -24,4 +25,22 @@ struct str net_of(struct str ip, unsigned char out[NET_BYTES_MAX])
 		return (struct str){(const char *)out + sizeof(mapped),
 		                    NET4_BYTES};
 	return (struct str){(const char *)out, NET6_BYTES};
+}
+
+struct str net_text(struct str ip, char out[NET_TEXT_MAX])
+{
+	unsigned char whole[NET_BYTES_MAX], net[NET_BYTES_MAX] = {0};
+	struct str part = net_of(ip, whole);
+	bool v4 = part.n == NET4_BYTES;
+	char text[INET6_ADDRSTRLEN];
+	int n;
+
+	out[0] = '\0';
+	if (part.p == ip.p)
+		return (struct str){out, 0};
+	memcpy(net, part.p, part.n);
+	if (!inet_ntop(v4 ? AF_INET : AF_INET6, net, text, sizeof(text)))
+		return (struct str){out, 0};
+	n = snprintf(out, NET_TEXT_MAX, "%s/%d", text, v4 ? 24 : 64);
+	return (struct str){out, (size_t)n};
 }

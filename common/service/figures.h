@@ -19,6 +19,7 @@
 #include "common/service/cached.h"
 #include "common/service/idempotency.h"
 #include "common/service/lane.h"
+#include "common/service/retention.h"
 
 #define FIGURES_SERVICES_MAX 8
 
@@ -29,6 +30,7 @@ struct service_figures {
 	struct bus_server_stats bus;
 	struct event_stats events;
 	struct idem_stats idem;
+	struct retention_stats retention;
 	struct cached_figures cache;
 };
 typedef void figures_fn(void *arg, struct service_figures *out);

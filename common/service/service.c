@@ -51,6 +51,7 @@ struct service {
 	pthread_cond_t stop_asked;
 	bool stopping;
 	struct event_relay *relay;
+	struct retention *retention;
 };
 
 /* --- what the state may use ----------------------------------------------- */
@@ -279,6 +280,7 @@ static void give_figures(void *arg, struct service_figures *out)
 	bus_server_stats(sv->server, &out->bus);
 	relay_stats(sv, &out->events);
 	idem_stats(sv->idem, &out->idem);
+	retention_stats(sv->retention, &out->retention);
 	if (cached)
 		cached_figures(cached, &out->cache);
 }
@@ -359,6 +361,8 @@ static enum err bring_up(struct service *sv, const char **step)
 		return e;
 	*step = "purge";
 	e = idem_purge_start(sv->idem);
+	if (!e)
+		e = retention_start(sv->retention);
 	if (e)
 		return e;
 	*step = "start";
@@ -561,6 +565,18 @@ static enum err make_idem(struct service *sv)
 	return sv->idem ? OK : ERR_NOMEM;
 }
 
+static enum err make_retention(struct service *sv)
+{
+	struct retention_conf conf = {.service = sv->def->name,
+	                              .pool = sv->pool,
+	                              .rules = sv->def->retention,
+	                              .n = sv->def->retention_n};
+
+	retention_settings(sv->env.conf, &conf);
+	sv->retention = retention_new(&conf);
+	return sv->retention ? OK : ERR_NOMEM;
+}
+
 static enum err make_starter(struct service *sv)
 {
 	char name[16];
@@ -596,8 +612,9 @@ enum err service_start(const struct service_def *def,
                        const struct service_env *env, struct service **out)
 {
 	static enum err (*const steps[])(struct service *) = {
-		make_pool,     make_events, make_idem, make_caller,  make_lanes,
-		make_dispatch, make_server, show,      make_starter,
+		make_pool,   make_events,  make_idem,     make_retention,
+		make_caller, make_lanes,   make_dispatch, make_server,
+		show,        make_starter,
 	};
 	struct service *sv = service_new(def, env);
 	enum err e = sv ? OK : ERR_NOMEM;
@@ -679,6 +696,7 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 	dispatch_free(sv->dispatch);
 	for (size_t i = 0; i < LANE_COUNT; i++)
 		lane_free(sv->lanes[i]);
+	retention_free(sv->retention);
 	idem_free(sv->idem);
 	event_store_free(sv->events);
 	db_pool_free(sv->pool);

@@ -30,6 +30,7 @@
 #include "common/obs/health.h"
 #include "common/obs/metrics.h"
 #include "common/service/idempotency.h"
+#include "common/service/retention.h"
 
 struct service;
 struct figures;
@@ -90,6 +91,9 @@ struct service_def {
 	size_t methods_n;
 	const struct db_migration *migrations;
 	size_t migrations_n;
+	/* What it lets go when it is too old. */
+	const struct retention_rule *retention;
+	size_t retention_n;
 	unsigned slow_threads; /* of the SLOW lane */
 	/* Or NULL.  Says otherwise of the SLOW lane's threads and queue. */
 	void (*slow_lane)(const struct settings *conf, struct lane_conf *lane);

@@ -222,6 +222,85 @@ def on_person(method, suffix, body, done):
     return make
 
 
+def consent(stack):
+    _, me = stack.register(fresh("agrees"))
+    _, other = stack.register(fresh("agrees"))
+    body = {"type": "marketing", "given": True}
+    return Request(me, "POST", "/api/user/consent", body,
+                   ("/api/user/consent", {**body, "given": False}),
+                   lambda: me.get("/api/user/consent/history").json["count"], other)
+
+
+def restrict(stack):
+    _, me = stack.register(fresh("restricts"))
+    _, other = stack.register(fresh("restricts"))
+    body = {"restricted": True}
+    return Request(me, "POST", "/api/user/restriction", body,
+                   ("/api/user/restriction", {"restricted": False}),
+                   lambda: int(me.get("/api/user/restriction").json["restricted"]), other)
+
+
+def rectify(stack):
+    _, me = stack.register(fresh("corrects"))
+    _, other = stack.register(fresh("corrects"))
+    body = {"updates": {"display_name": "Ada"}}
+    return Request(me, "PATCH", "/api/user/rectify", body,
+                   ("/api/user/rectify", {"updates": {"display_name": "Eve"}}), elsewhere=other)
+
+
+def another_admin(stack):
+    return stack.api(key=stack.api(key=stack.admin_key).post(
+        "/api/auth/admin/generate-key",
+        {"user_id": fresh("admin"), "role": "admin"}).json["api_key"])
+
+
+def entered(stack, breach_type, *handles):
+    """The id of a breach, once svc-gdpr knows these people."""
+    found = []
+
+    def told():
+        found.append(stack.api(key=stack.admin_key).post("/api/user/breach/notify", {
+            "breach_type": breach_type, "affected_data": "XP", "user_ids": list(handles)}))
+        return found[-1].status == 200
+    wait_until(told, 20, what=f"a breach for {handles}")
+    return found[-1].json["breach_id"]
+
+
+def notify(stack):
+    handle = fresh("affected")
+    _, me = stack.register(handle)
+    entered(stack, "drill", handle)
+    body = {"breach_type": "theft", "affected_data": "XP", "user_ids": [handle]}
+
+    def effects():
+        return sum(b["breach_type"] == "theft"
+                   for b in me.get("/api/user/breaches").json["breaches"])
+    return Request(stack.api(key=stack.admin_key), "POST", "/api/user/breach/notify", body,
+                   ("/api/user/breach/notify", {**body, "breach_type": "loss"}), effects,
+                   another_admin(stack))
+
+
+def acknowledge(stack):
+    handles = [fresh("affected") for _ in range(2)]
+    me, other = (stack.register(h)[1] for h in handles)
+    mine, theirs = (f"/api/user/breaches/{entered(stack, t, *handles)}/acknowledge"
+                    for t in ("theft", "loss"))
+
+    def effects():
+        return sum(b["acknowledged_at"] is not None
+                   for b in me.get("/api/user/breaches").json["breaches"])
+    return Request(me, "POST", mine, {}, (theirs, {}), effects, other)
+
+
+def reported(stack):
+    handle = fresh("affected")
+    stack.register(handle)
+    mine, other = (f"/api/admin/breaches/{entered(stack, t, handle)}/reported"
+                   for t in ("theft", "loss"))
+    return Request(stack.api(key=stack.admin_key), "POST", mine, {}, (other, {}),
+                   elsewhere=another_admin(stack))
+
+
 CASES = {
     ("POST", "/api/auth/register"): register,
     ("POST", "/api/auth/login"): login,
@@ -241,6 +320,12 @@ CASES = {
     ("POST", "/api/create_presentation"): presentation,
     ("POST", "/api/quiz/generate"): quiz,
     ("POST", "/api/quiz/submit"): submit,
+    ("POST", "/api/user/consent"): consent,
+    ("POST", "/api/user/restriction"): restrict,
+    ("PATCH", "/api/user/rectify"): rectify,
+    ("POST", "/api/user/breach/notify"): notify,
+    ("POST", "/api/user/breaches/{breach_id}/acknowledge"): acknowledge,
+    ("POST", "/api/admin/breaches/{breach_id}/reported"): reported,
 }
 # A POST with a body for want of a GET with one; a key says nothing to them.
 HARMLESS = {

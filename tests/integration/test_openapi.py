@@ -226,6 +226,17 @@ class Answers(OnStack):
                                                     "score": 1, "total": 3})
         self.post(me, "/api/recommendations")
 
+    def rights(self, me, admin):
+        self.post(me, "/api/user/consent")
+        self.post(me, "/api/user/restriction", restricted=True)
+        self.post(me, "/api/user/restriction", restricted=False)
+        path = "/api/user/rectify"
+        self.asked(me, "PATCH", path, self.example("PATCH", path))
+        told = self.post(admin, "/api/user/breach/notify", user_ids="all")["breach_id"]
+        for who, path in ((me, "/api/user/breaches/{breach_id}/acknowledge"),
+                          (admin, "/api/admin/breaches/{breach_id}/reported")):
+            self.asked(who, "POST", path, target=path.replace("{breach_id}", told))
+
     def test_every_answer_is_of_its_schema(self):
         self.doc, self.done = self.api.get("/openapi.json").json, set()
         self.ops = {(verb, path): op for verb, path, op in operations(self.doc)}
@@ -250,6 +261,7 @@ class Answers(OnStack):
         wait_until(lambda: me.get("/api/gamification/achievements/user").json["unlocked"] or
                    me.get("/api/gamification/stats").json["stats"]["progress"]["total_xp"], 10,
                    what="XP")
+        self.rights(me, admin)
         for path in [*reads, "/api/gamification/leaderboard/rank"]:
             read(path)
         self.asked(self.api, "GET", "/problems/{code}", target="/problems/NOT_FOUND")

@@ -2,6 +2,7 @@
  * Sessions on the database that KAE_TEST_DATABASE_URL names or on SQLite: how
  * they are opened, refreshed, shown and ended.
  */
+#include "common/base/net.h"
 #include "svc-auth/device.h"
 #include "svc-auth/session.h"
 #include "tests/store/auth_fixture.h"
@@ -23,11 +24,11 @@ static void of_an_address_only_its_network_is_kept(void **state)
 		{"", ""},
 		{"2001:db8:1:2:3:4:5:6:7:8:9:0:1:2:3:4:5:6:7:8:9:0", ""},
 	};
-	char out[PREFIX_MAX];
+	char out[NET_TEXT_MAX];
 
 	(void)state;
 	for (size_t i = 0; i < COUNTOF(cases); i++) {
-		(void)address_prefix(str_from(cases[i].ip), out);
+		(void)net_text(str_from(cases[i].ip), out);
 		assert_string_equal(out, cases[i].want);
 	}
 }

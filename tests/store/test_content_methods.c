@@ -1,6 +1,7 @@
 /* The handlers of svc-content from msgpack in to msgpack out, over a store. */
 #include "svc-content/content.h"
 #include "svc-content/migrations.h"
+#include "svc-content/restricted.h"
 #include "svc-content/service.h"
 #include "tests/store/store.h"
 
@@ -421,6 +422,149 @@ static void recommendations_are_three_that_are_open(void **state)
 
 #define method_test(f) cmocka_unit_test_setup_teardown(f, each, after)
 
+/* --- restriction of processing ---------------------------------------------------- */
+
+struct telling {
+	const char *source, *type, *body;
+};
+
+static enum err tell(struct db *db, void *arg)
+{
+	const struct telling *t = arg;
+	AUTO_BUF body = {0};
+	struct json_error at;
+	struct event ev = {.id = "0190a5c0-0000-7000-8000-000000000001",
+	                   .source = str_from(t->source),
+	                   .sub = ADA,
+	                   .type = str_from(t->type),
+	                   .at = 1};
+
+	MUST(json_to_mp(str_from(t->body), &body, &at));
+	ev.body = buf_view(&body);
+	return restricted_apply(NULL, db, &ev);
+}
+
+static void told(const char *source, const char *type, const char *body)
+{
+	struct telling t = {source, type, body};
+	struct ctx cx = store_ctx(20000);
+
+	assert_int_equal(db_write(fixture.ct.pool, &cx, tell, &t), OK);
+}
+
+static void restricted(bool on)
+{
+	told("gdpr", "person.restricted",
+	     on ? "{\"restricted\":true}" : "{\"restricted\":false}");
+}
+
+static int64_t rows(void)
+{
+	static const struct db_stmt all = {
+		"test.rows",
+		"SELECT (SELECT COUNT(*) FROM attempts) + "
+		"(SELECT COUNT(*) FROM presentations) + "
+		"(SELECT COUNT(*) FROM mastery) + "
+		"(SELECT COUNT(*) FROM results) + "
+		"(SELECT COUNT(*) FROM earned) + "
+		"(SELECT COUNT(*) FROM outbox)",
+		"SELECT (SELECT COUNT(*) FROM content.attempts) + "
+		"(SELECT COUNT(*) FROM content.presentations) + "
+		"(SELECT COUNT(*) FROM content.mastery) + "
+		"(SELECT COUNT(*) FROM content.results) + "
+		"(SELECT COUNT(*) FROM content.earned) + "
+		"(SELECT COUNT(*) FROM content.outbox)"};
+
+	return store_i64(fixture.ct.pool, &all);
+}
+
+static enum err submit_of(const json_t *quiz)
+{
+	char body[512];
+	json_t *o = NULL;
+	enum err e;
+
+	(void)snprintf(body, sizeof(body),
+	               "{\"attempt_id\":\"%s\",\"answers\":[{"
+	               "\"question_id\":\"%s\",\"option\":0}]}",
+	               text(json_array_get(quiz, 0), "attempt_id"),
+	               text(json_array_get(quiz, 0), "question_id"));
+	e = call("content.quiz_submit", body, &o);
+	json_decref(o);
+	return e;
+}
+
+static void of_who_is_restricted_nothing_is_written_down(void **state)
+{
+	static const char score[] = "{\"topic\":\"law\",\"subtopic\":"
+				    "\"Torts\",\"score\":3,\"total\":3}";
+	json_t *before = generate(), *during, *o;
+	int64_t kept;
+
+	(void)state;
+	restricted(true);
+	restricted(true); /* twice is once */
+	kept = rows();
+	during = generate();
+	assert_int_equal(json_array_size(during), 3);
+	json_decref(call_ok("content.create_presentation",
+	                    "{\"topic\":\"ethics\",\"educationLevel\":"
+	                    "\"juniorLevel\",\"levelOfDetail\":"
+	                    "\"lowDetail\",\"focus\":[\"Virtue\"]}"));
+	assert_int_equal(submit_of(before), ERR_RESTRICTED);
+	assert_int_equal(submit_of(during), ERR_RESTRICTED);
+	assert_int_equal(call("content.quiz_submit", score, &o),
+	                 ERR_RESTRICTED);
+	assert_int_equal(rows(), kept);
+	restricted(false);
+	restricted(false);
+	/* What was there is as it was; what was not kept is not there. */
+	assert_int_equal(submit_of(before), OK);
+	assert_int_equal(submit_of(during), ERR_NOT_FOUND);
+	json_decref(call_ok("content.quiz_submit", score));
+	/* A repeat only tells what was, so it is answered. */
+	restricted(true);
+	assert_int_equal(submit_of(before), OK);
+	restricted(false);
+	json_decref(before);
+	json_decref(during);
+}
+
+static void recommendations_do_not_look_at_what_is_restricted(void **state)
+{
+	json_t *first = call_ok("content.recommendations",
+	                        "{\"topic\":\"geology\"}"),
+	       *second;
+	char body[256];
+
+	(void)state;
+	(void)snprintf(body, sizeof(body),
+	               "{\"topic\":\"geology\",\"subtopic\":\"%s\","
+	               "\"score\":3,\"total\":3}",
+	               text(json_array_get(first, 0), "subtopic"));
+	json_decref(call_ok("content.quiz_submit", body));
+	restricted(true);
+	second = call_ok("content.recommendations", "{\"topic\":\"geology\"}");
+	assert_true(json_equal(first, second));
+	restricted(false);
+	json_decref(first);
+	json_decref(second);
+}
+
+static void events_that_make_no_sense_are_taken_and_change_nothing(void **state)
+{
+	json_t *quiz = generate();
+
+	(void)state;
+	told("auth", "person.restricted", "{\"restricted\":true}");
+	told("gdpr", "person.praised", "{\"restricted\":true}");
+	told("gdpr", "person.restricted", "{\"restricted\":1}");
+	told("gdpr", "person.restricted", "{}");
+	told("gdpr", "person.restricted", "[]");
+	assert_int_equal(submit_of(quiz), OK);
+	json_decref(quiz);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +578,10 @@ int main(void)
 		method_test(more_answers_than_any_quiz_has_are_refused),
 		method_test(an_unknown_attempt_is_not_found),
 		method_test(recommendations_are_three_that_are_open),
+		method_test(of_who_is_restricted_nothing_is_written_down),
+		method_test(recommendations_do_not_look_at_what_is_restricted),
+		method_test(
+			events_that_make_no_sense_are_taken_and_change_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, up, down);

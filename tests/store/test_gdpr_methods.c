@@ -18,7 +18,7 @@ static int methods_up(void **unused)
 {
 	if (fixture_up(unused))
 		return -1;
-	state.ttl_ms = 600000;
+	state.ttl_ms = state.board_ttl_ms = 600000;
 	state.pool = fixture.pool;
 	state.events = event_store_new("gdpr");
 	state.cache = cache_new(&(struct cache_conf){.max_bytes = 1 << 20});
