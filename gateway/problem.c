@@ -65,6 +65,10 @@ void problem_write(struct buf *out, const struct ctx *cx, enum err e,
 	member(out, "request_id", cx->rid);
 	if (pb->code == e)
 		details(out, pb);
+	if (pb->code == e && pb->challenge[0]) {
+		member(out, "challenge", str_from(pb->challenge));
+		buf_str(out, STR(",\"factors\":[\"totp\",\"recovery_code\"]"));
+	}
 	if (retry_after)
 		buf_printf(out, ",\"retry_after\":%u", retry_after);
 	if (unexpected && development) {

@@ -6,6 +6,7 @@
 #include "svc-auth/bootstrap.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/shapes.h"
+#include "svc-auth/stepup.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -125,6 +126,8 @@ enum err method_auth_admin_generate_key(void *state, struct ctx *cx,
 	};
 	enum err e = check_grant(cx, want, &g);
 
+	if (!e)
+		e = stepup_check(g.au, cx, PROOFS(want));
 	if (e)
 		return e;
 	new_key_make(&g.key);

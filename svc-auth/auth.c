@@ -120,6 +120,8 @@ static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 		seal_answers(au, &conf.seal);
 		seal_key_for(&conf.seal, "kae-refresh", &au->refresh);
 		seal_key_for(&conf.seal, "kae-throttle", &au->throttle);
+		seal_key_for(&conf.seal, "kae-totp", &au->totp);
+		seal_key_for(&conf.seal, "kae-recovery", &au->recovery);
 	}
 	if (!e)
 		e = signing_open(&conf, cx, now_ms, &au->signing);
@@ -179,6 +181,8 @@ void auth_free(struct auth *au)
 	explicit_bzero(&au->answers, sizeof(au->answers));
 	explicit_bzero(&au->refresh, sizeof(au->refresh));
 	explicit_bzero(&au->throttle, sizeof(au->throttle));
+	explicit_bzero(&au->totp, sizeof(au->totp));
+	explicit_bzero(&au->recovery, sizeof(au->recovery));
 	free(au);
 }
 
@@ -257,6 +261,8 @@ static enum err prune_rows(struct db *db, void *arg)
 	                             DB_I64(*now_ms - KEY_KEEP_MS)};
 	enum err e = db_run(db, STMT(REVOKE_PRUNE), past, 1, NULL);
 
+	if (!e)
+		e = db_run(db, STMT(CHALLENGE_PRUNE), past, 1, NULL);
 	if (!e)
 		e = db_run(db, STMT(KEY_PRUNE), old, 2, NULL);
 	return e ? e : throttle_prune(db, *now_ms);

@@ -39,6 +39,8 @@ struct auth {
 	struct seal_key refresh;  /* of refresh_next() */
 	struct seal_key throttle; /* names its rows */
 	struct hasher hasher;
+	struct seal_key totp;     /* seals the secrets of factors */
+	struct seal_key recovery; /* of the hashes of recovery codes */
 	struct signing *signing;
 	struct used used, seen; /* API keys; sessions */
 	struct audit_failed failed;

@@ -82,15 +82,14 @@ static enum err take_owner(void *arg, const struct db_row *row)
 	return OK;
 }
 
-enum err key_owner(struct db *db, const unsigned char hash[API_KEY_HASH],
-                   int64_t now_ms, struct key_owner *out)
+static enum err find_owner(struct db *db, const struct db_stmt *st,
+                           struct db_val by, int64_t now_ms,
+                           struct key_owner *out)
 {
-	const struct str h = {(const char *)hash, API_KEY_HASH};
-	const struct db_val v[] = {DB_BLOB(h)};
 	struct key_owner o = {0};
 	struct owner_search s = {&o, now_ms, false};
 	const struct db_sink sink = {take_owner, &s};
-	enum err e = db_run(db, STMT(KEY_OWNER), v, COUNTOF(v), &sink);
+	enum err e = db_run(db, st, &by, 1, &sink);
 
 	if (e)
 		return e;
@@ -98,6 +97,20 @@ enum err key_owner(struct db *db, const unsigned char hash[API_KEY_HASH],
 		return ERR_BAD_KEY;
 	*out = o;
 	return OK;
+}
+
+enum err key_owner(struct db *db, const unsigned char hash[API_KEY_HASH],
+                   int64_t now_ms, struct key_owner *out)
+{
+	const struct str h = {(const char *)hash, API_KEY_HASH};
+
+	return find_owner(db, STMT(KEY_OWNER), DB_BLOB(h), now_ms, out);
+}
+
+enum err key_by_id(struct db *db, struct str id, int64_t now_ms,
+                   struct key_owner *out)
+{
+	return find_owner(db, STMT(KEY_BY_ID), DB_STR(id), now_ms, out);
 }
 
 enum err key_search(struct db *db, void *arg)

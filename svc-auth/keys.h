@@ -56,8 +56,11 @@ struct key_owner {
  */
 enum err key_owner(struct db *db, const unsigned char hash[API_KEY_HASH],
                    int64_t now_ms, struct key_owner *out) MUST_CHECK;
+/* The same by the key's id. */
+enum err key_by_id(struct db *db, struct str id, int64_t now_ms,
+                   struct key_owner *out) MUST_CHECK;
 
-/* The same as a db_fn; arg is a struct key_search. */
+/* key_owner() as a db_fn; arg is a struct key_search. */
 struct key_search {
 	unsigned char hash[API_KEY_HASH];
 	int64_t now_ms;

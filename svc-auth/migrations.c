@@ -84,6 +84,31 @@
 	"counter " INT " NOT NULL, created_at " INT " NOT NULL);"             \
 	"CREATE INDEX refresh_tokens_sid ON " S                               \
 	"refresh_tokens (sid, counter);"
+/*
+ * totp.sealed           the secret, sealed and bound to sub
+ * totp.active_at        NULL: pending
+ * totp.last_step        the last step of which a code was taken
+ * totp.tries            attempts since the last good one
+ * recovery_codes.hash   keyed and bound to sub; the row goes when it is used
+ * login_challenges.hash SHA-256 of what the client holds
+ */
+#define FACTOR_TABLES(S, INT, BYTES)                                        \
+	"CREATE TABLE " S "totp (sub TEXT PRIMARY KEY REFERENCES " S        \
+	"users (sub), sealed " BYTES " NOT NULL, "                          \
+	"created_at " INT " NOT NULL, active_at " INT ", "                  \
+	"last_step " INT " NOT NULL DEFAULT 0, "                            \
+	"tries " INT " NOT NULL DEFAULT 0, "                                \
+	"wait_until " INT " NOT NULL DEFAULT 0);"                           \
+	"CREATE TABLE " S "recovery_codes ("                                \
+	"sub TEXT NOT NULL REFERENCES " S "users (sub), "                   \
+	"hash " BYTES " NOT NULL, PRIMARY KEY (sub, hash));"                \
+	"CREATE TABLE " S "login_challenges (hash " BYTES " PRIMARY KEY, "  \
+	"sub TEXT NOT NULL REFERENCES " S "users (sub), "                   \
+	"network TEXT NOT NULL, method TEXT NOT NULL, key_id TEXT, "        \
+	"created_at " INT " NOT NULL, expires_at " INT " NOT NULL);"        \
+	"CREATE INDEX login_challenges_sub ON " S "login_challenges (sub);" \
+	"CREATE INDEX login_challenges_expires ON " S                       \
+	"login_challenges (expires_at);"
 
 /* id: a keyed hash of an account and a network, or of a network. */
 #define THROTTLE_TABLE(S, INT, BYTES)                              \
@@ -105,4 +130,6 @@ const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
          SESSION_TABLES("auth.", "BIGINT", "BYTEA")},
 	{5, "attempts to log in", THROTTLE_TABLE("", "INTEGER", "BLOB"),
          THROTTLE_TABLE("auth.", "BIGINT", "BYTEA")},
+	{6, "second factors", FACTOR_TABLES("", "INTEGER", "BLOB"),
+         FACTOR_TABLES("auth.", "BIGINT", "BYTEA")},
 };

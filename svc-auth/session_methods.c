@@ -3,6 +3,7 @@
  * which are there, end it, end another, end all.  A session of somebody else
  * and one that is not there answer alike: 404.
  */
+#include "svc-auth/cookie.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/session.h"
 #include "svc-auth/shapes.h"
@@ -151,6 +152,7 @@ static enum err log_out(struct db *db, void *arg, struct reply *out)
 	mp_kv_text(&out->body, "message",
 	           x->all ? "You are logged out everywhere."
 	                  : "You are logged out.");
+	cookie_clear(out); /* if the browser has one */
 	if (x->all)
 		return session_end_all(x->au, db, x->sub, "logout_all",
 		                       x->now_ms, &x->batch);

@@ -6,7 +6,9 @@
  * Why:     a session lasts a day, so that it is there says little of who sits
  *          before it now.
  * Enough:  a login at most STEP_UP_MAX_AGE_S ago, as auth_time says (a request
- *          with X-API-Key is one), or else a proof in the body.
+ *          with X-API-Key is one), or else a proof in the body.  Of somebody with
+ *          a second factor (factor.h) a code, unless that login has had one: no
+ *          password and no key stands in for it.
  * Threads: lanes that may block; not within a transaction, it makes its own.
  */
 #ifndef SVC_AUTH_STEPUP_H

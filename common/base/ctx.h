@@ -33,6 +33,7 @@ struct problem {
 	enum err code;
 	char detail[256];
 	unsigned retry_after_s; /* 0: none */
+	char challenge[48];     /* of ERR_FACTOR_NEEDED; else empty */
 	size_t faults_n;
 	struct fault *faults; /* CTX_FAULTS_MAX in the arena, or NULL */
 };

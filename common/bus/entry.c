@@ -334,14 +334,15 @@ static void pack_faults(struct buf *b, const struct problem *pb)
 static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 {
 	bool mine;
-	size_t faults, wait = pb->retry_after_s != 0;
+	size_t faults, challenge, wait = pb->retry_after_s != 0;
 
 	/* Codes without a status of their own, and their words, stay inside. */
 	if (err_http(e) == 500)
 		e = ERR_INTERNAL;
 	mine = pb->code == e;
 	faults = mine && pb->faults_n;
-	mp_kv_map(b, "e", 2 + wait + faults);
+	challenge = mine && pb->challenge[0];
+	mp_kv_map(b, "e", 2 + wait + faults + challenge);
 	mp_kv_i64(b, "c", e);
 	mp_kv_str(b, "d",
 	          whole_characters(mine && pb->detail[0] ? pb->detail
@@ -350,6 +351,8 @@ static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 		mp_kv_i64(b, "ra", pb->retry_after_s);
 	if (faults)
 		pack_faults(b, pb);
+	if (challenge)
+		mp_kv_text(b, "ch", pb->challenge);
 }
 
 static void pack_times(struct buf *b, const struct hop_times *t)
@@ -508,6 +511,10 @@ static enum err read_problem_pair(struct mp *m, struct arena *a,
 		if (!mp_get_i64(m, &v) || v < 0 || v > WAIT_MAX_S)
 			return ERR_PEER_LOST;
 		pb->retry_after_s = (unsigned)v;
+	} else if (str_eq(key, STR("ch"))) {
+		if (!get_text(m, sizeof(pb->challenge) - 1, &detail))
+			return ERR_PEER_LOST;
+		copy_text(pb->challenge, sizeof(pb->challenge), detail);
 	} else if (str_eq(key, STR("f"))) {
 		return read_faults(m, a, pb);
 	} else if (!mp_skip(m, NULL)) {

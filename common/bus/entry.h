@@ -5,7 +5,8 @@
  *   request  v 1 · op method · rid · tp · sub hnd role tier scp sid jti at ·
  *            ip ua lang idk · q p b (maps; absent when empty)
  *   reply    st HTTP status · b body  or  e {c code number, d detail,
- *            ra retry_after_s, f [[pointer, code, message]...]} ·
+ *            ra retry_after_s, ch challenge, f [[pointer, code,
+ *            message]...]} ·
  *            h {header: value} · t [lane, handler, database, cache] where its
  *            time went, in microseconds
  *
@@ -54,6 +55,9 @@ enum err entry_read(struct str bytes, struct ctx *cx,
                     struct entry *e) MUST_CHECK;
 
 #define REPLY_HEADERS_MAX 8
+/* From svc-auth to the gateway, never to a client: what the session cookie is
+ * to hold, "<seconds> <token>", or "0": nothing any more. */
+#define SESSION_HEADER "KAE-Session"
 
 struct reply {
 	unsigned status; /* HTTP; 0 means 200 */

@@ -90,6 +90,11 @@ static inline enum err clear(struct db *db, void *arg)
 {
 	static const struct db_stmt tables[] = {
 		{"t.0", "DELETE FROM sessions", "DELETE FROM auth.sessions"},
+		{"t.01", "DELETE FROM recovery_codes",
+	         "DELETE FROM auth.recovery_codes"},
+		{"t.02", "DELETE FROM totp", "DELETE FROM auth.totp"},
+		{"t.03", "DELETE FROM login_challenges",
+	         "DELETE FROM auth.login_challenges"},
 		{"t.1", "DELETE FROM api_keys", "DELETE FROM auth.api_keys"},
 		{"t.2", "DELETE FROM users", "DELETE FROM auth.users"},
 		{"t.3", "DELETE FROM signing_keys",

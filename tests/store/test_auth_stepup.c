@@ -73,6 +73,33 @@ static void later_a_live_key_of_the_same_person_is(void **state)
 	}
 }
 
+static void or_their_password(void **state)
+{
+	static const struct auth_register_in in = {
+		.email = {"ada@example.org", 15},
+		.password = {"gravel otter lampshade", 22},
+	};
+	const struct proofs right = {.password = in.password};
+	const struct proofs wrong = {.password = STR("gravel otter")};
+	struct member m = {.scopes = SCOPES_USUAL};
+	struct jwt_claims t;
+
+	(void)state;
+	{
+		const struct auth_login_in back = {.email = in.email,
+		                                   .password = in.password};
+		AUTO_CALL c = run(method_auth_register, &in);
+		AUTO_CALL entered = run(method_auth_login, &back);
+
+		assert_int_equal(c.e, OK);
+		assert_int_equal(accepted(fx.auth, text(&entered, "token"), &t),
+		                 OK);
+	}
+	copy(m.sub, sizeof(m.sub), str_from(t.who.sub));
+	assert_int_equal(prove(&m, 3600, &wrong), ERR_REAUTH);
+	assert_int_equal(prove(&m, 3600, &right), OK);
+}
+
 static struct call add_key(const struct member *m, int64_t ago_s,
                            struct str proof)
 {
@@ -108,6 +135,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_login_is_proof_for_a_quarter_of_an_hour),
 		TEST(later_a_live_key_of_the_same_person_is),
+		TEST(or_their_password),
 		TEST(making_a_key_asks_for_it),
 	};
 

@@ -304,6 +304,25 @@ static void an_empty_success_is_200_without_a_body(void **state)
 	assert_int_equal(v.body.n, 0);
 }
 
+static void a_challenge_goes_with_its_own_problem_alone(void **state)
+{
+	static const enum err said[] = {ERR_FACTOR_NEEDED, ERR_BUSY};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(said); i++) {
+		AUTO(arena) a = arena_new(1 << 16);
+		struct ctx cx = {.arena = a};
+		struct reply_view v = {0};
+		AUTO_BUF b = {0};
+
+		(void)ctx_fail(&cx, ERR_FACTOR_NEEDED, "a code");
+		memcpy(cx.problem.challenge, "lc_x", 5);
+		reply_pack(&b, &cx, said[i], NULL);
+		assert_int_equal(reply_read(buf_view(&b), &cx, &v), OK);
+		assert_string_equal(v.problem.challenge, i ? "" : "lc_x");
+	}
+}
+
 static void a_problem_comes_back_with_its_faults(void **state)
 {
 	AUTO(arena) a = arena_new(1 << 16);
@@ -600,6 +619,7 @@ int main(void)
 		cmocka_unit_test(every_cut_of_a_request_is_refused),
 		cmocka_unit_test(a_success_comes_back),
 		cmocka_unit_test(an_empty_success_is_200_without_a_body),
+		cmocka_unit_test(a_challenge_goes_with_its_own_problem_alone),
 		cmocka_unit_test(a_problem_comes_back_with_its_faults),
 		cmocka_unit_test(words_of_another_problem_are_not_sent),
 		cmocka_unit_test(codes_that_stay_inside_are_internal_errors),
