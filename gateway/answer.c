@@ -202,6 +202,8 @@ static void add_headers(struct req *rq, struct lines *l)
 	/* The request ID ends with a NUL: rid is cleared with the request. */
 	add(l, "X-Request-ID", rq->rid);
 	add_cors(rq, l);
+	if (rq->set_cookie)
+		add(l, "Set-Cookie", rq->set_cookie);
 	add_limits(rq, l);
 	if (rq->err)
 		add_problem(rq, l);

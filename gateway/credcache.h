@@ -23,7 +23,8 @@
 
 #define CREDCACHE_WAYS 8
 
-enum cred_kind { CRED_TOKEN, CRED_KEY, CRED_KINDS };
+/* COOKIE: a token that came in the session cookie; remembered as any token. */
+enum cred_kind { CRED_TOKEN, CRED_KEY, CRED_COOKIE, CRED_KINDS };
 
 struct digest {
 	unsigned char b[16];

@@ -31,6 +31,9 @@ static const struct known {
 	KNOWN("x-user-id", user_id, ONCE),
 	KNOWN("origin", origin, ONCE),
 	KNOWN("idempotency-key", idempotency_key, ONCE),
+	KNOWN("cookie", cookie, ONCE), /* RFC 6265, 5.4 */
+	KNOWN("sec-fetch-site", sec_fetch_site, ONCE),
+	KNOWN("x-csrf-token", csrf_token, ONCE),
 	KNOWN("expect", expect, MANY),
 	KNOWN("accept", accept, NEVER),
 	KNOWN("x-request-id", request_id, MANY),
@@ -49,6 +52,7 @@ static const struct known {
 	KNOWN("x-forwarded-proto", x_forwarded_proto, LINES),
 #undef KNOWN
 };
+_Static_assert(COUNTOF(known) <= 32, "a bit of head.seen each");
 
 static void refuse(struct head *h, enum err e, const char *reason)
 {

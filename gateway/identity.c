@@ -209,26 +209,47 @@ static enum err verify_token(struct identity *id, struct side *s,
 
 /* --- finishing ------------------------------------------------------------ */
 
-/* Both verdicts into one (design D29). */
+/* The first that is not OK; else OK with the first that is given. */
+static enum err first_of(const struct side side[CRED_KINDS],
+                         const struct side **out)
+{
+	static const enum cred_kind told[] = {CRED_KEY, CRED_TOKEN,
+	                                      CRED_COOKIE};
+	static const enum cred_kind says[] = {CRED_COOKIE, CRED_KEY,
+	                                      CRED_TOKEN};
+
+	for (size_t i = 0; i < CRED_KINDS; i++)
+		if (side[told[i]].given && side[told[i]].e)
+			return side[told[i]].e;
+	for (size_t i = 0; i < CRED_KINDS; i++)
+		if (side[says[i]].given)
+			*out = &side[says[i]];
+	return OK;
+}
+
+/* All verdicts into one (design D29). */
 static enum err combine(const struct side side[CRED_KINDS], struct who *who)
 {
-	const struct side *t = &side[CRED_TOKEN], *k = &side[CRED_KEY];
+	const struct side *first = NULL;
+	enum err e = first_of(side, &first);
 
-	if (k->given && k->e)
-		return k->e;
-	if (t->given && t->e)
-		return t->e;
-	if (!t->given) {
-		*who = k->who;
-		return OK;
-	}
-	if (k->given && strcmp(t->who.sub, k->who.sub) != 0)
-		return ERR_DENIED;
-	*who = t->who;
-	if (k->given) { /* no more than what both allow */
-		who->scopes &= k->who.scopes;
-		if (k->who.role < who->role)
-			who->role = k->who.role;
+	for (size_t i = 0; !e && i < CRED_KINDS; i++)
+		if (side[i].given &&
+		    strcmp(side[i].who.sub, first->who.sub) != 0)
+			e = ERR_DENIED;
+	if (e)
+		return e;
+	*who = first->who;
+	who->by_cookie = first == &side[CRED_COOKIE];
+	for (size_t i = 0; i < CRED_KINDS; i++) {
+		const struct side *s = &side[i];
+
+		if (!s->given || s == first)
+			continue;
+		/* No more than what all allow. */
+		who->scopes &= s->who.scopes;
+		if (s->who.role < who->role)
+			who->role = s->who.role;
 	}
 	return OK;
 }
@@ -236,20 +257,17 @@ static enum err combine(const struct side side[CRED_KINDS], struct who *who)
 static enum err verdict(struct identity *id, const struct side side[CRED_KINDS],
                         struct who *who)
 {
-	struct who w = {0};
-	enum err e = combine(side, &w);
+	enum err e = combine(side, who);
 
-	if (e)
-		id->stats.refused++;
-	else
-		*who = w;
+	id->stats.refused += e != OK;
 	return e;
 }
 
 static void settle(struct identity *id, struct waiter *w)
 {
-	if (w->side[CRED_TOKEN].waiting || w->side[CRED_KEY].waiting)
-		return;
+	for (size_t i = 0; i < CRED_KINDS; i++)
+		if (w->side[i].waiting)
+			return;
 	waiters_remove(&id->waiting, w);
 	waiters_add(&id->finished, w);
 }
@@ -273,22 +291,33 @@ static void deliver(struct identity *id)
 
 /* --- signing keys --------------------------------------------------------- */
 
+static void retry_side(struct identity *id, struct side *s, struct str token,
+                       bool fetched)
+{
+	enum err e = ERR_UNAVAILABLE;
+
+	if (!s->waiting)
+		return;
+	if (fetched)
+		e = verify_token(id, s, token);
+	s->e = e == ERR_NOT_FOUND ? ERR_BAD_TOKEN : e;
+	s->waiting = false;
+	if (e == ERR_NOT_FOUND)
+		remember_refusal(id, &s->d, ERR_BAD_TOKEN);
+}
+
 static void retry_tokens(struct identity *id, bool fetched)
 {
 	for (struct waiter *w = id->waiting.first, *next; w; w = next) {
-		struct side *s = &w->side[CRED_TOKEN];
-		enum err e = ERR_UNAVAILABLE;
+		struct str token = {w->text, w->token_n};
+		struct str cookie = {w->text + w->token_n, w->cookie_n};
 
 		next = w->next;
-		if (!s->waiting)
+		if (!w->side[CRED_TOKEN].waiting &&
+		    !w->side[CRED_COOKIE].waiting)
 			continue;
-		if (fetched)
-			e = verify_token(id, s,
-			                 (struct str){w->token, w->token_n});
-		s->e = e == ERR_NOT_FOUND ? ERR_BAD_TOKEN : e;
-		s->waiting = false;
-		if (e == ERR_NOT_FOUND)
-			remember_refusal(id, &s->d, ERR_BAD_TOKEN);
+		retry_side(id, &w->side[CRED_TOKEN], token, fetched);
+		retry_side(id, &w->side[CRED_COOKIE], cookie, fetched);
 		settle(id, w);
 	}
 }
@@ -475,15 +504,16 @@ static void look_at_key(struct identity *id, struct side *s, struct str key)
 }
 
 static enum err wait_for(struct identity *id, const struct side *side,
-                         struct str token, uint64_t deadline_ms,
-                         identity_fn *done, void *arg)
+                         struct str token, struct str cookie,
+                         uint64_t deadline_ms, identity_fn *done, void *arg)
 {
-	struct str kept = side[CRED_TOKEN].waiting ? token : (struct str){0};
+	static const struct str none;
 	struct waiter *w;
 
 	if (id->waiting.n >= IDENTITY_WAITERS_MAX)
 		return ERR_UNAVAILABLE;
-	w = waiter_new(side, kept);
+	w = waiter_new(side, side[CRED_TOKEN].waiting ? token : none,
+	               side[CRED_COOKIE].waiting ? cookie : none);
 	if (!w)
 		return ERR_UNAVAILABLE;
 	w->done = done;
@@ -515,16 +545,21 @@ enum err identity_check(struct identity *id, const struct credentials *c,
                         uint64_t now_ms, uint64_t deadline_ms, struct who *who,
                         identity_fn *done, void *arg)
 {
-	struct side side[CRED_KINDS] = {0};
+	struct side side[CRED_KINDS];
 	struct str key = str_trim(c->api_key), token;
 
 	id->now_ms = now_ms;
 	id->tp = c->tp;
 	if (!bearer(c->authorization, &token))
 		return ERR_BAD_LOGIN;
+	/* Not all of it is cleared: what is not given is not read, and this is
+	 * the way of every request. */
+	for (size_t i = 0; i < CRED_KINDS; i++)
+		side[i].given = side[i].waiting = false;
 	side[CRED_TOKEN].given = token.n > 0;
 	side[CRED_KEY].given = key.n > 0;
-	if (token.n == 0 && key.n == 0)
+	side[CRED_COOKIE].given = c->cookie.n > 0;
+	if (token.n == 0 && key.n == 0 && c->cookie.n == 0)
 		return ERR_LOGIN_NEEDED;
 	if (!identity_ready(id) ||
 	    revfeed_age_ms(id->feed, now_ms) > id->max_stale_ms)
@@ -533,9 +568,13 @@ enum err identity_check(struct identity *id, const struct credentials *c,
 		look_at_token(id, &side[CRED_TOKEN], token);
 	if (key.n)
 		look_at_key(id, &side[CRED_KEY], key);
+	if (c->cookie.n)
+		look_at_token(id, &side[CRED_COOKIE], c->cookie);
 	id->tp = (struct str){0};
-	if (side[CRED_TOKEN].waiting || side[CRED_KEY].waiting)
-		return wait_for(id, side, token, deadline_ms, done, arg);
+	for (size_t i = 0; i < CRED_KINDS; i++)
+		if (side[i].waiting)
+			return wait_for(id, side, token, c->cookie, deadline_ms,
+			                done, arg);
 	return verdict(id, side, who);
 }
 

@@ -45,6 +45,8 @@ struct who {
 	enum tier tier;
 	uint32_t scopes;
 	int64_t auth_time_s, expires_s; /* expires_s 0: an API key */
+	/* Nothing but a cookie says so, which a browser sends by itself. */
+	bool by_cookie;
 };
 
 struct identity;
@@ -68,13 +70,14 @@ AUTO_TYPE(identity, struct identity *, identity_free)
 struct credentials {
 	struct str authorization; /* header value, whole */
 	struct str api_key;       /* X-API-Key */
+	struct str cookie;        /* of the session: an access token */
 	struct str tp;            /* traceparent of a call to svc-auth */
 };
 
 /*
  * OK with *who: known at once.  ERR_LOGIN_NEEDED: no credentials.  Other
- * errors: refused (401 codes; ERR_DENIED when both are valid for different
- * people; ERR_UNAVAILABLE when svc-auth is needed and away, or the revocation
+ * errors: refused (401 codes, also when but one of several is not valid;
+ * ERR_DENIED when all are, for different people; ERR_UNAVAILABLE when svc-auth is needed and away, or the revocation
  * list is too old).  ERR_BUSY is never a verdict: it means that `done` will be
  * called later, before deadline_ms, unless identity_forget(arg) comes first.
  */

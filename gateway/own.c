@@ -1,6 +1,7 @@
 /* The routes that the gateway answers itself: from memory, asking nobody. */
 #include "gateway/admin.h"
 #include "gateway/req.h"
+#include "gateway/vouch.h"
 
 #include "common/base/clock.h"
 #include "common/codec/json.h"
@@ -317,6 +318,7 @@ const struct own *own_find(const char *call)
 		{"cache_invalidate", admin_invalidated, admin_ask_invalidate,
 	         0},
 		{"breaker_state", admin_breaker, admin_ask_breaker, 0},
+		{.call = "csrf_token", .run = vouch_token},
 		{.call = "explain", .run = explain_tell},
 		{.call = "static", .run = front_run, .forms = FORMS_FILE},
 		{"breaker_reset", admin_reset, admin_ask_reset, 0},

@@ -11,6 +11,7 @@
 #include "gateway/query.h"
 #include "gateway/secure.h"
 #include "gateway/survey.h"
+#include "gateway/vouch.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -278,7 +279,7 @@ static enum err match(struct req *rq)
 	if (!rq->route)
 		return ERR_BAD_METHOD;
 	if (rq->route->access != ACCESS_ANYONE && h->authorization.n == 0 &&
-	    h->api_key.n == 0)
+	    h->api_key.n == 0 && rq->cookie.n == 0 && !rq->cookie_bad)
 		return ERR_LOGIN_NEEDED; /* before a body is taken in */
 	if (!h->has_length && !h->chunked && route_needs_body(rq->route))
 		return ERR_LENGTH_NEEDED;
@@ -329,6 +330,7 @@ void req_head(struct req *rq, struct str method, struct str version)
 	rq->err = head_end(h);
 	find_client(rq);
 	secure_look(rq);
+	vouch_look(rq);
 	rq->verb = verb_from_str(method);
 	req_name(rq);
 	rq->cx.ua = cut_text(h->user_agent, UA_MAX);
@@ -393,6 +395,7 @@ static void identified(void *arg, enum err e, const struct who *who)
 
 	rq->known_us = mono_us();
 	reqtrace_asked(rq, e);
+	vouch_known(rq, e);
 	if (!e)
 		rq->who = *who;
 	else if (!goes_on_without(rq, e))
@@ -419,6 +422,15 @@ static enum next step_identify(struct req *rq)
 	if (rq->route->access == ACCESS_ANYONE && !route_heeds_login(rq->route))
 		return rq->route->built ? go(rq, STEP_LIMIT)
 		                        : fail(rq, ERR_NOT_BUILT);
+	/* Where anyone may ask a cookie says nothing: who goes on with a session
+	 * there is given tokens, and the cookie is to keep those from scripts. */
+	if (rq->route->access != ACCESS_ANYONE) {
+		c.cookie = rq->cookie;
+		e = rq->cookie_bad ? ERR_BAD_TOKEN : OK;
+		vouch_known(rq, e);
+		if (e)
+			return fail(rq, e);
+	}
 	rq->wait = WAIT_IDENTITY;
 	c.tp = reqtrace_ask(rq, tp);
 	e = identity_check(rq->loop->identity, &c, rq->loop->now_ms,
@@ -429,6 +441,7 @@ static enum next step_identify(struct req *rq)
 	rq->asking = NULL; /* it was known: there is nothing to tell */
 	rq->known_us = mono_us();
 	rq->wait = WAIT_NONE;
+	vouch_known(rq, e);
 	if (!e)
 		return go(rq, STEP_AUTHORIZE);
 	return goes_on_without(rq, e) ? go(rq, STEP_LIMIT) : fail(rq, e);
@@ -469,6 +482,7 @@ static enum next step_authorize(struct req *rq)
 	const struct route *r = rq->route;
 	struct ctx *cx = &rq->cx;
 	const struct who *w = &rq->who;
+	enum err e;
 
 	cx->sub = str_from(w->sub);
 	cx->hnd = str_from(w->hnd);
@@ -478,6 +492,9 @@ static enum next step_authorize(struct req *rq)
 	cx->tier = w->tier;
 	cx->scopes = w->scopes;
 	cx->auth_time_s = w->auth_time_s;
+	e = w->by_cookie ? vouch_meant(rq) : OK;
+	if (e)
+		return fail(rq, e);
 	if (r->access == ACCESS_ADMIN && w->role != ROLE_ADMIN)
 		return fail(rq, ERR_ADMIN_ONLY);
 	if ((w->scopes & r->scope) != r->scope)
@@ -626,6 +643,8 @@ static enum next step_decode(struct req *rq)
 	rq->path_n = rq->input.n - rq->query_n;
 	if (!e)
 		e = decode_body(rq);
+	if (!e && rq->route->service == PEER_AUTH)
+		e = vouch_allowed(rq);
 	return e ? fail(rq, e) : go(rq, STEP_FORWARD);
 }
 
@@ -664,6 +683,10 @@ static enum err take_reply(struct req *rq, struct str bytes)
 
 		if (str_ieq(v.headers[i].name, STR(LIMIT_TOKENS_HEADER))) {
 			charge_tokens(rq, v.headers[i].value);
+			continue;
+		}
+		if (str_ieq(v.headers[i].name, STR(SESSION_HEADER))) {
+			vouch_set(rq, v.headers[i].value);
 			continue;
 		}
 		rq->extra[at].name = copied(rq->cx.arena, v.headers[i].name);

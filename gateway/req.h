@@ -67,6 +67,9 @@ struct req {
 	unsigned again_n; /* how often it has waited */
 	uint64_t began_ms, began_us;
 	struct who who;
+	struct str cookie;      /* what the session cookie holds, or empty */
+	bool cookie_bad;        /* there is one, and it is none */
+	const char *set_cookie; /* the value of Set-Cookie, or NULL */
 	/* For explain.c. */
 	struct bus_trip trip;
 	uint64_t whole_us, known_us, allowed_us, asked_us,

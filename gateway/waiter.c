@@ -2,22 +2,26 @@
 
 #include <stdlib.h>
 
-struct waiter *waiter_new(const struct side side[CRED_KINDS], struct str token)
+struct waiter *waiter_new(const struct side side[CRED_KINDS], struct str token,
+                          struct str cookie)
 {
-	struct waiter *w = calloc(1, sizeof(*w) + token.n);
+	struct waiter *w = calloc(1, sizeof(*w) + token.n + cookie.n);
 
 	if (!w)
 		return NULL;
 	memcpy(w->side, side, sizeof(w->side));
 	w->token_n = token.n;
+	w->cookie_n = cookie.n;
 	if (token.n)
-		memcpy(w->token, token.p, token.n);
+		memcpy(w->text, token.p, token.n);
+	if (cookie.n)
+		memcpy(w->text + token.n, cookie.p, cookie.n);
 	return w;
 }
 
 void waiter_free(struct waiter *w)
 {
-	explicit_bzero(w->token, w->token_n);
+	explicit_bzero(w->text, w->token_n + w->cookie_n);
 	free(w);
 }
 

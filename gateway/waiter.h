@@ -1,8 +1,8 @@
 /*
  * waiter - a request whose credentials are being asked about.
  *
- * Owns:    a copy of the token while the keys to verify it are fetched; it is
- *          wiped with the waiter.
+ * Owns:    copies of the tokens while the keys to verify them are fetched; they
+ *          are wiped with the waiter.
  * Threads: one at a time.
  */
 #ifndef GATEWAY_WAITER_H
@@ -24,8 +24,8 @@ struct waiter {
 	void *arg;
 	uint64_t deadline_ms;
 	struct side side[CRED_KINDS];
-	size_t token_n;
-	char token[];
+	size_t token_n, cookie_n;
+	char text[]; /* the token, and the cookie's behind it */
 };
 
 /* In order of arrival.  A zeroed one is empty. */
@@ -35,7 +35,8 @@ struct waiters {
 };
 
 /* NULL without memory. */
-struct waiter *waiter_new(const struct side side[CRED_KINDS], struct str token);
+struct waiter *waiter_new(const struct side side[CRED_KINDS], struct str token,
+                          struct str cookie);
 void waiter_free(struct waiter *w);
 void waiters_add(struct waiters *l, struct waiter *w);
 void waiters_remove(struct waiters *l, struct waiter *w);
