@@ -75,12 +75,15 @@ static json_t *object_schema(json_t *shape)
 		json_t *value = json_object_iter_value(at);
 		size_t n = strlen(key);
 		bool may_be_null = n > 0 && key[n - 1] == '?';
+		bool may_lack = n > 0 && key[n - 1] == '~';
 		json_t *schema = json_is_null(value)
 		                         ? json_pack("{s:s}", "type", "string")
 		                         : shape_schema(value);
 
-		n -= may_be_null;
-		(void)json_array_append_new(required, json_stringn(key, n));
+		n -= may_be_null || may_lack;
+		if (!may_lack)
+			(void)json_array_append_new(required,
+			                            json_stringn(key, n));
 		(void)json_object_setn_new(properties, key, n,
 		                           may_be_null ? nullable(schema)
 		                                       : schema);
@@ -139,7 +142,7 @@ json_t *shape_example(json_t *shape, json_t *shapes)
 		size_t n = strlen(key);
 
 		(void)json_object_setn_new(
-			out, key, n - (key[n - 1] == '?'),
+			out, key, n - (key[n - 1] == '?' || key[n - 1] == '~'),
 			shape_example(json_object_iter_value(at), shapes));
 	}
 	return out;

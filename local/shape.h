@@ -7,11 +7,12 @@
  * Notation, in JSON:
  *     "name?": v        the member may be null; v is an example, or null for
  *                       text of which there is none yet
+ *     "name~": v        the member may be absent
  *     "$Name"           the shape of that name
  *     ["|", "a", "b"]   one of these texts; the first is the example
  *     [v]               an array of such; [] of anything
  *     {}                an object of any members
- *   Every member is there in each answer.  2 is an integer, 2.5 a number; a
+ *   Every other member is there in each answer.  2 is an integer, 2.5 a number; a
  *   text that looks like a time, a UUID or an address says so in its schema.
  * Owns:    what is returned is the caller's.  NULL: no memory, or an unknown
  *          name.  Shapes are only looked at; jansson's iterators know no const.

@@ -1,22 +1,11 @@
 """Second factors over HTTP, proving anew who one is, and what a key's scopes let it do."""
-import base64
-import hashlib
-import hmac
-import struct
 import time
 import unittest
 
+from tests.harness.totp import totp
 from tests.integration.stack import OnStack, load_on
 
 NO_KEY = "/api/auth/keys/00000000-0000-7000-8000-000000000000"
-
-
-def totp(secret, ahead=0):
-    """The code of this step, or of the one behind it: both are good for a while."""
-    key = base64.b32decode(secret)
-    mac = hmac.new(key, struct.pack(">Q", int(time.time()) // 30 + ahead), hashlib.sha1).digest()
-    at = mac[19] & 15
-    return f"{(struct.unpack('>I', mac[at:at + 4])[0] & 0x7fffffff) % 1000000:06}"
 
 
 class Factors(OnStack):

@@ -6,6 +6,7 @@ import unittest
 
 from tests.harness.schema import faults, read_yaml, resolve
 from tests.harness.process import wait_until
+from tests.harness.totp import totp
 from tests.integration.stack import ROOT, OnStack, load_on
 from tests.integration.test_routes import table
 
@@ -237,6 +238,15 @@ class Answers(OnStack):
                           (admin, "/api/admin/breaches/{breach_id}/reported")):
             self.asked(who, "POST", path, target=path.replace("{breach_id}", told))
 
+    def guard(self):
+        _, me = self.stack.register("two.factors")
+        secret = self.asked(me, "POST", "/api/auth/factors/totp", {})["secret"]
+        codes = self.post(me, "/api/auth/factors/totp/confirm",
+                          code=totp(secret))["recovery_codes"]
+        codes = self.post(me, "/api/auth/factors/recovery-codes",
+                          code=codes[0])["recovery_codes"]
+        self.asked(me, "DELETE", "/api/auth/factors/totp", {"code": codes[0]})
+
     def test_every_answer_is_of_its_schema(self):
         self.doc, self.done = self.api.get("/openapi.json").json, set()
         self.ops = {(verb, path): op for verb, path, op in operations(self.doc)}
@@ -273,6 +283,7 @@ class Answers(OnStack):
             "/api/auth/sessions").json["sessions"] if s["current"])
         self.asked(me, "DELETE", "/api/auth/sessions/{session_id}",
                    target=f"/api/auth/sessions/{here}")
+        self.guard()
         self.post(admin, "/api/auth/admin/generate-key", user_id="made.by.admin")
         person = "/api/admin/users/{user_id}"
         subject = "/api/admin/users/made.by.admin"
