@@ -119,6 +119,15 @@ class Enumeration(OnStack):
         self.compare("/api/auth/login", {"api_key": self.revoked},
                      {"api_key": "sk_" + "x" * 43}, 401)
 
+    def test_a_refresh(self):
+        """A token cannot be guessed, so how long it takes tells nobody anything."""
+        token = self.api.post("/api/auth/login", {
+            "email": "ada@example.org", "password": SECRET}).json
+        ended = self.stack.api(token=token["token"]).post("/api/auth/logout", {})
+        self.assertEqual(ended.status, 200, ended.raw)
+        self.assertEqual(*(shown(self.api.post("/api/auth/refresh", {"refresh_token": t}))
+                           for t in (token["refresh_token"], "rt_" + "x" * 43)))
+
     def test_the_measure_tells_distributions_apart(self):
         """A tenth more time is seen in a thousand samples, no difference is not."""
         rng = random.Random(1)

@@ -30,6 +30,7 @@ class Password(OnStack):
         who = first.get("/api/auth/validate").json
         self.assertEqual((who["valid"], who["user_id"]), (True, made["user_id"]))
         self.assertEqual(first.get("/api/gamification/stats").status, 200)
+        self.assertEqual(first.get("/api/auth/me").json["user"]["email"], "journey@example.org")
 
         entered = self.login("JOURNEY@example.org")
         self.assertEqual(entered.status, 200, entered.raw)
@@ -50,6 +51,8 @@ class Password(OnStack):
 
         wait_until(lambda: first.get("/api/auth/validate").status == 401, 10,
                    what="the end of the other session")
+        self.assertEqual(self.api.post("/api/auth/refresh", {
+            "refresh_token": made["refresh_token"]}).status, 401)
         self.assertEqual(me.get("/api/auth/validate").status, 200)
         self.assertProblem(self.login("journey@example.org"), 401, "AUTH_INVALID")
         self.assertEqual(self.login("journey@example.org", OTHER).status, 200)

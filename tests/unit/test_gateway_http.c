@@ -256,9 +256,9 @@ static void other_forms_of_a_target_are_understood(void **state)
 static void a_body_over_the_limit_is_refused_without_reading_on(void **state)
 {
 	static const char *const heads[] = {
-		LOGIN JSON "Content-Length: 5000\r\n\r\n",
+		LOGIN JSON "Content-Length: 9000\r\n\r\n",
 		LOGIN JSON "Content-Length: 99999999999\r\n\r\n",
-		LOGIN JSON "Expect: 100-continue\r\nContent-Length: 5000\r\n"
+		LOGIN JSON "Expect: 100-continue\r\nContent-Length: 9000\r\n"
 			   "\r\n",
 		"GET /health HTTP/1.1\r\n" H "Content-Length: 70000\r\n\r\n",
 	};
@@ -316,7 +316,7 @@ static void chunks_are_counted_as_they_come(void **state)
 		buf_char(&chunk, 'a');
 	buf_str(&chunk, STR("\r\n"));
 	client_text(&c, LOGIN JSON "Transfer-Encoding: chunked\r\n\r\n");
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 5; i++)
 		client_send(&c, buf_view(&chunk));
 	a = client_answer(&c, false, 5000);
 	is_problem(&a, 413, "REQUEST_TOO_LARGE");
