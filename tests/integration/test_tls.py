@@ -248,6 +248,9 @@ class Slow(Certified):
 
 
 class Reload(Certified):
+    # A connection that waits while all this goes on is to live that long.
+    more = {"KEEP_ALIVE_S": "300", "HEAD_READ_S": "300", "CONNECTION_TOTAL_S": "900"}
+
     def reload(self, event):
         """SIGHUP, and the log line that says what came of it."""
         seen = len(self.gateway.events(event))
