@@ -41,6 +41,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -421,9 +422,13 @@ def main():
     args = ap.parse_args()
     runner = Runner(args.build)
     started = time.monotonic()
-    for suite in args.suites:
-        getattr(runner, suite)(args.flavor)
-    runner.run()
+    with tempfile.TemporaryDirectory(prefix="kae-pg-template-") as folder:
+        if set(args.suites) - {"unit", "sim"}:
+            from tests.harness.postgres import template
+            os.environ["KAE_PG_TEMPLATE"] = template(folder)
+        for suite in args.suites:
+            getattr(runner, suite)(args.flavor)
+        runner.run()
     return runner.summary(time.monotonic() - started)
 
 

@@ -9,6 +9,8 @@
 
 It is Debian's server, run by an unprivileged user (the server refuses root).
 Nothing is synced to disk unless fsync=True: a test needs the rows for seconds.
+With KAE_PG_TEMPLATE set, a data folder that template() has made, each server has a
+copy of it: a tenth of the time that initdb takes.
 """
 import glob
 import os
@@ -46,6 +48,32 @@ def as_owner(command):
             *command]
 
 
+def call(command):
+    done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]}: {done.stdout.decode(errors='replace')}")
+
+
+def own(folder):
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+
+
+def initdb(data):
+    call(as_owner([str(bin_dir() / "initdb"), "-D", str(data), "-U", USER, "-A", "trust",
+                   "-E", "UTF8", "--locale=C", "--no-sync"]))
+
+
+def template(folder):
+    """A data folder in the folder, for KAE_PG_TEMPLATE."""
+    own(folder)
+    data = pathlib.Path(folder) / "data"
+    initdb(data)
+    return str(data)
+
+
 class Postgres:
     """Started when made; stop() removes everything. A copy_of= another server
     follows it as a standby, until promote()."""
@@ -77,25 +105,17 @@ class Postgres:
             raise
 
     def _init(self, copy_of):
-        if os.geteuid() == 0:
-            owner = pwd.getpwnam("postgres")
-            os.chown(self.root, owner.pw_uid, owner.pw_gid)
+        own(self.root)
+        made = os.environ.get("KAE_PG_TEMPLATE")
         if copy_of:
-            self._call(as_owner([str(self.bin / "pg_basebackup"), "-D", str(self.data),
-                                 "-d", copy_of.url, "-R", "-c", "fast", "--no-sync"]))
+            call(as_owner([str(self.bin / "pg_basebackup"), "-D", str(self.data),
+                           "-d", copy_of.url, "-R", "-c", "fast", "--no-sync"]))
+        elif made:
+            call(["cp", "-a", made, str(self.data)])
         else:
-            self._call(as_owner([str(self.bin / "initdb"), "-D", str(self.data),
-                                 "-U", USER, "-A", "trust", "-E", "UTF8",
-                                 "--locale=C", "--no-sync"]))
-        self._call(as_owner(["touch", str(self.data / MARK)]))
+            initdb(self.data)
+        call(as_owner(["touch", str(self.data / MARK)]))
         self.port = free_port()
-
-    @staticmethod
-    def _call(command):
-        done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode:
-            raise RuntimeError(f"{command[0]}: {done.stdout.decode(errors='replace')}")
 
     @property
     def url(self):
