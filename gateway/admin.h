@@ -22,6 +22,10 @@ own_fn admin_ask_stats, admin_metrics, admin_stats;
 own_fn admin_ask_clear, admin_ask_invalidate, admin_invalidated;
 own_fn admin_ask_breaker, admin_breaker;
 own_fn admin_ask_reset, admin_reset;
+/* For the rows' `note`. */
+enum err admin_note_clear(struct req *rq, struct buf *body);
+enum err admin_note_invalidate(struct req *rq, struct buf *body);
+enum err admin_note_reset(struct req *rq, struct buf *body);
 
 /* Of the replicas that answered. */
 double admin_sum(const struct survey *s, enum survey_number n);

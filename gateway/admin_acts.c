@@ -1,5 +1,6 @@
 /* What administrators may have done: breakers closed, caches cleared. */
 #include "gateway/admin.h"
+#include "gateway/noted.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -93,6 +94,17 @@ enum err admin_ask_reset(struct req *rq)
 	return OK;
 }
 
+enum err admin_note_reset(struct req *rq, struct buf *body)
+{
+	enum bus_peer peer;
+
+	if (!peer_from(breaker_name(rq), &peer) &&
+	    !(str_eq(breaker_name(rq), STR("redis")) && admin_has_redis(rq)))
+		return no_breaker(rq);
+	noted_pack(body, "breaker_reset", "breaker", breaker_name(rq));
+	return OK;
+}
+
 /* --- what all did --------------------------------------------------------------- */
 
 struct told {
@@ -175,6 +187,24 @@ static enum err read_namespace(struct req *rq, struct str *out)
 		return ctx_fault(&rq->cx, "/namespace", "OUT_OF_RANGE",
 		                 "must have 1 to %d characters", NAMESPACE_MAX);
 	return OK;
+}
+
+enum err admin_note_clear(struct req *rq, struct buf *body)
+{
+	(void)rq;
+	noted_pack(body, "cache_cleared", "cache", STR(""));
+	return OK;
+}
+
+enum err admin_note_invalidate(struct req *rq, struct buf *body)
+{
+	struct str name;
+	enum err e = read_namespace(rq, &name);
+
+	if (!e)
+		noted_pack(body, "cache_invalidated", "cache",
+		           name.n ? name : STR(""));
+	return e;
 }
 
 enum err admin_ask_clear(struct req *rq)

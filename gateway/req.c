@@ -8,6 +8,7 @@
 #include "gateway/idemkey.h"
 #include "gateway/language.h"
 #include "gateway/multipart.h"
+#include "gateway/noted.h"
 #include "gateway/query.h"
 #include "gateway/secure.h"
 #include "gateway/survey.h"
@@ -606,6 +607,18 @@ static enum err choose_form(struct req *rq, unsigned forms)
 	                forms == FORMS_PAGE ? " or text/html" : "");
 }
 
+enum next own_go_on(struct req *rq)
+{
+	const struct own *own = own_find(rq->route->call);
+	enum err e = own->ask ? own->ask(rq) : OK;
+
+	if (!e && rq->survey && rq->survey->open) {
+		rq->wait = WAIT_SURVEY;
+		return WAIT;
+	}
+	return fail(rq, e ? e : own->run(rq));
+}
+
 static enum next run_own(struct req *rq)
 {
 	const struct own *own = own_find(rq->route->call);
@@ -615,13 +628,9 @@ static enum next run_own(struct req *rq)
 	e = choose_form(rq, rq->forms);
 	if (!e)
 		e = decode_body(rq);
-	if (!e && own->ask)
-		e = own->ask(rq);
-	if (!e && rq->survey && rq->survey->open) {
-		rq->wait = WAIT_SURVEY;
-		return WAIT;
-	}
-	return fail(rq, e ? e : own->run(rq));
+	if (e)
+		return fail(rq, e);
+	return own->note ? noted_begin(rq, own) : own_go_on(rq);
 }
 
 /* Query, path parameters and body stand one behind the other in rq->input. */

@@ -176,7 +176,12 @@ struct own {
 	own_fn *run;
 	own_fn *ask;    /* before it, and run waits for the answers; or NULL */
 	unsigned forms; /* FORMS_*; 0: JSON */
+	/* Checks the request and appends what the audit log is told before it
+	 * is done (noted.h); NULL: nothing. */
+	enum err (*note)(struct req *rq, struct buf *body);
 };
 const struct own *own_find(const char *call);
+/* req.c: asks and runs it, once it is noted: WAIT, or NEXT with the answer. */
+enum next own_go_on(struct req *rq);
 
 #endif

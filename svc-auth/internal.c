@@ -2,7 +2,7 @@
  * internal - the methods that gateways call for themselves: the keys that
  * verify tokens, whose an API key is, and what is revoked.
  */
-#include "svc-auth/auth.h"
+#include "svc-auth/audit.h"
 #include "svc-auth/methods.h"
 
 #include "common/base/clock.h"
@@ -74,4 +74,47 @@ enum err method_auth_revocations(void *state, struct ctx *cx, const void *in,
 	struct since s = {want->since, wall_ms(), &out->body};
 
 	return db_read(au->conf.pool, cx, read_since, &s);
+}
+
+/* --- audit ------------------------------------------------------------------ */
+
+struct act {
+	struct auth *au;
+	const struct ctx *cx;
+	struct audit_note note;
+};
+
+/* An idem_fn. */
+static enum err tell_act(struct db *db, void *arg, struct reply *out)
+{
+	const struct act *a = arg;
+
+	mp_map(&out->body, 0);
+	return audit_tell(a->au, db, a->cx, &a->note);
+}
+
+enum err method_auth_audit(void *state, struct ctx *cx, const void *in,
+                           struct reply *out)
+{
+	static const struct revoke_batch none;
+	const struct auth_audit_in *want = in;
+	const char *type = arena_str(cx->arena, want->resource_type).p;
+	struct act a = {.au = state,
+	                .cx = cx,
+	                .note = {.sub = cx->sub,
+	                         .resource_type = type,
+	                         .resource_id = want->resource_id}};
+	enum err e;
+
+	if (!type)
+		return ERR_NOMEM;
+	/* The gateway's own acts; others have a transaction to be told in. */
+	if (!audit_event_from_str(want->event, &a.note.event) ||
+	    audit_event_category(a.note.event) != AUDIT_ADMIN)
+		return ctx_fault(cx, "/event", "INVALID",
+		                 "event is an act of administrators.");
+	e = idem_write(a.au->conf.idem, cx, tell_act, &a, out);
+	if (!e && !out->replayed)
+		auth_committed(a.au, &none);
+	return e;
 }

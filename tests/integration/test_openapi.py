@@ -283,14 +283,11 @@ class Answers(OnStack):
             "/api/auth/sessions").json["sessions"] if s["current"])
         self.asked(me, "DELETE", "/api/auth/sessions/{session_id}",
                    target=f"/api/auth/sessions/{here}")
-<<<<<<< ours
         self.guard()
-=======
         change = self.example("POST", "/api/auth/change-password")
         mailed = self.asked(self.api, "POST", "/api/auth/register", {
             "email": "ada@example.org", "password": change["current_password"]})
         self.post(self.stack.api(token=mailed["token"]), "/api/auth/change-password")
->>>>>>> theirs
         self.post(admin, "/api/auth/admin/generate-key", user_id="made.by.admin")
         person = "/api/admin/users/{user_id}"
         subject = "/api/admin/users/made.by.admin"

@@ -71,6 +71,7 @@ struct fake {
 	/* What it then says of its database; NULL: nothing that is health. */
 	const char *_Atomic database;
 	const char *_Atomic figures;
+	const char *_Atomic mode;  /* where a request says none; or NULL */
 	_Atomic unsigned operated; /* "service.control", by an administrator */
 };
 
@@ -136,8 +137,9 @@ static inline enum err err_named(struct str name)
 static inline void answer_mode(struct fake *f, struct bus_item *it,
                                struct ctx *cx, const struct entry *en)
 {
+	struct str own = str_from(f->mode);
 	struct str mode = mp_find_str(en->query, "mode",
-	                              mp_find_str(en->body, "topic", STR("")));
+	                              mp_find_str(en->body, "topic", own));
 	struct reply r = {0};
 	enum err e = err_named(mode);
 

@@ -129,6 +129,47 @@ static void what_one_has_not_done_is_no_success(void **state)
 		assert_int_equal(st->fakes[p].operated, 3);
 }
 
+/* Closed: what the audit log cannot be told of is not done. */
+static void what_cannot_be_noted_is_not_done(void **state)
+{
+	static const char *const bad[] = {"broken", "busy", "garbage"};
+	static const char *const targets[] = {
+		"/api/cache/clear",
+		"/api/cache/invalidate",
+		"/api/circuit-breaker/gdpr/reset",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(bad); i++) {
+		st->fakes[PEER_AUTH].mode = bad[i];
+		for (size_t k = 0; k < COUNTOF(targets); k++)
+			problem(st, "POST", targets[k], ADMIN, "", 503,
+			        "SERVICE_UNAVAILABLE");
+	}
+	st->fakes[PEER_AUTH].mode = NULL;
+	for (int p = PEER_AUTH; p < PEER_COUNT; p++)
+		assert_int_equal(st->fakes[p].operated, 0);
+}
+
+/* One that is refused is no act, and one that was asked twice is two. */
+static void each_act_is_noted_once_before_it_is_done(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	st->fakes[PEER_AUTH].calls = 0;
+	problem(st, "POST", "/api/circuit-breaker/none/reset", ADMIN, "", 404,
+	        "NOT_FOUND");
+	assert_int_equal(st->fakes[PEER_AUTH].calls, 0);
+	for (unsigned i = 1; i <= 2; i++) {
+		a = ask(st, "POST", "/api/circuit-breaker/gdpr/reset",
+		        ADMIN "Idempotency-Key: the-same\r\n", "");
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+		assert_int_equal(st->fakes[PEER_AUTH].calls, i);
+	}
+}
+
 static void one_that_does_not_answer_ends_with_the_survey(void **state)
 {
 	uint64_t from_ms = mono_ms();
@@ -246,6 +287,10 @@ int main(void)
 		cmocka_unit_test_setup(an_answer_that_is_none_is_left_out,
 	                               figures_as_before),
 		cmocka_unit_test_setup(what_one_has_not_done_is_no_success,
+	                               figures_as_before),
+		cmocka_unit_test_setup(what_cannot_be_noted_is_not_done,
+	                               figures_as_before),
+		cmocka_unit_test_setup(each_act_is_noted_once_before_it_is_done,
 	                               figures_as_before),
 		cmocka_unit_test_setup(
 			one_that_does_not_answer_ends_with_the_survey,
