@@ -13,6 +13,7 @@
 #include "svc-auth/service.h"
 #include "svc-content/service.h"
 #include "svc-gdpr/audit_check.h"
+#include "svc-gdpr/receipt_cli.h"
 #include "svc-gdpr/service.h"
 
 #include <stdlib.h>
@@ -174,14 +175,15 @@ static int print_doc(const char *value)
 
 int main(int argc, char **argv)
 {
-	const struct program_flag flags[] = {
+	static const struct program_flag flags[] = {
 		{.name = "--doc",
 	         .value = "openapi",
 	         .help = "the HTTP interface, from its tables",
 	         .run = print_doc},
-		audit_check_flag,
+		AUDIT_CHECK_FLAG,
+		RECEIPT_FLAG,
 	};
-	const struct program knowalledge = {
+	static const struct program knowalledge = {
 		.name = "knowalledge",
 		.service = "knowalledge",
 		.about = "a backend for learning, all in one process",

@@ -13,6 +13,7 @@
 #define KEYED_RETRY   true
 #define KEYED_ONCE    true
 #define KEYED_SESSION true
+#define KEYED_ERASE   false /* the person is the key */
 #define METHOD(id, name, lane, caller, again, peek) \
 	{.method = (name), .keyed = KEYED_##again},
 #define FIELD(id, from, type, name, need, min, max, text, num) \

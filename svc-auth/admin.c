@@ -58,7 +58,7 @@ static enum err grant_key(struct db *db, void *arg, struct reply *out)
 	if (e == ERR_NOT_FOUND) {
 		user_init(&g->user, g->handle, g->change.role, g->change.tier,
 		          g->change.now_ms);
-		e = user_add(db, g->au->conf.events, &g->user);
+		e = user_add(db, g->au->conf.events, &g->au->handles, &g->user);
 	} else if (!e) {
 		e = admin_change(&g->change, db, &g->user, &g->why, &g->batch);
 	}
@@ -69,6 +69,7 @@ static enum err grant_key(struct db *db, void *arg, struct reply *out)
 		e = key_add(db, str_from(g->user.sub), &g->key);
 	if (!e)
 		e = tell_key(db, g);
+	idem_about(db_cx(db), str_from(g->user.sub));
 	out->status = 201;
 	granted(&out->body, g);
 	return e;

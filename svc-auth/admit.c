@@ -39,6 +39,8 @@ static enum err enter(struct db *db, void *arg, struct reply *out)
 	enum err e = a->who(db, a->arg, &b);
 
 	en->batch.n = 0;
+	if (!e)
+		idem_about(db_cx(db), a->sub);
 	if (!e && en->factor)
 		e = factor_use(a->au, db, &en->use);
 	if (!e && en->factor) {

@@ -2,78 +2,20 @@
 
 #include "svc-auth/audit.h"
 #include "svc-auth/bootstrap.h"
-#include "svc-auth/secret_file.h"
 #include "svc-auth/session.h"
 #include "svc-auth/stmts.h"
 
-#include "common/base/b64.h"
 #include "common/base/clock.h"
+#include "common/base/kek.h"
 #include "common/base/log.h"
 
 #include <stdlib.h>
-
-#define SEAL_FILE "key_encryption.key"
 
 /* Rows of keys that are revoked or expired stay this long, for whoever asks
  * what a key was. */
 #define KEY_KEEP_MS ((int64_t)90 * 24 * 3600 * 1000)
 
 #define PRUNE_BATCHES 40
-
-/* --- the key that seals --------------------------------------------------- */
-
-static enum err no_seal_key(const char *hint)
-{
-	log_error(NULL, "auth.key_encryption_key", LOG_TEXT("hint", hint));
-	return ERR_INVALID;
-}
-
-/* The file's text, after making it in development. */
-static enum err seal_text(const struct settings *s, const char *path,
-                          char text[SECRET_FILE_MAX], size_t *n)
-{
-	enum err e = secret_file_read(path, text, n);
-	unsigned char raw[32];
-	char fresh[B64_LEN(sizeof(raw)) + 1];
-
-	if (e != ERR_NOT_FOUND)
-		return e;
-	if (s->env != ENV_DEVELOPMENT)
-		return no_seal_key(
-			"KEY_ENCRYPTION_KEY is required outside development: at least 32 characters, kept as long as the database");
-	randombytes_buf(raw, sizeof(raw));
-	e = secret_file_create(path, b64url(raw, sizeof(raw), fresh));
-	explicit_bzero(raw, sizeof(raw));
-	explicit_bzero(fresh, sizeof(fresh));
-	if (e && e != ERR_EXISTS)
-		return e;
-	return secret_file_read(path, text, n);
-}
-
-enum err auth_seal_key(const struct settings *s, struct seal_key *out)
-{
-	char path[SECRET_PATH_MAX], text[SECRET_FILE_MAX];
-	struct str given = s->key_encryption_key;
-	size_t n = 0;
-	enum err e;
-
-	if (given.n) {
-		if (given.n < 32)
-			return no_seal_key(
-				"KEY_ENCRYPTION_KEY needs at least 32 characters");
-		seal_key_from_text(given, out);
-		return OK;
-	}
-	if (!secret_path(s->data_dir, SEAL_FILE, path))
-		return ERR_INVALID;
-	e = seal_text(s, path, text, &n);
-	if (!e && n < 32)
-		e = no_seal_key("key_encryption.key in DATA_DIR is too short");
-	if (!e)
-		seal_key_from_text((struct str){text, n}, out);
-	explicit_bzero(text, sizeof(text));
-	return e;
-}
 
 /* --- state ---------------------------------------------------------------- */
 
@@ -114,7 +56,7 @@ static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 			(int64_t)au->conf.settings->signing_key_ttl_s * 1000,
 		.token_ttl_ms = au->token_ttl_s * 1000,
 	};
-	enum err e = auth_seal_key(au->conf.settings, &conf.seal);
+	enum err e = kek_load(au->conf.settings, &conf.seal);
 
 	if (!e) {
 		seal_answers(au, &conf.seal);
@@ -122,6 +64,7 @@ static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 		seal_key_for(&conf.seal, "kae-throttle", &au->throttle);
 		seal_key_for(&conf.seal, "kae-totp", &au->totp);
 		seal_key_for(&conf.seal, "kae-recovery", &au->recovery);
+		seal_key_for(&conf.seal, "kae-erased-names", &au->handles);
 	}
 	if (!e)
 		e = signing_open(&conf, cx, now_ms, &au->signing);
@@ -183,6 +126,7 @@ void auth_free(struct auth *au)
 	explicit_bzero(&au->throttle, sizeof(au->throttle));
 	explicit_bzero(&au->totp, sizeof(au->totp));
 	explicit_bzero(&au->recovery, sizeof(au->recovery));
+	explicit_bzero(&au->handles, sizeof(au->handles));
 	free(au);
 }
 

@@ -20,13 +20,14 @@
 #include "svc-auth/used.h"
 
 #include "common/base/conf.h"
-#include "common/service/idempotency.h"
+#include "common/service/erase.h"
 
 struct auth_conf {
 	const struct settings *settings;
 	struct db_pool *pool;
 	struct event_store *events;
 	struct idem *idem;       /* auth_new() gives it a seal */
+	struct erase *erase;     /* of auth_erase */
 	void (*kick)(void *arg); /* the outbox has something */
 	void (*push)(void *arg, struct str bytes); /* to every gateway */
 	void *arg;
@@ -41,6 +42,7 @@ struct auth {
 	struct hasher hasher;
 	struct seal_key totp;     /* seals the secrets of factors */
 	struct seal_key recovery; /* of the hashes of recovery codes */
+	struct seal_key handles;  /* of the hashes in erased_handles */
 	struct signing *signing;
 	struct used used, seen; /* API keys; sessions */
 	struct audit_failed failed;
@@ -54,10 +56,6 @@ enum err auth_new(const struct auth_conf *conf, struct ctx *cx,
                   struct auth **out) MUST_CHECK;
 void auth_free(struct auth *au); /* NULL is fine */
 AUTO_TYPE(auth, struct auth *, auth_free)
-
-/* The key that seals signing keys: the setting, or in development a file. */
-enum err auth_seal_key(const struct settings *s,
-                       struct seal_key *out) MUST_CHECK;
 
 /* Adds a revocation that outlives every token issued so far. */
 enum err auth_revoke(struct auth *au, struct db *db, enum revoke_kind kind,

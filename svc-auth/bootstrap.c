@@ -1,10 +1,10 @@
 #include "svc-auth/bootstrap.h"
 
-#include "svc-auth/secret_file.h"
 #include "svc-auth/session.h"
 #include "svc-auth/stmts.h"
 
 #include "common/base/log.h"
+#include "common/base/secret_file.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -60,7 +60,7 @@ static enum err ensure_admin(struct db *db, struct bootstrap *b)
 		return e;
 	user_init(&b->admin, STR(BOOTSTRAP_HANDLE), ROLE_ADMIN, TIER_UNLIMITED,
 	          b->now_ms);
-	return user_add(db, b->au->conf.events, &b->admin);
+	return user_add(db, b->au->conf.events, &b->au->handles, &b->admin);
 }
 
 static enum err revoke_old(struct db *db, struct bootstrap *b)

@@ -145,6 +145,7 @@ static enum err start_auth(struct life *l)
 		.pool = service_pool(l->sv),
 		.events = service_events(l->sv),
 		.idem = service_idem(l->sv),
+		.erase = service_erase(l->sv),
 		.kick = kick,
 		.push = push,
 		.arg = l,

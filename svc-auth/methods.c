@@ -1,6 +1,7 @@
 #define METHODS_TABLE
 #include "svc-auth/methods.h"
 
+#include "svc-auth/erase.h"
 #include "svc-auth/life.h"
 #include "svc-auth/migrations.h"
 #include "svc-auth/password.h"
@@ -25,4 +26,5 @@ const struct service_def auth_service = {
 	.retention_n = COUNTOF(retention),
 	.start = auth_start,
 	.stop = auth_stop,
+	.erase = &auth_erase,
 };

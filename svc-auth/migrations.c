@@ -117,6 +117,11 @@
 	"seen_at " INT " NOT NULL, known_until " INT " NOT NULL);" \
 	"CREATE INDEX throttle_seen ON " S "throttle (seen_at);"
 
+/* Handles of people who were erased, as keyed hashes: they stay taken. */
+#define ERASED_HANDLES(S, INT)                                    \
+	"CREATE TABLE " S "erased_handles (id TEXT PRIMARY KEY, " \
+	"at " INT " NOT NULL);"
+
 const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
 	{1, "accounts, keys, revocations",
          TABLES("", "INTEGER", "BLOB") EVENT_TABLES_SQLITE,
@@ -132,4 +137,7 @@ const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
          THROTTLE_TABLE("auth.", "BIGINT", "BYTEA")},
 	{6, "second factors", FACTOR_TABLES("", "INTEGER", "BLOB"),
          FACTOR_TABLES("auth.", "BIGINT", "BYTEA")},
+	{7, "who has been erased",
+         ERASED_TABLE_SQLITE ERASED_HANDLES("", "INTEGER"),
+         ERASED_TABLE_POSTGRES("auth") ERASED_HANDLES("auth.", "BIGINT")},
 };

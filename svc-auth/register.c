@@ -117,7 +117,8 @@ static void registered(struct buf *b, const struct registration *r)
 static enum err add_with_key(struct db *db, void *arg, struct reply *out)
 {
 	struct registration *r = arg;
-	enum err e = user_add(db, r->au->conf.events, &r->user);
+	enum err e =
+		user_add(db, r->au->conf.events, &r->au->handles, &r->user);
 
 	if (!e)
 		e = key_add(db, str_from(r->user.sub), &r->key);
@@ -125,6 +126,7 @@ static enum err add_with_key(struct db *db, void *arg, struct reply *out)
 		e = tell(r, db, "api_key", r->key.id);
 	if (!e)
 		e = throttle_good(db, &r->throttle);
+	idem_about(db_cx(db), str_from(r->user.sub));
 	out->status = 201;
 	registered(&out->body, r);
 	return e;
@@ -183,7 +185,8 @@ static enum err add_with_password(struct db *db, void *arg, struct reply *out)
 	                                .scopes = SCOPES_USUAL,
 	                                .now_ms = r->user.created_ms};
 	char room[WORDS_MAX];
-	enum err e = user_add(db, r->au->conf.events, &r->user);
+	enum err e =
+		user_add(db, r->au->conf.events, &r->au->handles, &r->user);
 
 	r->batch.n = 0;
 	r->email_taken = false;
@@ -199,6 +202,7 @@ static enum err add_with_password(struct db *db, void *arg, struct reply *out)
 		e = session_open(r->au, db, &b, &r->grant, &r->batch);
 	if (e)
 		return e;
+	idem_about(db_cx(db), str_from(r->user.sub));
 	out->status = 201;
 	session_answer(&out->body, &r->grant,
 	               words_of(r, "Welcome. You are logged in.", room), 1);

@@ -2,6 +2,7 @@
 
 #include "svc-auth/stmts.h"
 
+#include "common/base/b64.h"
 #include "common/codec/mp.h"
 
 #include <stdio.h>
@@ -38,8 +39,44 @@ void user_init(struct user *u, struct str handle, enum role role,
 	(void)snprintf(u->handle, sizeof(u->handle), "%.*s", STR_FMT(handle));
 }
 
+#define RETIRED_HASH 32
+
+static struct str retired_id(const struct seal_key *key, struct str handle,
+                             char out[2 * RETIRED_HASH + 1])
+{
+	char folded[HANDLE_MAX + 1];
+	struct str name = handle_fold(handle, folded);
+	unsigned char hash[RETIRED_HASH];
+
+	(void)crypto_generichash(hash, sizeof(hash),
+	                         (const unsigned char *)name.p, name.n, key->k,
+	                         sizeof(key->k));
+	return hex(hash, sizeof(hash), out);
+}
+
+static enum err handle_free(struct db *db, const struct seal_key *key,
+                            struct str handle)
+{
+	char id[2 * RETIRED_HASH + 1];
+	const struct db_val v[] = {DB_STR(retired_id(key, handle, id))};
+	int64_t n = 0;
+	enum err e = db_get_i64(db, STMT(HANDLE_ERASED), v, COUNTOF(v), &n);
+
+	return !e && n > 0 ? ERR_DB_DUPLICATE : e;
+}
+
+enum err handle_retire(struct db *db, const struct seal_key *handles,
+                       struct str handle, int64_t now_ms)
+{
+	char id[2 * RETIRED_HASH + 1];
+	const struct db_val v[] = {DB_STR(retired_id(handles, handle, id)),
+	                           DB_I64(now_ms)};
+
+	return db_run(db, STMT(HANDLE_RETIRE), v, COUNTOF(v), NULL);
+}
+
 enum err user_add(struct db *db, struct event_store *events,
-                  const struct user *u)
+                  const struct seal_key *handles, const struct user *u)
 {
 	char folded[HANDLE_MAX + 1];
 	struct str handle = str_from(u->handle), sub = str_from(u->sub);
@@ -50,8 +87,12 @@ enum err user_add(struct db *db, struct event_store *events,
 	                           DB_TEXT(tier_name(u->tier)),
 	                           DB_I64(u->created_ms)};
 	AUTO_BUF body = {0};
+	/* The unique index waits for an erasure under way to give the name up,
+	 * and then it is in the list. */
 	enum err e = db_run(db, STMT(USER_ADD), v, COUNTOF(v), NULL);
 
+	if (!e)
+		e = handle_free(db, handles, handle);
 	if (e)
 		return e;
 	mp_map(&body, 2);

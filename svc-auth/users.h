@@ -11,6 +11,7 @@
 #include "svc-auth/email.h"
 #include "svc-auth/rules.h"
 
+#include "common/base/seal.h"
 #include "common/base/uuid.h"
 #include "common/db/db.h"
 #include "common/event/event.h"
@@ -38,10 +39,19 @@ void user_init(struct user *u, struct str handle, enum role role,
                enum tier tier, int64_t now_ms);
 /*
  * Inserts it and tells svc-gdpr with the event user.registered {hnd, at}.
- * ERR_DB_DUPLICATE: the handle is taken.
+ * ERR_DB_DUPLICATE: the handle is taken, or was somebody's who has been erased;
+ * handles is the key of the hashes of those (handle_retire()).
  */
 enum err user_add(struct db *db, struct event_store *events,
+                  const struct seal_key *handles,
                   const struct user *u) MUST_CHECK;
+/*
+ * The handle stays taken when its person is erased, so that nobody else can
+ * pass for them; what is kept of it is a hash under a key of ours, which names
+ * nobody to who has only the database.
+ */
+enum err handle_retire(struct db *db, const struct seal_key *handles,
+                       struct str handle, int64_t now_ms) MUST_CHECK;
 /* ERR_NOT_FOUND.  The handle is compared without regard to ASCII case. */
 enum err user_by_handle(struct db *db, struct str handle,
                         struct user *out) MUST_CHECK;

@@ -1,4 +1,5 @@
 /* Handlers that make material: outlines, presentations, quizzes. */
+#include "svc-content/erase.h"
 #include "svc-content/methods.h"
 #include "svc-content/offline.h"
 #include "svc-content/records.h"
@@ -108,18 +109,24 @@ enum err method_create_subtopics(void *state, struct ctx *cx, const void *in,
                                  struct reply *out)
 {
 	struct outline_job j = outline_job(state, cx, in);
-	const struct cache_want want = {
+	struct cache_want want = {
 		.key = outline_key(&j),
 		.ttl_ms = j.ct->outline_ttl_ms,
 		.now_ms = mono_ms(),
 		.deadline_ms = cx->deadline_ms,
 		.load = outline_load,
 		.arg = &j,
+		.tags_n = 1,
 	};
 	AUTO(cache_value) v = NULL;
+	char tag[TEXT_DIGEST_MAX];
 	struct cache_info info;
-	enum err e = cached_load(cx, j.ct->cache, &want, &v, &info);
+	struct str key;
+	enum err e = text_key(cx->arena, j.topic, &key);
 
+	want.tags[0] = content_topic_tag(key, tag);
+	if (!e)
+		e = cached_load(cx, j.ct->cache, &want, &v, &info);
 	return e ? e : outline_reply(out, cx, v, &info);
 }
 
@@ -322,13 +329,15 @@ enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
 	                            str_trim(r->subtopic),
 	                            {marks, sizeof(marks)}};
 	char key[TEXT_DIGEST_MAX];
-	const struct cache_want want = {
+	char tag[TEXT_DIGEST_MAX];
+	struct cache_want want = {
 		.key = text_digest(parts, COUNTOF(parts), key),
 		.ttl_ms = j.ct->quiz_ttl_ms,
 		.now_ms = mono_ms(),
 		.deadline_ms = cx->deadline_ms,
 		.load = quiz_load,
 		.arg = &j,
+		.tags_n = 1,
 	};
 	struct attempt *at = arena_alloc(cx->arena, sizeof(*at));
 	AUTO(cache_value) v = NULL;
@@ -344,6 +353,7 @@ enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
 	e = text_key(cx->arena, r->topic, &at->topic.key);
 	if (!e)
 		e = text_key(cx->arena, r->subtopic, &at->subtopic.key);
+	want.tags[0] = content_topic_tag(at->topic.key, tag);
 	if (!e)
 		e = cached_load(cx, j.ct->cache, &want, &v, &info);
 	if (!e) {

@@ -67,4 +67,6 @@ const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
          EVENT_TRACE_POSTGRES("content")},
 	{4, "restriction of processing", RESTRICTED(""),
          RESTRICTED("content.")},
+	{5, "who has been erased", ERASED_TABLE_SQLITE,
+         ERASED_TABLE_POSTGRES("content")},
 };

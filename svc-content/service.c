@@ -2,6 +2,7 @@
 #include "svc-content/methods.h"
 
 #include "svc-content/content.h"
+#include "svc-content/erase.h"
 #include "svc-content/migrations.h"
 #include "svc-content/restricted.h"
 #include "svc-content/service.h"
@@ -110,4 +111,5 @@ const struct service_def content_service = {
 	.start = start,
 	.stop = stop,
 	.apply = restricted_apply,
+	.erase = &content_erase,
 };

@@ -6,6 +6,8 @@
 #include "common/codec/mp.h"
 #include "svc-gdpr/audit.h"
 #include "svc-gdpr/board.h"
+#include "svc-gdpr/erasure.h"
+#include "svc-gdpr/state.h"
 
 #include <math.h>
 
@@ -159,7 +161,11 @@ static const struct {
 
 enum err gdpr_apply(void *arg, struct db *db, const struct event *ev)
 {
-	(void)arg;
+	const struct gdpr_state *st = arg;
+
+	if (st && st->desk && str_eq(ev->source, STR("auth")) &&
+	    str_eq(ev->type, STR("user.erased")))
+		return erasure_ordered(st->desk, db, ev->body);
 	if (ev->sub.n == 0 || ev->sub.n > SUB_MAX || !storable(ev->sub))
 		return skip(ev, "no possible subject");
 	if (str_eq(ev->type, AUDIT_TYPE))

@@ -5,6 +5,7 @@
  *   quiz.submitted   content  {score, total, percent, earns, at}
  *   topic.finished   content  {at}
  *   audit            anybody  see common/event/audit.h; written at the end
+ *   user.erased      auth     {receipt, sub, hnd, email, at}  an erasure to be done
  *
  * Each counted event is one ledger row whose cause is the event's id, so even
  * an event that came past the inbox twice counts once.  An event that makes no
@@ -16,7 +17,7 @@
 
 #include "common/event/event.h"
 
-/* An event_apply_fn; arg is not used. */
+/* An event_apply_fn; arg is a struct gdpr_state, or NULL: no erasures. */
 enum err gdpr_apply(void *arg, struct db *db,
                     const struct event *ev) MUST_CHECK;
 /* An event_last_fn: what goes into the audit log. */

@@ -22,7 +22,7 @@ static int tell(const struct audit_report *r)
 	return r->why ? 1 : 0;
 }
 
-static int check(struct program_env *env, const char *value)
+int audit_check_cli(struct program_env *env, const char *value)
 {
 	AUTO(db_pool) pool = NULL;
 	struct audit_at expect;
@@ -49,11 +49,3 @@ static int check(struct program_env *env, const char *value)
 	}
 	return tell(&report);
 }
-
-const struct program_flag audit_check_flag = {
-	.name = "--verify-audit",
-	.value = "[SEQ:HASH]",
-	.help = "prove that the audit log is whole, and is the one with this head; exit 0 or 1",
-	.run_on = check,
-	.optional = true,
-};

@@ -13,6 +13,13 @@
 #include "common/service/program.h"
 
 /* A row of program.flags. */
-extern const struct program_flag audit_check_flag;
+#define AUDIT_CHECK_FLAG                                                 \
+	{                                                                \
+		.name = "--verify-audit", .value = "[SEQ:HASH]",         \
+		.help = "prove that the audit log is whole, and is the " \
+			"one with this head; exit 0 or 1",               \
+		.run_on = audit_check_cli, .optional = true,             \
+	}
+int audit_check_cli(struct program_env *env, const char *value);
 
 #endif

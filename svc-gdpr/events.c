@@ -2,6 +2,7 @@
  * events - "event.apply": what other services tell us.
  */
 #include "svc-gdpr/apply.h"
+#include "svc-gdpr/erasure.h"
 #include "svc-gdpr/methods.h"
 #include "svc-gdpr/state.h"
 
@@ -41,5 +42,7 @@ enum err method_gdpr_event_apply(void *state, struct ctx *cx, const void *in,
 	                     gdpr_apply, gdpr_apply_last, st, &out->body);
 	/* Also after an error: some of them may have been committed. */
 	forget(st->cache, ev->events);
+	if (st->desk)
+		desk_kick(st->desk);
 	return e;
 }

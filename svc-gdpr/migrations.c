@@ -70,6 +70,32 @@ static const char audit_postgres[] = AUDIT_TABLES_POSTGRES
 #undef NO_TRUNCATE
 	;
 
+/*
+ * erasures.who      {sub, hnd, email} sealed, while it is needed
+ * erasures.subject  what the receipt says of whom: a hash under a key of ours
+ * receipt_keys      the private half is sealed; the public one is kept for ever
+ */
+#define ERASURES(t, bytes)                                                 \
+	"CREATE TABLE " t "erasures (receipt TEXT PRIMARY KEY, "           \
+	"subject TEXT NOT NULL, who " bytes ", "                           \
+	"requested_at BIGINT NOT NULL, due_at BIGINT NOT NULL, "           \
+	"rule TEXT NOT NULL, attempts BIGINT NOT NULL DEFAULT 0, "         \
+	"next_at BIGINT NOT NULL, lease_until BIGINT NOT NULL DEFAULT 0, " \
+	"lease_owner TEXT NOT NULL DEFAULT '', "                           \
+	"completed_at BIGINT, jws TEXT);"                                  \
+	"CREATE INDEX erasures_next ON " t "erasures (next_at) "           \
+	"WHERE completed_at IS NULL;"                                      \
+	"CREATE TABLE " t                                                  \
+	"erasure_stores (receipt TEXT NOT NULL REFERENCES " t              \
+	"erasures (receipt), store TEXT NOT NULL, "                        \
+	"state TEXT NOT NULL DEFAULT 'pending', "                          \
+	"attempts BIGINT NOT NULL DEFAULT 0, "                             \
+	"last_error TEXT NOT NULL DEFAULT '', at BIGINT NOT NULL, "        \
+	"report " bytes ", scan " bytes ", PRIMARY KEY (receipt, store));" \
+	"CREATE TABLE " t "receipt_keys (kid TEXT PRIMARY KEY, "           \
+	"x " bytes " NOT NULL, sealed " bytes " NOT NULL, "                \
+	"created_at BIGINT NOT NULL);"
+
 const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{1, "gamification",
          TABLES("", "COLLATE BINARY", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
@@ -80,4 +106,6 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
          EVENT_TRACE_POSTGRES("gdpr")},
 	{4, "audit log", audit_sqlite, audit_postgres},
 	{5, "consent, restriction, breaches", RIGHTS_SQLITE, RIGHTS_POSTGRES},
+	{6, "erasures", ERASED_TABLE_SQLITE ERASURES("", "BLOB"),
+         ERASED_TABLE_POSTGRES("gdpr") ERASURES("gdpr.", "BYTEA")},
 };

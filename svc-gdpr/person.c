@@ -88,6 +88,19 @@ enum err person_set(struct db *db, struct str sub, const struct person *p)
 	return db_run(db, STMT(PERSON_SET), v, COUNTOF(v), NULL);
 }
 
+enum err person_delete(struct db *db, struct str sub, int64_t *rows)
+{
+	const struct db_val v[] = {DB_STR(sub)};
+	struct person p;
+	enum err e = fetch(db, STMT(PERSON_LOCK), sub, &p);
+
+	if (!e && p.exists) {
+		p.handle[0] = '\0';
+		e = board_place(db, &p);
+	}
+	return e ? e : db_change(db, STMT(PERSON_DELETE), v, COUNTOF(v), rows);
+}
+
 static enum err read_unlocked(void *arg, const struct db_row *row)
 {
 	struct tally *t = arg;

@@ -34,6 +34,9 @@ enum err person_lock(struct db *db, struct str sub, int64_t at,
                      struct person *out) MUST_CHECK;
 enum err person_set(struct db *db, struct str sub,
                     const struct person *p) MUST_CHECK;
+/* Takes the person off the board and their row away; *rows is 0 where there is
+ * none.  The ledger and what else has their sub is the caller's. */
+enum err person_delete(struct db *db, struct str sub, int64_t *rows) MUST_CHECK;
 /* Fills p->tally.unlocked_at. */
 enum err person_unlocked(struct db *db, struct str sub,
                          struct person *p) MUST_CHECK;

@@ -3,7 +3,10 @@
 
 #include "svc-gdpr/audit_check.h"
 #include "svc-gdpr/breach.h"
+#include "svc-gdpr/erase.h"
+#include "svc-gdpr/erasure.h"
 #include "svc-gdpr/migrations.h"
+#include "svc-gdpr/receipt_cli.h"
 #include "svc-gdpr/service.h"
 #include "svc-gdpr/state.h"
 #include "svc-gdpr/stmts.h"
@@ -19,6 +22,7 @@ enum err gdpr_start(struct service *sv, void **state)
 {
 	const struct settings *conf = service_conf(sv);
 	struct gdpr_state *st = calloc(1, sizeof(*st));
+	enum err e;
 
 	if (!st)
 		return ERR_NOMEM;
@@ -34,9 +38,20 @@ enum err gdpr_start(struct service *sv, void **state)
 	st->cache = service_cache(sv);
 	if (st->cache)
 		st->watch = breach_watch_new(st->pool, service_metrics(sv));
-	if (!st->watch) {
+	e = st->watch ? OK : ERR_NOMEM;
+	if (!e)
+		e = desk_new(&(struct desk_conf){.settings = conf,
+		                                 .pool = st->pool,
+		                                 .caller = service_caller(sv),
+		                                 .erase = service_erase(sv),
+		                                 .metrics = service_metrics(sv),
+		                                 .cache = st->cache,
+		                                 .state = st},
+		             &st->desk);
+	if (e) {
+		breach_watch_free(st->watch);
 		free(st);
-		return ERR_NOMEM;
+		return e;
 	}
 	*state = st;
 	return OK;
@@ -46,6 +61,7 @@ void gdpr_stop(void *state)
 {
 	struct gdpr_state *st = state;
 
+	desk_free(st->desk);
 	breach_watch_free(st->watch);
 	free(st);
 }
@@ -55,6 +71,8 @@ static const struct retention_rule retention[] = {
 #include "svc-gdpr/retention.def"
 #undef KEEP
 };
+
+static const struct program_flag flags[] = {AUDIT_CHECK_FLAG, RECEIPT_FLAG};
 
 /*
  * No .apply: "event.apply" is a row of methods.def, because what the cache
@@ -69,9 +87,10 @@ const struct service_def gdpr_service = {
 	.migrations_n = GDPR_MIGRATIONS,
 	.retention = retention,
 	.retention_n = COUNTOF(retention),
-	.slow_threads = 1,
+	.slow_threads = 4, /* erasures wait there for other services */
 	.start = gdpr_start,
 	.stop = gdpr_stop,
-	.flags = &audit_check_flag,
-	.flags_n = 1,
+	.erase = &gdpr_erase,
+	.flags = flags,
+	.flags_n = COUNTOF(flags),
 };

@@ -32,6 +32,8 @@
 
 struct breach_watch;
 
+struct eraser_desk; /* erasure.h */
+
 struct gdpr_state {
 	struct db_pool *pool;
 	struct event_store *events;
@@ -43,6 +45,7 @@ struct gdpr_state {
 	void (*kick)(void *arg);
 	void *arg;
 	struct breach_watch *watch; /* or NULL, in tests */
+	struct eraser_desk *desk;   /* of erasures; NULL in tests without */
 };
 
 static inline void gdpr_kick(const struct gdpr_state *st)

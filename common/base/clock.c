@@ -54,6 +54,20 @@ static void civil(int64_t day, int64_t *y, uint64_t *m, uint64_t *d)
 	*y = (int64_t)yoe + era * 400 + (*m <= 2);
 }
 
+int64_t clock_month_later(int64_t epoch_ms)
+{
+	int64_t day = clock_utc_day(epoch_ms), y, days = 28;
+	uint64_t m, d, later_m, later_d;
+
+	civil(day, &y, &m, &d);
+	for (int64_t n = 28; n <= 31; n++) {
+		civil(day + n, &y, &later_m, &later_d);
+		if (later_m == m % 12 + 1 && later_d <= d)
+			days = n;
+	}
+	return epoch_ms + days * 86400000;
+}
+
 struct str clock_iso(int64_t epoch_ms, char out[CLOCK_ISO_MAX])
 {
 	int64_t day = clock_utc_day(epoch_ms), y;

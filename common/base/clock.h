@@ -15,6 +15,9 @@ int64_t wall_ms(void); /* epoch milliseconds, UTC */
 
 #define CLOCK_ISO_MAX 25
 /* "2026-01-31T23:59:59.123Z" (RFC 3339), NUL terminated; 24 bytes. */
+/* The same time of day one calendar month later, in UTC: on the last day of that
+ * month where it has no such day. */
+int64_t clock_month_later(int64_t epoch_ms);
 struct str clock_iso(int64_t epoch_ms, char out[CLOCK_ISO_MAX]);
 /* Days since 1970-01-01 in UTC. */
 int64_t clock_utc_day(int64_t epoch_ms);

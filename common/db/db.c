@@ -2,6 +2,7 @@
 #include "common/base/log.h"
 #include "common/base/utf8.h"
 #include "common/db/driver.h"
+#include "common/db/sqlite.h"
 
 #include <assert.h>
 
@@ -157,4 +158,9 @@ struct str db_row_str(const struct db_row *r, int col)
 int db_row_cols(const struct db_row *r)
 {
 	return r->cols;
+}
+
+enum err db_scrub(struct db_pool *p)
+{
+	return p->driver->kind == DB_SQLITE ? sqlite_scrub(p) : OK;
 }

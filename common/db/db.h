@@ -205,6 +205,13 @@ struct db_pool_stats {
 	int64_t unusable_since_ms; /* wall_ms(); 0 while usable */
 };
 void db_pool_stats(const struct db_pool *p, struct db_pool_stats *out);
+/*
+ * After rows were deleted that must not be left in files: SQLite writes its log
+ * back and cuts it (what is deleted is overwritten as it goes).  ERR_DATABASE: a
+ * reader has held it up; try again.  PostgreSQL: nothing to be done from here, its
+ * VACUUM does it in its own time.
+ */
+enum err db_scrub(struct db_pool *p) MUST_CHECK;
 /* One "SELECT 1" round trip. */
 enum err db_pool_ping(struct db_pool *p, uint64_t deadline_ms) MUST_CHECK;
 

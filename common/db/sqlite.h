@@ -63,4 +63,7 @@ struct sqlite_writer *sqlite_writer_new(struct db_pool *p);
 void sqlite_writer_free(struct sqlite_writer *w);
 enum err sqlite_write(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg);
 
+/* db_scrub(). */
+enum err sqlite_scrub(struct db_pool *p) MUST_CHECK;
+
 #endif

@@ -205,12 +205,15 @@ static int past_deadline(void *arg)
 static enum err configure(struct sqlite_conn *c)
 {
 	/* FULL: what was acknowledged survives a power cut, in WAL mode too. */
-	static const char common[] = "PRAGMA journal_mode=WAL;"
-				     "PRAGMA synchronous=FULL;"
-				     "PRAGMA foreign_keys=ON;"
-				     "PRAGMA trusted_schema=OFF;"
-				     "PRAGMA temp_store=MEMORY;"
-				     "PRAGMA journal_size_limit=67108864;";
+	static const char common[] =
+		"PRAGMA journal_mode=WAL;"
+		"PRAGMA synchronous=FULL;"
+		"PRAGMA foreign_keys=ON;"
+		"PRAGMA trusted_schema=OFF;"
+		"PRAGMA temp_store=MEMORY;"
+		/* What is deleted is gone from the file. */
+		"PRAGMA secure_delete=ON;"
+		"PRAGMA journal_size_limit=67108864;";
 
 	if (sqlite3_exec(c->h, common, NULL, NULL, NULL) ||
 	    (!c->writes &&
@@ -261,4 +264,27 @@ enum err sqlite_open(struct db_pool *p, bool writes, struct db **out)
 	leave_wal(c, false);
 	*out = &c->db;
 	return OK;
+}
+
+/*
+ * The log holds pages as they were before.  A connection of its own, since those
+ * of the pool are in transactions; it waits for readers as any writer does.
+ */
+enum err sqlite_scrub(struct db_pool *p)
+{
+	struct str path = {0};
+	sqlite3 *h = NULL;
+	int rc = SQLITE_ERROR;
+
+	if (!db_sqlite_path(p->conf.url, &path))
+		return ERR_INVALID;
+	if (sqlite3_open_v2(path.p, &h, SQLITE_OPEN_READWRITE, NULL) ==
+	    SQLITE_OK) {
+		(void)sqlite3_busy_timeout(h, BUSY_MS);
+		rc = sqlite3_wal_checkpoint_v2(h, NULL,
+		                               SQLITE_CHECKPOINT_TRUNCATE, NULL,
+		                               NULL);
+	}
+	(void)sqlite3_close_v2(h);
+	return rc == SQLITE_OK ? OK : ERR_DATABASE;
 }

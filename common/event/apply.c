@@ -32,6 +32,8 @@ struct job {
 	size_t acks_n;
 	struct ack *kept; /* the same, as of the last commit */
 	size_t kept_n;
+	bool *gone;       /* of each event: its subject is erased */
+	uint64_t dropped; /* in this transaction, for that */
 };
 
 /* --- reading ------------------------------------------------------------------ */
@@ -83,10 +85,12 @@ static enum err read_events(struct ctx *cx, struct str body, struct job *j)
 	j->acks = arena_alloc(cx->arena, (n + 1) * sizeof(*j->acks));
 	j->kept = arena_alloc(cx->arena, (n + 1) * sizeof(*j->kept));
 	j->due = arena_alloc(cx->arena, (n + 1) * sizeof(struct event *));
-	if (!j->ev || !j->spans || !j->acks || !j->kept || !j->due)
+	j->gone = arena_alloc(cx->arena, (n + 1) * sizeof(*j->gone));
+	if (!j->ev || !j->spans || !j->acks || !j->kept || !j->due || !j->gone)
 		return ERR_NOMEM;
 	for (j->n = 0; j->n < n; j->n++) {
 		j->spans[j->n] = NULL;
+		j->gone[j->n] = false;
 		if (!read_event(&m, source, &j->ev[j->n]))
 			return malformed(cx);
 	}
@@ -160,6 +164,37 @@ static struct ack *ack_of(struct job *j, struct str sub)
 	return &j->acks[j->acks_n++];
 }
 
+/* Before anything else, which may lock rows; see erased.h. */
+static enum err find_gone(struct job *j, struct db *db)
+{
+	struct str *subs;
+
+	if (!j->store->erased)
+		return OK;
+	subs = arena_alloc(j->cx->arena, (j->n + 1) * sizeof(*subs));
+	if (!subs)
+		return ERR_NOMEM;
+	for (size_t i = j->from; i < j->to; i++)
+		subs[i - j->from] = j->ev[i].sub;
+	return erased_among(j->store->erased, db, subs, j->to - j->from,
+	                    j->gone + j->from);
+}
+
+/* Whatever seq they have: nothing of this person is waited for any more, and
+ * what is not acknowledged would be sent for ever. */
+static enum err drop_run(struct job *j, struct db *db, size_t first, size_t n)
+{
+	struct ack *a = ack_of(j, j->ev[first].sub);
+	int64_t last = j->ev[first + n - 1].seq;
+
+	if (last > a->ok) {
+		a->ok = last;
+		a->want = last + 1;
+	}
+	j->dropped += n;
+	return erased_drop(j->store->erased, db, j->ev[first].sub, n);
+}
+
 /* How many from i on are of one subject, one seq after the other. */
 static size_t run_length(const struct job *j, size_t i)
 {
@@ -202,9 +237,12 @@ static enum err apply_range(struct db *db, void *arg)
 	memcpy(j->acks, j->kept, j->kept_n * sizeof(*j->kept));
 	j->acks_n = j->kept_n;
 	j->due_n = 0;
+	j->dropped = 0;
+	j->at = j->from;
+	e = find_gone(j, db);
 	for (size_t i = j->from, n; i < j->to && !e; i += n) {
 		n = run_length(j, i);
-		e = apply_run(j, db, i, n);
+		e = j->gone[i] ? drop_run(j, db, i, n) : apply_run(j, db, i, n);
 	}
 	if (e)
 		return e;
@@ -217,6 +255,9 @@ static enum err apply_range(struct db *db, void *arg)
 
 static void keep(struct job *j)
 {
+	if (j->dropped)
+		erased_count(j->store->erased, j->dropped, 0);
+	j->dropped = 0;
 	memcpy(j->kept, j->acks, j->acks_n * sizeof(*j->acks));
 	j->kept_n = j->acks_n;
 }

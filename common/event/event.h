@@ -42,6 +42,7 @@
 
 #include "common/bus/bus.h"
 #include "common/db/db.h"
+#include "common/event/erased.h"
 
 /* Table definitions for both drivers, part of a service's first migration.
  * On PostgreSQL names are qualified: schema is a string literal, "content". */
@@ -90,6 +91,17 @@ struct event_store;
 struct event_store *event_store_new(const char *service);
 void event_store_free(struct event_store *s);
 AUTO_TYPE(event_store, struct event_store *, event_store_free)
+/* From now on event_apply() drops what comes for the erased: it acknowledges and
+ * counts it, in one transaction.  Lives longer; before the first event. */
+void event_store_erased(struct event_store *s, struct erased *t);
+/*
+ * In the transaction that erases a person: what waits to be told of them, and
+ * how far their events have come.  *rows of outbox, outbox_seq and inbox.
+ */
+#define EVENT_FORGET_TABLES 3
+extern const char *const event_forget_tables[EVENT_FORGET_TABLES];
+enum err event_forget(struct event_store *s, struct db *db, struct str sub,
+                      int64_t rows[EVENT_FORGET_TABLES]) MUST_CHECK;
 
 struct event {
 	char id[37]; /* UUIDv7, the unique cause in ledgers */

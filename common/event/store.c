@@ -99,7 +99,17 @@ static const struct db_stmt rows[ES_COUNT] = {
                       NULL},
 	[ES_BACKLOG] = {"event.backlog",
                         "SELECT count(*), min(at) FROM @outbox", NULL},
+	[ES_FORGET] = {"event.forget_outbox",
+                       "DELETE FROM @outbox WHERE sub = $1", NULL},
+	[ES_FORGET + 1] = {"event.forget_seq",
+                           "DELETE FROM @outbox_seq WHERE sub = $1", NULL},
+	[ES_FORGET + 2] = {"event.forget_inbox",
+                           "DELETE FROM @inbox WHERE sub = $1", NULL},
 };
+
+const char *const event_forget_tables[EVENT_FORGET_TABLES] = {"outbox",
+                                                              "outbox_seq",
+                                                              "inbox"};
 
 struct event_store *event_store_new(const char *service)
 {
@@ -121,6 +131,23 @@ void event_store_free(struct event_store *s)
 		return;
 	free(s->st);
 	free(s);
+}
+
+void event_store_erased(struct event_store *s, struct erased *t)
+{
+	s->erased = t;
+}
+
+enum err event_forget(struct event_store *s, struct db *db, struct str sub,
+                      int64_t rows_n[EVENT_FORGET_TABLES])
+{
+	const struct db_val v[] = {DB_STR(sub)};
+	enum err e = OK;
+
+	for (size_t i = 0; !e && i < EVENT_FORGET_TABLES; i++)
+		e = db_change(db, &s->st[ES_FORGET + i], v, COUNTOF(v),
+		              &rows_n[i]);
+	return e;
 }
 
 uint64_t event_hash(struct str s)

@@ -17,11 +17,15 @@ enum event_stmt {
 	ES_DUE,
 	ES_ACKED,
 	ES_BACKLOG,
+	/* event_forget(), in the order of event_forget_tables. */
+	ES_FORGET,
+	ES_FORGET_LAST = ES_FORGET + EVENT_FORGET_TABLES - 1,
 	ES_COUNT
 };
 
 struct event_store {
-	struct db_stmt *st; /* ES_COUNT of them */
+	struct db_stmt *st;    /* ES_COUNT of them */
+	struct erased *erased; /* or NULL */
 };
 
 uint64_t event_hash(struct str s); /* FNV-1a */

@@ -123,6 +123,24 @@ enum health_state cached_check(void *arg, char *detail, size_t detail_max)
 	return HEALTH_DOWN;
 }
 
+/* --- all of the shared tier ------------------------------------------------- */
+
+enum err cached_scan(const struct settings *conf, const char *space,
+                     uint64_t deadline_ms, redis_scan_fn *fn, void *arg,
+                     uint64_t *keys)
+{
+	struct redis_url url;
+	char prefix[NAME_MAX_BYTES + 16];
+	enum err e;
+
+	if (redis_url_parse(conf->redis_url, &url))
+		return ERR_INTERNAL;
+	(void)snprintf(prefix, sizeof(prefix), "kae:1:{%s}:", space);
+	e = redis_scan(&url, prefix, deadline_ms, fn, arg, keys);
+	explicit_bzero(&url, sizeof(url));
+	return e;
+}
+
 /* --- loads ------------------------------------------------------------------ */
 
 static void tell(struct span *s, enum err e, const struct cache_info *info)

@@ -11,6 +11,7 @@
 #include "common/base/ctx.h"
 #include "common/bus/entry.h"
 #include "common/cache/cache.h"
+#include "common/cache/redis_scan.h"
 #include "common/cache/remote.h"
 #include "common/obs/health.h"
 
@@ -36,6 +37,11 @@ void cached_figures(const struct cached *c, struct cached_figures *out);
 bool cached_is_shared(const struct cached *c);
 /* A health_check_fn for one that is shared; arg is the struct cached. */
 enum health_state cached_check(void *arg, char *detail, size_t detail_max);
+
+/* redis_scan() over what the service has in the shared tier; there must be one. */
+enum err cached_scan(const struct settings *conf, const char *space,
+                     uint64_t deadline_ms, redis_scan_fn *fn, void *arg,
+                     uint64_t *keys) MUST_CHECK;
 
 /*
  * cache_load() for a request: how long it took besides the database goes into

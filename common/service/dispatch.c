@@ -76,6 +76,14 @@ static const struct method builtins[] = {
                              .lane = LANE_DB,
                              .caller = CALL_ADMIN,
                              .again = AGAIN_RETRY},
+	[BUILTIN_ERASE] = {.name = "service.erase",
+                           .lane = LANE_DB,
+                           .caller = CALL_SERVICE,
+                           .again = AGAIN_RETRY},
+	[BUILTIN_SCAN] = {.name = "service.scan",
+                          .lane = LANE_SLOW,
+                          .caller = CALL_SERVICE,
+                          .again = AGAIN_READ},
 };
 
 /* --- the table of methods ------------------------------------------------- */
@@ -437,6 +445,18 @@ static enum err may_call(const struct request *rq)
 	return ERR_DENIED;
 }
 
+/* A token may outlive its person for as long as a gateway has not heard. */
+static bool is_of_erased(const struct request *rq)
+{
+	struct erased *t = rq->d->conf.erased;
+
+	if (!t || rq->it.peer != PEER_GATEWAY || rq->cx.sub.n == 0 ||
+	    rq->row->m->again == AGAIN_ERASE || !erased_knows(t, rq->cx.sub))
+		return false;
+	erased_count(t, 0, 1);
+	return true;
+}
+
 static enum err read_fields(struct request *rq)
 {
 	const struct method *m = rq->row->m;
@@ -462,6 +482,8 @@ static enum err run_effect(struct request *rq)
 
 	ef->method = m->name;
 	ef->session = m->again == AGAIN_SESSION;
+	ef->erases = m->again == AGAIN_ERASE;
+	ef->about = (struct str){0};
 	ef->query = rq->entry.query;
 	ef->path = rq->entry.path;
 	ef->body = rq->entry.body;
@@ -567,6 +589,10 @@ static void route(struct request *rq)
 		         LOG_TEXT("peer", rq->cx.principal),
 		         LOG_TEXT("error", err_name(e)));
 		answer(rq, e);
+		return;
+	}
+	if (is_of_erased(rq)) {
+		answer(rq, ERR_BAD_TOKEN);
 		return;
 	}
 	if (rq->it.peer != PEER_GATEWAY)

@@ -38,6 +38,10 @@ enum builtin {
 	 * "service.control", on the DB lane, see operate.h. */
 	BUILTIN_STATS,
 	BUILTIN_CONTROL,
+	/* For svc-gdpr, see erase.h: "service.erase", on the DB lane, and
+	 * "service.scan", on the SLOW lane. */
+	BUILTIN_ERASE,
+	BUILTIN_SCAN,
 	BUILTIN_COUNT
 };
 /* Appends the reply's body. */
@@ -52,6 +56,7 @@ struct dispatch_conf {
 	struct lane_pool *lanes[LANE_COUNT]; /* INLINE is NULL */
 	struct figures *figures;             /* or NULL */
 	struct idem *idem;                   /* NULL: no keys, as in tests */
+	struct erased *erased;               /* NULL: nobody is */
 	builtin_fn *builtin[BUILTIN_COUNT];  /* NULL: there is none */
 	void *builtin_arg;
 	/* The transport's; item is what dispatch_item() was given. */

@@ -31,6 +31,7 @@ struct service_figures {
 	struct event_stats events;
 	struct idem_stats idem;
 	struct retention_stats retention;
+	struct erased_stats erased;
 	struct cached_figures cache;
 };
 typedef void figures_fn(void *arg, struct service_figures *out);

@@ -266,7 +266,7 @@ static enum err keep(struct db *db, const struct job *j)
 	enum err e = pack_answer(j->s, j->cx, j->out, &answer);
 	const struct db_val v[] = {
 		DB_BLOB(bytes_of(ef->id)),
-		DB_STR(j->cx->sub),
+		DB_STR(ef->about.n ? ef->about : j->cx->sub),
 		DB_BLOB(bytes_of(ef->print)),
 		DB_BLOB(buf_view(&answer)),
 		DB_I64(wall_ms()),
@@ -285,8 +285,26 @@ static enum err fill(struct db *db, const struct job *j)
 	return !e && j->out->body.failed ? ERR_NOMEM : e;
 }
 
+/* First of all in a transaction that writes; see event/erased.h. */
+static enum err check_erased(struct db *db, const struct job *j)
+{
+	const struct effect *ef = j->cx->effect;
+
+	if (!j->s->conf.erased || j->cx->sub.n == 0 || (ef && ef->erases))
+		return OK;
+	return erased_check(j->s->conf.erased, db, j->cx->sub);
+}
+
 /* A db_fn: without a key. */
 static enum err plain(struct db *db, void *arg)
+{
+	enum err e = check_erased(db, arg);
+
+	return e ? e : fill(db, arg);
+}
+
+/* A db_fn: without a key, of what only reads. */
+static enum err look(struct db *db, void *arg)
 {
 	return fill(db, arg);
 }
@@ -304,8 +322,10 @@ static enum err once(struct db *db, void *arg)
 {
 	struct job *j = arg;
 	bool got = false;
-	enum err e = db_try_lock(db, lock_number(j->cx->effect), &got);
+	enum err e = check_erased(db, j);
 
+	if (!e)
+		e = db_try_lock(db, lock_number(j->cx->effect), &got);
 	if (!e && !got)
 		return ERR_KEY_BUSY;
 	/* Another replica may have been here since idem_begin(). */
@@ -314,7 +334,7 @@ static enum err once(struct db *db, void *arg)
 	if (e || j->out->replayed)
 		return e;
 	e = fill(db, j);
-	return e ? e : keep(db, j);
+	return e || j->cx->effect->erases ? e : keep(db, j);
 }
 
 static enum err written(struct job *j, enum err e)
@@ -373,14 +393,15 @@ enum err idem_read(struct idem *s, struct ctx *cx, idem_fn *fn, void *arg,
 
 	if (keyed(cx))
 		return idem_write(s, cx, fn, arg, out);
-	return written(&j, db_read(s->conf.pool, cx, plain, &j));
+	return written(&j, db_read(s->conf.pool, cx, look, &j));
 }
 
-enum err idem_forget(struct idem *s, struct db *db, struct str sub)
+enum err idem_forget(struct idem *s, struct db *db, struct str sub,
+                     int64_t *rows_n)
 {
 	const struct db_val v[] = {DB_STR(sub)};
 
-	return db_run(db, &s->st[S_FORGET], v, COUNTOF(v), NULL);
+	return db_change(db, &s->st[S_FORGET], v, COUNTOF(v), rows_n);
 }
 
 /* --- the purge ------------------------------------------------------------------------ */

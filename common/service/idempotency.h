@@ -35,14 +35,17 @@
  *          an advisory lock of the transaction.
  * Stored:  only what was committed.  A refusal has changed nothing and is
  *          decided anew; an error of ours is never kept.
+ * Erased:  whoever has been (event/erased.h) gets ERR_BAD_TOKEN inside the
+ *          transaction, so that a request that was under way when they were
+ *          leaves nothing behind and no answer is given a second time.
  * Secrets: a service whose answers hold some gives a seal (struct idem_seal):
  *          answers then lie encrypted, bound to their row, and the hashes of
  *          key and request are keyed, since a request may hold a password.
  * Bounds:  IDEM_ANSWER_MAX bytes per answer; retention_ms; the purge deletes
  *          IDEM_BATCH rows per transaction, at most IDEM_BATCHES of them in a
  *          row.  The set holds requests in work, which others bound.
- * Cost:    without a key, none but a function call.  With one: a read before,
- *          and a lock, a read and an insert in the transaction.
+ * Cost:    without a key, a look for the erased in each transaction of a person.
+ *          With one: a read before, and a lock, a read and an insert too.
  * Threads: any; idem_new(), idem_seal(), idem_purge_*() and idem_free() the
  *          owner's.
  */
@@ -51,6 +54,7 @@
 
 #include "common/bus/entry.h"
 #include "common/db/db.h"
+#include "common/event/erased.h"
 
 #define IDEM_ANSWER_MAX    ((size_t)1 << 20)
 #define IDEM_ANONYMOUS_MIN 16
@@ -77,8 +81,13 @@
 struct effect {
 	const char *method;
 	bool session;                 /* the session belongs to the key */
+	bool erases;                  /* ERASE: also for one who is erased, and
+	                                 its answer is not kept */
 	struct str query, path, body; /* msgpack, as they came */
 	bool written;                 /* by idem_write() or idem_read() */
+	/* Whose the answer is, where that is not who asks: of whoever logs in.
+	 * Set inside the transaction, alive as long as the request. */
+	struct str about;
 	/* The module's own: */
 	bool held; /* the two hashes are made, and id is in the set */
 	unsigned char id[IDEM_HASH], print[IDEM_HASH];
@@ -100,6 +109,7 @@ struct idem_conf {
 	const char *service; /* the schema */
 	struct db_pool *pool;
 	uint64_t retention_ms;
+	struct erased *erased; /* or NULL */
 };
 
 struct idem;
@@ -132,8 +142,18 @@ enum err idem_write(struct idem *s, struct ctx *cx, idem_fn *fn, void *arg,
 enum err idem_read(struct idem *s, struct ctx *cx, idem_fn *fn, void *arg,
                    struct reply *out) MUST_CHECK;
 
-/* In the transaction that erases a person. */
-enum err idem_forget(struct idem *s, struct db *db, struct str sub) MUST_CHECK;
+/* Inside fn: the answer is about sub, and goes when they are erased; whoever
+ * asks may be nobody yet, as in a login, or an administrator.  sub lives as long
+ * as the request. */
+static inline void idem_about(const struct ctx *cx, struct str sub)
+{
+	if (cx->effect)
+		cx->effect->about = sub;
+}
+
+/* In the transaction that erases a person; *rows is how many there were. */
+enum err idem_forget(struct idem *s, struct db *db, struct str sub,
+                     int64_t *rows) MUST_CHECK;
 
 /* Deletes what is past its time; *n counts it, also when it ends in error. */
 enum err idem_purge(struct idem *s, struct ctx *cx, int64_t now_ms,

@@ -279,6 +279,11 @@ static int do_help(struct program_env *env)
 	return 0;
 }
 
+bool program_settings(struct program_env *env)
+{
+	return env_init(env);
+}
+
 /* The program's own flag; -1: it has none of that name. */
 static int run_own_flag(struct program_env *env, int argc, char **argv)
 {
@@ -290,6 +295,8 @@ static int run_own_flag(struct program_env *env, int argc, char **argv)
 
 		if (strcmp(argv[1], f->name) != 0)
 			continue;
+		if (f->run_words)
+			return f->run_words(env, argc - 2, argv + 2);
 		if (argc != (value ? 3 : 2) ||
 		    (f->value && !f->optional && !value))
 			return usage_fault(p, "usage: %s %s%s%s", p->name,

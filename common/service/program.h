@@ -54,6 +54,7 @@ struct program_env {
 	int changed_fd; /* see program_changed() */
 };
 
+struct program_env;
 struct program_flag {
 	const char *name;  /* "--doc" */
 	const char *value; /* what follows it, for --help; NULL: nothing */
@@ -63,6 +64,8 @@ struct program_flag {
 	int (*run)(const char *value);
 	int (*run_on)(struct program_env *env, const char *value);
 	bool optional; /* the value */
+	/* Or instead: takes all words behind the name. */
+	int (*run_words)(struct program_env *env, int n, char **words);
 };
 
 struct program {
@@ -100,6 +103,8 @@ struct program {
 
 int program_main(const struct program *p, int argc, char **argv);
 
+/* For flags that need them: reads the settings; false after complaints. */
+bool program_settings(struct program_env *env) MUST_CHECK;
 /* Any thread, arg is the env: failed may have become true. */
 void program_changed(void *env);
 /* "<program>: <words>\n" on stderr. */

@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "common/base/uuid.h"
 #include "common/service/dispatch.h"
+#include "common/service/erase.h"
 #include "common/service/figures.h"
 #include "common/service/lane.h"
 #include "common/service/operate.h"
@@ -33,6 +34,8 @@ struct service {
 	struct db_pool *pool;
 	struct event_store *events;
 	struct idem *idem;
+	struct erased *erased; /* these two: NULL where def->erase is */
+	struct erase *erase;
 	struct bus_caller *caller;
 	struct bus_server *server;
 	struct lane_pool *lanes[LANE_COUNT];
@@ -79,6 +82,11 @@ struct event_store *service_events(struct service *sv)
 struct idem *service_idem(struct service *sv)
 {
 	return sv->idem;
+}
+
+struct erase *service_erase(struct service *sv)
+{
+	return sv->erase;
 }
 
 struct metrics *service_metrics(struct service *sv)
@@ -221,6 +229,30 @@ static enum err control(void *arg, struct ctx *cx, struct str body,
 	return operate(atomic_load(&sv->cached), cx, body, reply);
 }
 
+static struct cache *cache_of(struct service *sv)
+{
+	struct cached *c = atomic_load(&sv->cached);
+
+	return c ? cached_cache(c) : NULL;
+}
+
+static enum err erase_one(void *arg, struct ctx *cx, struct str body,
+                          struct buf *reply)
+{
+	struct service *sv = arg;
+
+	return erase_method(sv->erase, cx, sv->state, cache_of(sv), body,
+	                    reply);
+}
+
+static enum err scan_for(void *arg, struct ctx *cx, struct str body,
+                         struct buf *reply)
+{
+	struct service *sv = arg;
+
+	return erase_scan_method(sv->erase, cx, cache_of(sv), body, reply);
+}
+
 /* --- health and figures --------------------------------------------------------- */
 
 static enum health_state check_database(void *arg, char *detail, size_t max)
@@ -281,6 +313,8 @@ static void give_figures(void *arg, struct service_figures *out)
 	relay_stats(sv, &out->events);
 	idem_stats(sv->idem, &out->idem);
 	retention_stats(sv->retention, &out->retention);
+	if (sv->erased)
+		erased_stats(sv->erased, &out->erased);
 	if (cached)
 		cached_figures(cached, &out->cache);
 }
@@ -357,6 +391,11 @@ static enum err bring_up(struct service *sv, const char **step)
 	*step = "relay";
 	if (!sv->relay)
 		e = start_relay(sv);
+	if (e)
+		return e;
+	*step = "erased";
+	if (sv->erased)
+		e = erased_watch(sv->erased, sv->pool, sv->def->name);
 	if (e)
 		return e;
 	*step = "purge";
@@ -523,12 +562,15 @@ static enum err make_dispatch(struct service *sv)
 	                  [LANE_SLOW] = sv->lanes[LANE_SLOW]},
 		.figures = sv->env.figures,
 		.idem = sv->idem,
+		.erased = sv->erased,
 		.builtin = {[BUILTIN_EVENTS] =
 	                            sv->def->apply ? apply_events : NULL,
 	                    [BUILTIN_HEALTH] =
 	                            sv->env.health ? tell_health : NULL,
 	                    [BUILTIN_STATS] = tell_stats,
-	                    [BUILTIN_CONTROL] = control},
+	                    [BUILTIN_CONTROL] = control,
+	                    [BUILTIN_ERASE] = sv->erase ? erase_one : NULL,
+	                    [BUILTIN_SCAN] = sv->erase ? scan_for : NULL},
 		.builtin_arg = sv,
 		.end = item_end,
 		.refuse = item_refuse,
@@ -550,10 +592,21 @@ static enum err make_server(struct service *sv)
 	return bus_server_listen(sv->server, str_from(sv->env.listen));
 }
 
+static enum err make_erased(struct service *sv)
+{
+	if (!sv->def->erase)
+		return OK;
+	sv->erased = erased_new(sv->def->name);
+	return sv->erased ? OK : ERR_NOMEM;
+}
+
 static enum err make_events(struct service *sv)
 {
 	sv->events = event_store_new(sv->def->name);
-	return sv->events ? OK : ERR_NOMEM;
+	if (!sv->events)
+		return ERR_NOMEM;
+	event_store_erased(sv->events, sv->erased);
+	return OK;
 }
 
 static enum err make_idem(struct service *sv)
@@ -561,7 +614,8 @@ static enum err make_idem(struct service *sv)
 	sv->idem = idem_new(&(struct idem_conf){
 		.service = sv->def->name,
 		.pool = sv->pool,
-		.retention_ms = sv->env.conf->idempotency_retention_s * 1000});
+		.retention_ms = sv->env.conf->idempotency_retention_s * 1000,
+		.erased = sv->erased});
 	return sv->idem ? OK : ERR_NOMEM;
 }
 
@@ -575,6 +629,20 @@ static enum err make_retention(struct service *sv)
 	retention_settings(sv->env.conf, &conf);
 	sv->retention = retention_new(&conf);
 	return sv->retention ? OK : ERR_NOMEM;
+}
+
+static enum err make_erase(struct service *sv)
+{
+	if (!sv->def->erase)
+		return OK;
+	sv->erase = erase_new(&(struct erase_conf){.def = sv->def->erase,
+	                                           .service = sv->def->name,
+	                                           .settings = sv->env.conf,
+	                                           .pool = sv->pool,
+	                                           .events = sv->events,
+	                                           .idem = sv->idem,
+	                                           .erased = sv->erased});
+	return sv->erase ? OK : ERR_NOMEM;
 }
 
 static enum err make_starter(struct service *sv)
@@ -612,9 +680,9 @@ enum err service_start(const struct service_def *def,
                        const struct service_env *env, struct service **out)
 {
 	static enum err (*const steps[])(struct service *) = {
-		make_pool,   make_events,  make_idem,     make_retention,
-		make_caller, make_lanes,   make_dispatch, make_server,
-		show,        make_starter,
+		make_pool,     make_erased,    make_events, make_idem,
+		make_erase,    make_retention, make_caller, make_lanes,
+		make_dispatch, make_server,    show,        make_starter,
 	};
 	struct service *sv = service_new(def, env);
 	enum err e = sv ? OK : ERR_NOMEM;
@@ -697,8 +765,10 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 	for (size_t i = 0; i < LANE_COUNT; i++)
 		lane_free(sv->lanes[i]);
 	retention_free(sv->retention);
+	erase_free(sv->erase);
 	idem_free(sv->idem);
 	event_store_free(sv->events);
+	erased_free(sv->erased);
 	db_pool_free(sv->pool);
 	pthread_cond_destroy(&sv->stop_asked);
 	pthread_mutex_destroy(&sv->lock);

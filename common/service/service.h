@@ -34,7 +34,10 @@
 
 struct service;
 struct figures;
+struct erase;
+struct erase_def;
 struct lane_conf;
+struct program_flag;
 
 enum lane { LANE_INLINE, LANE_DB, LANE_SLOW, LANE_COUNT };
 /* What sending a call again does (design D8, D20). */
@@ -45,6 +48,9 @@ enum again {
 	/* As RETRY, of the session rather than of the person: a key that was
 	 * used in one session says nothing in another. */
 	AGAIN_SESSION,
+	/* As RETRY, of the erasure itself: it runs for somebody who is erased
+	 * already, too, and its answer is not kept. */
+	AGAIN_ERASE,
 };
 enum caller {
 	CALL_GATEWAY, /* only the gateway, on behalf of anyone */
@@ -77,7 +83,7 @@ struct method {
  *   FIELD(quiz_submit, BODY, LINE, topic, REQUIRED, 1, 200, NULL, 0)
  *   END(quiz_submit)
  *
- * METHOD(id, name, lane, caller, READ|RETRY|ONCE|SESSION, peek): run is
+ * METHOD(id, name, lane, caller, READ|RETRY|ONCE|SESSION|ERASE, peek): run is
  * method_<id>.  What is not READ answers out of idem_write() or idem_read(), so
  * that an Idempotency-Key holds; one that succeeds without fails instead.
  * FIELD(id, from, type, name, REQUIRED|OPTIONAL, min, max, text, number).
@@ -106,6 +112,9 @@ struct service_def {
 	void (*stop)(void *state);
 	/* Events for this service (design D21), or NULL. */
 	event_apply_fn *apply;
+	/* What it has of people, or NULL.  Its migrations then have the table of
+	 * event/erased.h. */
+	const struct erase_def *erase;
 	const struct program_flag *flags; /* of its own program (program.h) */
 	size_t flags_n;
 };
@@ -116,6 +125,7 @@ struct db_pool *service_pool(struct service *sv);
 struct bus_caller *service_caller(struct service *sv);
 struct event_store *service_events(struct service *sv);
 struct idem *service_idem(struct service *sv);
+struct erase *service_erase(struct service *sv); /* NULL: def has none */
 struct metrics *service_metrics(struct service *sv);
 struct health *service_health(struct service *sv);
 const char *service_instance(const struct service *sv); /* unique per process */

@@ -338,6 +338,11 @@ REPEATABLE = {
     ("POST", "/api/cache/invalidate"),
     ("POST", "/api/circuit-breaker/{name}/reset"),
 }
+# The person is the key, and no answer about them is kept: tests/fault/test_erasure.py.
+ERASES = {
+    ("DELETE", "/api/user/delete"),
+    ("DELETE", "/api/user/account"),
+}
 # Its credential has ended with it, so a repeat does not come as far as the key.
 ENDS_ITS_LOGIN = ("POST", "/api/auth/logout")
 
@@ -378,7 +383,7 @@ class EveryRoute(OnStack):
         self.assertEqual(answer.headers.get(REPLAYED), "true")
 
     def test_none_is_forgotten(self):
-        self.assertEqual(built(), set(CASES) | set(HARMLESS) | REPEATABLE)
+        self.assertEqual(built(), set(CASES) | set(HARMLESS) | REPEATABLE | ERASES)
         self.assertEqual(documented() & built(), set(CASES))
         for method, _ in documented():
             self.assertNotEqual(method, "GET")

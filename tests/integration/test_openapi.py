@@ -304,6 +304,12 @@ class Answers(OnStack):
         self.asked(admin, "GET", "/api/admin/explain/{request_id}",
                    target="/api/admin/explain/told.1")
         self.post(me, "/api/auth/logout")
+        for path in ("/api/user/delete", "/api/user/account"):
+            _, other = self.stack.register("goes." + path[10:])
+            receipt = self.asked(other, "DELETE", path, {})["receipt_id"]
+            self.asked(self.api, "GET", "/api/user/erasure/{receipt_id}",
+                       target=f"/api/user/erasure/{receipt}")
+        read("/api/user/erasure-keys")
         # Which needs STATIC_DIR: test_front.py asks for it.
         self.assertEqual(set(built) - self.done, {("GET", "/static/{path}")})
 

@@ -7,12 +7,12 @@
 #ifndef TESTS_STORE_AUTH_FIXTURE_H
 #define TESTS_STORE_AUTH_FIXTURE_H
 
+#include "common/base/secret_file.h"
 #include "gateway/jwt.h"
 #include "svc-auth/auth.h"
 #include "svc-auth/bootstrap.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/migrations.h"
-#include "svc-auth/secret_file.h"
 #include "tests/store/store.h"
 
 #include <pthread.h>

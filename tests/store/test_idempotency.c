@@ -624,7 +624,9 @@ static void the_purge_thread_ends_with_its_owner(void **state)
 
 static enum err forget(struct db *db, void *arg)
 {
-	return idem_forget(arg, db, ADA);
+	int64_t rows = 0;
+
+	return idem_forget(arg, db, ADA, &rows);
 }
 
 static void erasing_a_person_takes_their_answers_along(void **state)

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 enum caller { CALL_GATEWAY, CALL_USER, CALL_ADMIN, CALL_SERVICE };
-enum again { AGAIN_READ, AGAIN_RETRY, AGAIN_ONCE, AGAIN_SESSION };
+enum again { AGAIN_READ, AGAIN_RETRY, AGAIN_ONCE, AGAIN_SESSION, AGAIN_ERASE };
 
 /* Methods behind a POST that have no effect all the same, so that an
  * Idempotency-Key says nothing to them, and why. */

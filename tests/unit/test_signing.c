@@ -2,9 +2,10 @@
  * What of signing needs no database: sealing, secret files, fresh key pairs,
  * issuing.  Rotation and the lock are in tests/store/test_auth_store.c.
  */
+#include "common/base/kek.h"
+#include "common/base/secret_file.h"
 #include "svc-auth/auth.h"
 #include "svc-auth/es256.h"
-#include "svc-auth/secret_file.h"
 #include "tests/alloc_fault.h"
 
 #include "common/base/b64.h"
@@ -197,15 +198,15 @@ static void development_makes_its_sealing_key_once(void **state)
 	struct settings s = settings(f, ENV_DEVELOPMENT);
 	struct seal_key a, b;
 
-	assert_int_equal(auth_seal_key(&s, &a), OK);
-	assert_int_equal(auth_seal_key(&s, &b), OK);
+	assert_int_equal(kek_load(&s, &a), OK);
+	assert_int_equal(kek_load(&s, &b), OK);
 	assert_memory_equal(&a, &b, sizeof(a));
 	/* The file is kept when the folder goes to production later. */
 	s.env = ENV_PRODUCTION;
-	assert_int_equal(auth_seal_key(&s, &b), OK);
+	assert_int_equal(kek_load(&s, &b), OK);
 	assert_memory_equal(&a, &b, sizeof(a));
 	s.key_encryption_key = KEK;
-	assert_int_equal(auth_seal_key(&s, &b), OK);
+	assert_int_equal(kek_load(&s, &b), OK);
 	assert_memory_not_equal(&a, &b, sizeof(a));
 }
 
@@ -219,9 +220,9 @@ static void elsewhere_a_sealing_key_must_be_given(void **state)
 		struct settings s = settings(f, envs[i]);
 		struct seal_key k;
 
-		assert_int_equal(auth_seal_key(&s, &k), ERR_INVALID);
+		assert_int_equal(kek_load(&s, &k), ERR_INVALID);
 		s.key_encryption_key = STR("short");
-		assert_int_equal(auth_seal_key(&s, &k), ERR_INVALID);
+		assert_int_equal(kek_load(&s, &k), ERR_INVALID);
 	}
 }
 

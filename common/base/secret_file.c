@@ -1,4 +1,4 @@
-#include "svc-auth/secret_file.h"
+#include "common/base/secret_file.h"
 
 #include "common/base/log.h"
 #include "common/base/uuid.h"
@@ -12,7 +12,7 @@
 
 static enum err complain(const char *path, const char *what, int error)
 {
-	log_error(NULL, "auth.secret_file", LOG_TEXT("path", path),
+	log_error(NULL, "secret_file.unusable", LOG_TEXT("path", path),
 	          LOG_TEXT("step", what), LOG_TEXT("error", strerror(error)));
 	return ERR_INVALID;
 }

@@ -9,8 +9,8 @@
  * Owns:    nothing; the text is the caller's to wipe.
  * Threads: any.
  */
-#ifndef SVC_AUTH_SECRET_FILE_H
-#define SVC_AUTH_SECRET_FILE_H
+#ifndef BASE_SECRET_FILE_H
+#define BASE_SECRET_FILE_H
 
 #include "common/base/attr.h"
 #include "common/base/err.h"
