@@ -88,7 +88,8 @@ class Document(OnStack):
                 self.assertEqual(op.get("security") == [], who == "anyone")
                 self.assertEqual(op.get("x-role") == "admin", who == "admin")
                 self.assertEqual(op["tags"], [service])
-                done = [s for s in op["responses"] if s.startswith("2")]
+                # 202 is 200 that comes later.
+                done = [s for s in op["responses"] if s.startswith("2") and s != "202"]
                 self.assertEqual(len(done), int(built == "built"))
                 self.assertEqual("501" in op["responses"], built == "later")
                 self.assertEqual("401" in op["responses"],
