@@ -136,14 +136,13 @@ static enum err take_user(void *arg, const struct db_row *row)
 	return user_from_row(row, f->user) ? OK : ERR_INTERNAL;
 }
 
-static enum err find(struct db *db, const struct db_stmt *st, struct str key,
-                     struct user *out)
+static enum err find(struct db *db, const struct db_stmt *st,
+                     const struct db_val *v, size_t n, struct user *out)
 {
-	const struct db_val v[] = {DB_STR(key)};
 	struct user u = {0};
 	struct found f = {&u, false};
 	const struct db_sink sink = {take_user, &f};
-	enum err e = db_run(db, st, v, COUNTOF(v), &sink);
+	enum err e = db_run(db, st, v, n, &sink);
 
 	if (e)
 		return e;
@@ -156,15 +155,19 @@ static enum err find(struct db *db, const struct db_stmt *st, struct str key,
 enum err user_by_handle(struct db *db, struct str handle, struct user *out)
 {
 	char folded[HANDLE_MAX + 1];
+	struct db_val v;
 
 	if (handle.n > HANDLE_MAX)
 		return ERR_NOT_FOUND;
-	return find(db, STMT(USER_BY_NAME), handle_fold(handle, folded), out);
+	v = DB_STR(handle_fold(handle, folded));
+	return find(db, STMT(USER_BY_NAME), &v, 1, out);
 }
 
 enum err user_by_sub(struct db *db, struct str sub, struct user *out)
 {
-	return find(db, STMT(USER_BY_SUB), sub, out);
+	const struct db_val v = DB_STR(sub);
+
+	return find(db, STMT(USER_BY_SUB), &v, 1, out);
 }
 
 enum err user_grant(struct db *db, const struct user *u)
@@ -205,12 +208,8 @@ enum err user_enter(struct db *db, struct str sub, int64_t now_ms,
                     struct user *out)
 {
 	const struct db_val v[] = {DB_I64(now_ms), DB_STR(sub)};
-	int64_t changed = 0;
-	enum err e = db_change(db, STMT(USER_ENTER), v, COUNTOF(v), &changed);
 
-	if (!e && changed == 0)
-		e = ERR_NOT_FOUND;
-	return e ? e : user_by_sub(db, sub, out);
+	return find(db, STMT(USER_ENTER), v, COUNTOF(v), out);
 }
 
 enum err user_lock(struct db *db, struct str sub)

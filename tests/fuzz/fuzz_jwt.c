@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (jwt_claims_read(in, &p, 1800000000, &c) == OK) {
 		assert(uuid_valid(str_from(c.who.sub)));
 		assert(uuid_valid(str_from(c.who.sid)));
-		assert(uuid_valid(str_from(c.jti)));
+		assert(uuid_valid(str_from(c.who.jti)));
 		assert(strnlen(c.who.hnd, sizeof(c.who.hnd)) <
 		       sizeof(c.who.hnd));
 		assert(c.who.expires_s > 1800000000);
