@@ -27,9 +27,15 @@ QUIET = 3  # in a row without a failure delivered: the request is through
 HEALTH = "health"  # its errors are its own answer
 
 
-def sample_asks(person):
-    """Kind of route: request, by somebody who is logged in."""
+def sample_asks(person, key):
+    """Kind of route: request, by somebody who is logged in, or logs in by the key."""
     number = iter(range(1, 1 << 30))
+
+    def go_on():
+        r = person.post("/api/auth/login", {"api_key": key})
+        if r.status != 200:
+            return r
+        return person.post("/api/auth/refresh", {"refresh_token": r.json["refresh_token"]})
 
     def add_key():
         r = person.post("/api/auth/keys", {"name": "swept"})
@@ -53,6 +59,8 @@ def sample_asks(person):
         "validate": lambda: person.get("/api/auth/validate"),
         "register": lambda: person.post("/api/auth/register",
                                         {"user_id": f"sweep-{next(number)}"}),
+        "session": go_on,
+        "sessions": lambda: person.get("/api/auth/sessions"),
         "keys": lambda: person.get("/api/auth/keys"),
         "key.add": add_key,
         "progress": lambda: person.get("/api/progress"),
@@ -85,8 +93,10 @@ class Sweep(unittest.TestCase):
         self.stack.start()
         self.assertTrue(all(f.listened_to for f in self.faults.values()))
         _, me = self.stack.register("sweeper")
+        # Who logs in too often has the session ended that was not seen for longest.
+        key, _ = self.stack.register("sweeper.entering")
         self.me = Api(self.stack.port, token=me.token, timeout=70)
-        self.asks = sample_asks(self.me)
+        self.asks = sample_asks(self.me, key)
         self.asks["submit"]()
         wait_until(lambda: self.asks["rank"]().status == 200, 10, what="a rank")
         for name, ask in self.asks.items():

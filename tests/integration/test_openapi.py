@@ -8,7 +8,7 @@ from tests.harness.schema import faults, read_yaml, resolve
 from tests.harness.process import wait_until
 from tests.harness.totp import totp
 from tests.integration.stack import ROOT, OnStack, load_on
-from tests.integration.test_routes import table
+from tests.integration.test_routes import CREDENTIAL_IN_BODY, table
 
 VERBS = ("get", "post", "put", "patch", "delete")
 
@@ -50,10 +50,6 @@ def documented_fields(document, op):
         for name in schema.get("properties", ()):
             out[("body", name)] = name in schema.get("required", ())
     return out
-
-
-# Anyone may call them, and yet not just anyone gets an answer.
-CREDENTIAL_IN_BODY = {("POST", "/api/auth/refresh")}
 
 
 class Document(OnStack):

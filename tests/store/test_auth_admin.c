@@ -125,6 +125,50 @@ static void a_disable_ends_everything_that_a_person_has(void **state)
 	}
 }
 
+/* A db_fn: as a login does that looked before the disable. */
+static enum err enter_late(struct db *db, void *arg)
+{
+	struct user *u = arg;
+
+	return user_enter(db, str_from(who.alice.sub), wall_ms(), u);
+}
+
+static void *enter_or_disable(void *arg)
+{
+	bool keeper = atomic_fetch_add((atomic_int *)arg, 1) == 0;
+
+	for (int i = 0; i < 8; i++) {
+		const struct auth_admin_disable_in out = {.user_id =
+		                                                  STR("alice")};
+		const struct auth_login_in in = {
+			.api_key = str_from(who.alice.key)};
+		AUTO_CALL c = call_as(keeper ? str_from(who.boss.sub)
+		                             : (struct str){0},
+		                      0);
+
+		c.e = keeper ? method_auth_admin_disable(fx.auth, &c.cx, &out,
+		                                         &c.reply)
+		             : method_auth_login(fx.auth, &c.cx, &in, &c.reply);
+		MUST(c.e == OK || (!keeper && c.e == ERR_BAD_KEY));
+	}
+	return NULL;
+}
+
+static void no_login_slips_past_a_disable(void **state)
+{
+	atomic_int turn = 0;
+	struct user u;
+	struct ctx cx = store_ctx(30000);
+
+	(void)state;
+	fx.auth->conf.push = no_push;
+	fx.auth->conf.kick = no_kick;
+	people();
+	store_threads(5, enter_or_disable, &turn);
+	assert_int_equal(COUNT("sessions", "ended_why IS NULL"), 0);
+	assert_int_equal(db_write(fx.pool, &cx, enter_late, &u), ERR_NOT_FOUND);
+}
+
 static void an_enable_lets_in_again_what_was_not_ended(void **state)
 {
 	char refresh[64];
@@ -315,7 +359,7 @@ static void people_are_listed_in_pages(void **state)
 	(void)state;
 	people();
 	for (int i = 0; i < 7; i++) {
-		char handle[16];
+		char handle[24];
 		struct member m = {0};
 
 		(void)snprintf(handle, sizeof(handle), "Person-%d", i);
@@ -410,6 +454,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_disable_ends_everything_that_a_person_has),
+		TEST(no_login_slips_past_a_disable),
 		TEST(an_enable_lets_in_again_what_was_not_ended),
 		TEST(the_bootstrap_administrator_and_oneself_are_kept_from_it),
 		TEST(administrators_who_demote_each_other_leave_one),

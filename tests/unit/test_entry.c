@@ -115,6 +115,20 @@ static void a_guest_needs_a_request_id_and_a_method_only(void **state)
 	assert_int_equal(e.body.n + e.query.n + e.path.n, 0);
 }
 
+static void the_id_of_a_token_travels_beside_that_of_its_session(void **state)
+{
+	struct ctx cx = somebody, back = {0};
+	AUTO_BUF b = {0};
+	struct entry e;
+
+	(void)state;
+	cx.jti = STR("0190b6a0-0000-7000-8000-000000000002");
+	entry_pack(&b, &cx, &call);
+	assert_int_equal(entry_read(buf_view(&b), &back, &e), OK);
+	same_person(&cx, &back);
+	assert_true(str_eq(back.jti, cx.jti));
+}
+
 static void an_agent_is_cut_between_characters_or_left_out(void **state)
 {
 	char ua[ENTRY_UA_MAX + 10];
@@ -610,6 +624,8 @@ int main(void)
 		cmocka_unit_test(a_request_of_version_1_decodes_for_ever),
 		cmocka_unit_test(a_request_packs_to_the_bytes_of_version_1),
 		cmocka_unit_test(a_guest_needs_a_request_id_and_a_method_only),
+		cmocka_unit_test(
+			the_id_of_a_token_travels_beside_that_of_its_session),
 		cmocka_unit_test(
 			an_agent_is_cut_between_characters_or_left_out),
 		cmocka_unit_test(what_is_no_request_is_refused),
