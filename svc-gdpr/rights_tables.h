@@ -16,7 +16,6 @@
 	"ALTER TABLE " t "person ADD COLUMN restricted_at BIGINT NOT NULL "      \
 	"DEFAULT 0;"                                                             \
 	"ALTER TABLE " t "person ADD COLUMN restricted_why TEXT;"                \
-	"CREATE INDEX person_handle ON " t "person (lower(handle));"             \
 	"CREATE TABLE " t "pseudonyms (sub TEXT PRIMARY KEY, "                   \
 	"person TEXT NOT NULL UNIQUE);"                                          \
 	"CREATE TABLE " t "consents (person TEXT NOT NULL, "                     \

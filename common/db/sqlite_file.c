@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SCRUB_MS     5000 /* readers that a scrub waits for */
 #define BUSY_MS      250  /* the writer asks again until the deadline */
 #define PROGRESS_OPS 4000 /* about 0.1 ms between two looks at the clock */
 
@@ -280,10 +281,14 @@ enum err sqlite_scrub(struct db_pool *p)
 		return ERR_INVALID;
 	if (sqlite3_open_v2(path.p, &h, SQLITE_OPEN_READWRITE, NULL) ==
 	    SQLITE_OK) {
-		(void)sqlite3_busy_timeout(h, BUSY_MS);
-		rc = sqlite3_wal_checkpoint_v2(h, NULL,
-		                               SQLITE_CHECKPOINT_TRUNCATE, NULL,
-		                               NULL);
+		(void)sqlite3_busy_timeout(h, SCRUB_MS);
+		/* It knows of no log before it has read something. */
+		rc = sqlite3_exec(h, "SELECT 1 FROM sqlite_master", NULL, NULL,
+		                  NULL);
+		if (rc == SQLITE_OK)
+			rc = sqlite3_wal_checkpoint_v2(
+				h, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
+				NULL);
 	}
 	(void)sqlite3_close_v2(h);
 	return rc == SQLITE_OK ? OK : ERR_DATABASE;

@@ -11,6 +11,7 @@
  *          so, or as a member called so of a msgpack or JSON map (scan_match.h).
  *          Elsewhere a handle is a word as any other: whoever is called
  *          "python" does not own that topic.
+ * Files:   at the end those of SQLite are scrubbed (db_scrub()).
  * Does not see: what is sealed or hashed; what others keep (logs, backups).
  * Cache:   in memory, whether the sub is a key; it cannot be listed, which is said
  *          so.  In Redis every key below ours and its value.
