@@ -44,6 +44,11 @@ static const struct line always[] = {
 #define POLICY_NONE                                                \
 	"default-src 'none'; object-src 'none'; base-uri 'none'; " \
 	"form-action 'none'; frame-ancestors 'none'"
+/* Of what people wrote and a service made a page of: nothing runs or loads. */
+#define POLICY_SANDBOX                                     \
+	"sandbox; default-src 'none'; object-src 'none'; " \
+	"base-uri 'none'; form-action 'none'; "            \
+	"frame-ancestors 'none'"
 
 void answer_always(struct buf *out, bool hsts)
 {
@@ -160,10 +165,17 @@ static bool is_file(const struct req *rq)
 	return !rq->err && rq->file.type;
 }
 
+static bool flows(const struct req *rq)
+{
+	return !rq->err && rq->flow.answers;
+}
+
 static const char *policy_of(const struct req *rq)
 {
 	if (is_file(rq))
 		return FRONT_POLICY;
+	if (flows(rq))
+		return POLICY_SANDBOX;
 	return !rq->err && rq->form == FORM_HTML ? PAGE_POLICY : POLICY_NONE;
 }
 
@@ -221,7 +233,7 @@ static void add_headers(struct req *rq, struct lines *l)
 		add(l, "Cache-Control", cache_of(rq));
 	if (rq->file.type)
 		add_file(rq, l);
-	if (body_of(rq).n && !is_file(rq))
+	if ((body_of(rq).n || flows(rq)) && !is_file(rq))
 		add(l, "Content-Type",
 		    rq->err ? PROBLEM_TYPE : form_type(rq->form));
 	if (rq->close)
@@ -332,7 +344,7 @@ enum MHD_Result answer_queue(struct req *rq)
 	enum MHD_Result ok;
 
 	compose(rq, &l);
-	rs = response_from(body_of(rq));
+	rs = flows(rq) ? flow_response(rq) : response_from(body_of(rq));
 	if (!rs)
 		return MHD_NO;
 	for (size_t i = 0; i < l.n; i++)

@@ -114,6 +114,7 @@ void req_stop_waiting(struct req *rq)
 	case WAIT_BUS:
 		leave_services(rq, false);
 		bus_client_cancel(rq->loop->bus, rq->call);
+		rq->flow.open = false;
 		break;
 	case WAIT_IDENTITY:
 		identity_forget(rq->loop->identity, rq);
@@ -127,9 +128,11 @@ void req_stop_waiting(struct req *rq)
 	case WAIT_LIMIT:
 		limit_wait_forget(rq);
 		break;
+	case WAIT_FLOW:
 	case WAIT_NONE:
 		break;
 	}
+	flow_stop(rq);
 	rq->wait = WAIT_NONE;
 }
 
@@ -150,6 +153,7 @@ void req_free(struct req *rq)
 		          rq->answered ? rq->status : 499, rq->err, took_us);
 	}
 	front_put(rq->front);
+	flow_fini(&rq->flow);
 	lo->bodies -= rq->body.n;
 	lo->requests--;
 	rq->conn->rq = NULL;
@@ -508,7 +512,10 @@ static enum next step_authorize(struct req *rq)
 		                         "credentials."));
 	if ((r->access == ACCESS_ADMIN || r->rate == RATE_PRIVACY) &&
 	    identity_stale(rq->loop->identity, rq->loop->now_ms))
-		return fail(rq, ERR_UNAVAILABLE);
+		return fail(rq, ctx_fail(cx, ERR_UNAVAILABLE,
+		                         "svc-auth cannot be reached, so it is "
+		                         "not certain who may do this. Try "
+		                         "again shortly."));
 	return r->built ? go(rq, STEP_LIMIT) : fail(rq, ERR_NOT_BUILT);
 }
 
@@ -641,7 +648,9 @@ static enum next step_decode(struct req *rq)
 	rq->allowed_us = mono_us();
 	if (rq->route->service == PEER_GATEWAY)
 		return run_own(rq);
-	e = choose_form(rq, FORMS_JSON);
+	rq->streams = route_streams(rq->route);
+	rq->forms = rq->streams ? FORMS_PAGE : FORMS_JSON;
+	e = choose_form(rq, rq->forms);
 	if (e)
 		return fail(rq, e);
 	e = query_pack(&rq->cx, rq->head.query, &rq->input);
@@ -654,6 +663,9 @@ static enum next step_decode(struct req *rq)
 		e = decode_body(rq);
 	if (!e && rq->route->service == PEER_AUTH)
 		e = vouch_allowed(rq);
+	/* A service that streams writes the form itself. */
+	if (rq->streams && rq->form == FORM_HTML)
+		rq->cx.form = STR("html");
 	return e ? fail(rq, e) : go(rq, STEP_FORWARD);
 }
 
@@ -674,7 +686,7 @@ static void charge_tokens(const struct req *rq, struct str value)
 }
 
 /* The bytes live only as long as this call, so they are transcoded now. */
-static enum err take_reply(struct req *rq, struct str bytes)
+enum err req_take_reply(struct req *rq, struct str bytes)
 {
 	struct reply_view v = {0};
 	enum err e = reply_read(bytes, &rq->cx, &v);
@@ -722,13 +734,9 @@ static void note_failure(const struct req *rq)
 		monitor_note(rq->loop->site->monitor, rq->route->service);
 }
 
-static void replied(void *arg, enum err e, struct str bytes, bool more)
+void req_answered(struct req *rq, enum err e)
 {
-	struct req *rq = arg;
-
-	(void)more; /* never with stream = false */
-	rq->told_us = mono_us();
-	rq->err = e ? e : take_reply(rq, bytes);
+	rq->err = e;
 	/* Refusals are quick and failures are neither: no measure. */
 	leave_services(rq, !rq->err || rq->err == ERR_TIMEOUT);
 	/* What holds the key is our own first attempt: its answer is ours. */
@@ -739,6 +747,18 @@ static void replied(void *arg, enum err e, struct str bytes, bool more)
 	note_failure(rq);
 	rq->step = STEP_REPLY;
 	req_resume(rq);
+}
+
+void req_replied(struct req *rq, enum err e, struct str bytes)
+{
+	rq->told_us = mono_us();
+	req_answered(rq, e ? e : req_take_reply(rq, bytes));
+}
+
+static void replied(void *arg, enum err e, struct str bytes, bool more)
+{
+	(void)more; /* never with stream = false */
+	req_replied(arg, e, bytes);
 }
 
 static void pack_entry(struct req *rq)
@@ -772,6 +792,11 @@ enum next req_forward(struct req *rq)
 	};
 	enum err e;
 
+	if (rq->streams) {
+		call.stream = call.hold_credit = true;
+		call.max_reply = SIZE_MAX / 2;
+		call.on_reply = flow_replied;
+	}
 	pack_entry(rq);
 	call.bytes = buf_view(&rq->loop->entry);
 	rq->trip.span_at = rq->cx.span && !rq->loop->entry.failed
@@ -782,6 +807,7 @@ enum next req_forward(struct req *rq)
 	            : bus_client_call(rq->loop->bus, &call, &rq->call);
 	if (e)
 		return fail(rq, e);
+	rq->flow.open = call.stream;
 	enter_services(rq);
 	if (!rq->asked_us)
 		rq->asked_us = rq->entered_us;

@@ -16,6 +16,7 @@
 #include "common/base/trace.h"
 #include "common/bus/entry.h"
 #include "gateway/accept.h"
+#include "gateway/flow.h"
 #include "gateway/head.h"
 #include "gateway/limit.h"
 #include "gateway/loop.h"
@@ -39,6 +40,7 @@ enum wait {
 	WAIT_BUS,
 	WAIT_AGAIN,
 	WAIT_SURVEY,
+	WAIT_FLOW, /* answered, and more of the body is to come */
 };
 
 struct req {
@@ -92,6 +94,8 @@ struct req {
 	struct buf packed;      /* or these: out or page compressed */
 	unsigned forms;         /* FORMS_* that there are; 0: JSON */
 	enum form form;         /* of the body, if it is no problem */
+	bool streams;           /* a row of streams.def */
+	struct flow flow;       /* or what a service streams */
 	size_t out_sent;        /* for the log */
 	const char *cache_control;
 	const struct front_set *front; /* what file is of, or NULL */
@@ -133,6 +137,11 @@ enum next req_run(struct req *rq);
 void req_stop_waiting(struct req *rq);
 /* Asks the service; WAIT, or NEXT with the error. */
 enum next req_forward(struct req *rq);
+/* For flow.c: a reply of the bus into what is to be said; the reply is here, or
+ * the error of the call; the same when it has been taken already. */
+enum err req_take_reply(struct req *rq, struct str bytes);
+void req_replied(struct req *rq, enum err e, struct str bytes);
+void req_answered(struct req *rq, enum err e);
 /* What the other gateways have counted, or that they did not say. */
 void req_limited(struct req *rq, const struct limit_answer *a);
 /* The suspended connection has its answer. */

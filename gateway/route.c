@@ -130,6 +130,17 @@ bool route_takes_files(const struct route *r)
 	return is_named(uploads, COUNTOF(uploads), r);
 }
 
+bool route_streams(const struct route *r)
+{
+	static const struct named streams[] = {
+#define STREAM(verb, path) {VERB_##verb, path},
+#include "gateway/streams.def"
+#undef STREAM
+	};
+
+	return is_named(streams, COUNTOF(streams), r);
+}
+
 /* --- the tree -------------------------------------------------------------- */
 
 struct node {

@@ -79,6 +79,8 @@ bool route_needs_body(const struct route *r);
 bool route_heeds_login(const struct route *r);
 /* Whether the body may be a form with files (uploads.def). */
 bool route_takes_files(const struct route *r);
+/* Whether the service streams its answer, as JSON or HTML (streams.def). */
+bool route_streams(const struct route *r);
 
 #define ROUTE_DEPTH_MAX  8
 #define ROUTE_PARAMS_MAX ROUTE_DEPTH_MAX

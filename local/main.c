@@ -10,6 +10,7 @@
 #include "common/service/program.h"
 #include "gateway/gateway.h"
 #include "local/openapi.h"
+#include "local/privacy_doc.h"
 #include "svc-auth/service.h"
 #include "svc-content/service.h"
 #include "svc-gdpr/audit_check.h"
@@ -165,20 +166,30 @@ static void stop(void *state)
 
 static int print_doc(const char *value)
 {
-	if (strcmp(value, "openapi") != 0) {
-		(void)fprintf(stderr, "knowalledge: --doc takes openapi\n");
-		return 2;
+	static const struct {
+		const char *name;
+		void (*write)(FILE *f);
+	} docs[] = {{"openapi", openapi_write},
+	            {"privacy", privacy_document},
+	            {"export", export_schema}};
+
+	for (size_t i = 0; i < COUNTOF(docs); i++) {
+		if (strcmp(docs[i].name, value) == 0) {
+			docs[i].write(stdout);
+			return 0;
+		}
 	}
-	openapi_write(stdout);
-	return 0;
+	(void)fprintf(stderr,
+	              "knowalledge: --doc takes openapi, privacy or export\n");
+	return 2;
 }
 
 int main(int argc, char **argv)
 {
 	static const struct program_flag flags[] = {
 		{.name = "--doc",
-	         .value = "openapi",
-	         .help = "the HTTP interface, from its tables",
+	         .value = "openapi|privacy|export",
+	         .help = "a document made from its tables",
 	         .run = print_doc},
 		AUDIT_CHECK_FLAG,
 		RECEIPT_FLAG,

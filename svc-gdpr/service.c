@@ -1,10 +1,12 @@
 #define METHODS_TABLE
 #include "svc-gdpr/methods.h"
 
+#include "common/service/lane.h"
 #include "svc-gdpr/audit_check.h"
 #include "svc-gdpr/breach.h"
 #include "svc-gdpr/erase.h"
 #include "svc-gdpr/erasure.h"
+#include "svc-gdpr/export.h"
 #include "svc-gdpr/migrations.h"
 #include "svc-gdpr/receipt_cli.h"
 #include "svc-gdpr/service.h"
@@ -36,7 +38,11 @@ enum err gdpr_start(struct service *sv, void **state)
 	st->kick = kick;
 	st->arg = sv;
 	st->cache = service_cache(sv);
-	if (st->cache)
+	st->caller = service_caller(sv);
+	st->folder = conf->data_dir;
+	st->export_max = conf->export_max_bytes;
+	st->exports = exports_new((size_t)conf->exports_at_once);
+	if (st->cache && st->exports)
 		st->watch = breach_watch_new(st->pool, service_metrics(sv));
 	e = st->watch ? OK : ERR_NOMEM;
 	if (!e)
@@ -49,8 +55,7 @@ enum err gdpr_start(struct service *sv, void **state)
 		                                 .state = st},
 		             &st->desk);
 	if (e) {
-		breach_watch_free(st->watch);
-		free(st);
+		gdpr_stop(st);
 		return e;
 	}
 	*state = st;
@@ -63,7 +68,18 @@ void gdpr_stop(void *state)
 
 	desk_free(st->desk);
 	breach_watch_free(st->watch);
+	exports_free(st->exports);
 	free(st);
+}
+
+#define ERASURES_AT_ONCE 4
+
+/* Erasures wait there for other services, besides exports, which leave them
+ * room (exports_new()). */
+static void slow_lane(const struct settings *conf, struct lane_conf *lane)
+{
+	lane->threads = (unsigned)conf->exports_at_once + ERASURES_AT_ONCE;
+	lane->queue_max = (unsigned)conf->exports_at_once + ERASURES_AT_ONCE;
 }
 
 static const struct retention_rule retention[] = {
@@ -87,7 +103,7 @@ const struct service_def gdpr_service = {
 	.migrations_n = GDPR_MIGRATIONS,
 	.retention = retention,
 	.retention_n = COUNTOF(retention),
-	.slow_threads = 4, /* erasures wait there for other services */
+	.slow_lane = slow_lane,
 	.start = gdpr_start,
 	.stop = gdpr_stop,
 	.erase = &gdpr_erase,

@@ -34,6 +34,8 @@ struct breach_watch;
 
 struct eraser_desk; /* erasure.h */
 
+struct exports; /* export.h */
+
 struct gdpr_state {
 	struct db_pool *pool;
 	struct event_store *events;
@@ -46,6 +48,10 @@ struct gdpr_state {
 	void *arg;
 	struct breach_watch *watch; /* or NULL, in tests */
 	struct eraser_desk *desk;   /* of erasures; NULL in tests without */
+	struct bus_caller *caller;
+	struct str folder;   /* where exports are spooled */
+	uint64_t export_max; /* bytes of one */
+	struct exports *exports;
 };
 
 static inline void gdpr_kick(const struct gdpr_state *st)

@@ -69,6 +69,7 @@ struct ctx {
 
 	struct str ip, ua, lang; /* lang: one of the supported codes */
 	struct str idk;          /* Idempotency-Key or empty */
+	struct str form;         /* "html": a stream is asked for as a page */
 	struct effect *effect;   /* of a method that has one; or NULL */
 	struct problem problem;  /* for the client; see ctx_fail() */
 };

@@ -30,6 +30,7 @@ static const struct text_key {
 	{STR("lang"), offsetof(struct ctx, lang), 16},
 	{STR("idk"), offsetof(struct ctx, idk), ENTRY_IDK_MAX},
 	{STR("jti"), offsetof(struct ctx, jti), ENTRY_SID_MAX},
+	{STR("form"), offsetof(struct ctx, form), 16},
 };
 
 /* msgpack values of struct entry. */

@@ -3,7 +3,7 @@
  * with short keys (design D7).
  *
  *   request  v 1 · op method · rid · tp · sub hnd role tier scp sid jti at ·
- *            ip ua lang idk · q p b (maps; absent when empty)
+ *            ip ua lang idk form · q p b (maps; absent when empty)
  *   reply    st HTTP status · b body  or  e {c code number, d detail,
  *            ra retry_after_s, ch challenge, f [[pointer, code,
  *            message]...]} ·

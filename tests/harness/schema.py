@@ -1,5 +1,5 @@
-"""JSON Schema (2020-12), as much of it as docs/openapi.yaml uses, and a reader of
-the YAML that it is written in.
+"""JSON Schema (2020-12), as much of it as docs/openapi.yaml and
+docs/export.schema.json use, and a reader of the YAML that the former is written in.
 
 A keyword that is not known here is an error, so that no part of a schema goes
 unheeded.
@@ -10,10 +10,11 @@ import re
 TYPES = {"object": dict, "array": list, "string": str, "null": type(None), "boolean": bool}
 FORMATS = {
     "date-time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z",
+    "date": r"\d{4}-\d\d-\d\d",
     "uuid": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "uri-reference": r"[^\s]+",
 }
-SILENT = {"description", "default", "example"}
+SILENT = {"description", "default", "example", "title", "$schema", "$defs"}
 KNOWN = SILENT | {
     "$ref", "type", "enum", "const", "anyOf", "properties", "required", "items", "format",
     "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum"}

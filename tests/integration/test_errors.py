@@ -81,7 +81,7 @@ class Statuses(Told):
             (422, "IDEMPOTENCY_KEY_REUSED",
              request("POST", "/api/auth/keys", '{"name": "b"}', **once)),
             (431, "HEADERS_TOO_LARGE", request("GET", "/health", X_Long="a" * 8190)),
-            (501, "NOT_IMPLEMENTED", request("GET", "/api/user/data", **self.login)),
+            (501, "NOT_IMPLEMENTED", request("GET", "/api/study-tools/notes", **self.login)),
         )
 
     def test_each_status_has_its_request(self):

@@ -143,7 +143,10 @@ class Documents(unittest.TestCase):
     def test_the_documents_are_what_the_tables_say(self):
         for program, name, path in (("kae-gateway", "config", "docs/config.md"),
                                     ("kae-gateway", "errors", "docs/errors.md"),
-                                    ("knowalledge", "openapi", "docs/openapi.yaml")):
+                                    ("knowalledge", "openapi", "docs/openapi.yaml"),
+                                    ("knowalledge", "privacy", "docs/privacy.md"),
+                                    ("knowalledge", "export",
+                                     "docs/export.schema.json")):
             with self.subTest(path=path):
                 self.assertEqual((ROOT / path).read_text(), printed(program, "--doc", name),
                                  "run `make docs`")

@@ -15,6 +15,7 @@
  *   empty    204
  *   made     201 with a header
  *   tokens   200, and 500 tokens of the model were used
+ *   flow N TEXT   a stream of TEXT that says its length is N; - says none
  *   CONFLICT and every other name of err.def: that error
  *
  * Asked how they are they tell their `health`, which is "up" after a start.
@@ -31,6 +32,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/bus/entry.h"
+#include "common/bus/stream.h"
 #include "common/codec/json.h"
 #include "common/codec/mp.h"
 #include "gateway/gateway.h"
@@ -134,6 +136,33 @@ static inline enum err err_named(struct str name)
 	return OK;
 }
 
+static inline enum err keep_part(void *to, struct str bytes)
+{
+	buf_str(to, bytes);
+	return OK;
+}
+
+static inline void answer_flow(struct bus_item *it, const struct ctx *cx,
+                               struct str mode)
+{
+	AUTO_BUF all = {0};
+	struct reply r = {.part = keep_part, .to = &all};
+	int64_t n = 0;
+
+	(void)str_cut(&mode, ' ');
+	if (str_to_i64(str_cut(&mode, ' '), &n)) {
+		mp_map(&r.body, 1);
+		mp_kv_i64(&r.body, "length", n);
+	}
+	r.headers_n = 1;
+	r.headers[0].name = STR("Content-Disposition");
+	r.headers[0].value = cx->form.n ? cx->form : STR("json");
+	(void)!stream_begin(cx, &r);
+	buf_str(&all, mode);
+	buf_fini(&r.body);
+	bus_item_end(it, buf_view(&all));
+}
+
 static inline void answer_mode(struct fake *f, struct bus_item *it,
                                struct ctx *cx, const struct entry *en)
 {
@@ -150,6 +179,10 @@ static inline void answer_mode(struct fake *f, struct bus_item *it,
 	}
 	if (str_eq(mode, STR("garbage"))) {
 		bus_item_end(it, STR("\xc1\xc1nonsense"));
+		return;
+	}
+	if (str_starts(mode, STR("flow"))) {
+		answer_flow(it, cx, mode);
 		return;
 	}
 	if (str_eq(mode, STR("busy"))) {

@@ -236,6 +236,7 @@ static void every_text_is_bounded(void **state)
 		{"idk", ENTRY_IDK_MAX},
 		{"tp", 128},
 		{"lang", 16},
+		{"form", 16},
 	};
 	char text[300];
 

@@ -208,6 +208,28 @@ static void what_takes_files_is_a_row_with_a_login_and_a_body(void **state)
 	assert_int_equal(found, listed);
 }
 
+/* What is streamed in a form that is chosen is a person's own, and is read. */
+static void what_is_streamed_is_a_row_that_a_person_reads(void **state)
+{
+	size_t found = 0, listed = 0;
+
+	(void)state;
+	for (size_t i = 0; i < routes_n; i++) {
+		if (!route_streams(&routes[i]))
+			continue;
+		found++;
+		if (routes[i].verb != VERB_GET || routes[i].body_max ||
+		    routes[i].access != ACCESS_USER ||
+		    routes[i].keep != KEEP_NEVER ||
+		    routes[i].service == PEER_GATEWAY)
+			fail_msg("%s", routes[i].path);
+	}
+#define STREAM(verb, path) listed++;
+#include "gateway/streams.def"
+#undef STREAM
+	assert_int_equal(found, listed);
+}
+
 static void rows_are_consistent(void **state)
 {
 	(void)state;
@@ -275,6 +297,7 @@ int main(void)
 		cmocka_unit_test(what_needs_a_body_is_a_row_that_takes_one),
 		cmocka_unit_test(
 			what_takes_files_is_a_row_with_a_login_and_a_body),
+		cmocka_unit_test(what_is_streamed_is_a_row_that_a_person_reads),
 		cmocka_unit_test(rows_are_consistent),
 		cmocka_unit_test(verbs_are_read_exactly),
 		cmocka_unit_test(no_memory_makes_no_tree),
