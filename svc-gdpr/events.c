@@ -2,14 +2,17 @@
  * events - "event.apply": what other services tell us.
  */
 #include "svc-gdpr/apply.h"
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/erasure.h"
 #include "svc-gdpr/methods.h"
 #include "svc-gdpr/state.h"
 
-/* After the commits: what was read before them must not be served any more. */
+/* After the commits: what was read before them must not be served any more.
+ * Nothing that is cached shows the audit log. */
 static void forget(struct cache *c, struct str events)
 {
 	struct mp m = mp_open(events);
+	bool board = false;
 	uint32_t n = 0;
 	struct str ev;
 
@@ -18,10 +21,14 @@ static void forget(struct cache *c, struct str events)
 	for (; n > 0 && mp_skip(&m, &ev); n--) {
 		struct str sub = mp_find_str(ev, "sub", (struct str){0});
 
+		if (str_eq(mp_find_str(ev, "type", STR("")), AUDIT_TYPE))
+			continue;
+		board = true;
 		if (sub.n > 0 && sub.n <= CACHE_KEY_MAX)
 			cache_forget(c, sub);
 	}
-	cache_forget_tag(c, BOARD_TAG);
+	if (board)
+		cache_forget_tag(c, BOARD_TAG);
 }
 
 enum err method_gdpr_event_apply(void *state, struct ctx *cx, const void *in,

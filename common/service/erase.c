@@ -99,7 +99,8 @@ static bool holds_word(void *arg, struct str key, struct str value)
 	const struct erase_traces *t = arg;
 
 	(void)key;
-	for (size_t i = 0; i < t->words_n; i++)
+	/* What is no text there, as the hash of generations, has no value. */
+	for (size_t i = 0; value.n && i < t->words_n; i++)
 		if (memmem(value.p, value.n, t->words[i].p, t->words[i].n))
 			return true;
 	return false;

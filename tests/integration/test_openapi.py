@@ -106,8 +106,9 @@ class Document(OnStack):
                 else:
                     self.assertEqual(said, path)
                     self.assertFalse(built == "built" and "." in call)
+        own = {"auth.audit"}  # gateway/noted.c asks it of its own accord
         for call, (caller, _) in methods.items():
-            self.assertEqual(call in seen, caller != "SERVICE", call)
+            self.assertEqual(call in seen, caller != "SERVICE" and call not in own, call)
 
     def test_every_reference_leads_somewhere(self):
         def walk(v):

@@ -2,6 +2,7 @@
  * The methods of svc-gdpr over a database: what people read, what the cache
  * answers on the receive callback, and what events make of it.
  */
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/methods.h"
 #include "svc-gdpr/state.h"
 
@@ -150,6 +151,16 @@ static enum err tell_quiz_seq(const char *sub, int64_t seq)
 	return tell("content", "quiz.submitted", sub, seq, buf_view(&b));
 }
 
+static void tell_audit(const char *sub, int64_t seq)
+{
+	const struct audit_note note = {.event = AUDIT_IS(LOGIN)};
+	struct ctx cx = store_ctx(20000);
+	AUTO_BUF b = {0};
+
+	audit_pack(&b, &cx, &note);
+	assert_int_equal(tell("auth", "audit", sub, seq, buf_view(&b)), OK);
+}
+
 static void tell_quiz(const char *sub, int64_t seq)
 {
 	assert_int_equal(tell_quiz_seq(sub, seq), OK);
@@ -240,6 +251,9 @@ static void stats_are_answered_from_memory_until_an_event(void **unused)
 
 	tell_quiz("ada", 1);
 	assert_false(peeked("ada"));
+	assert_true(peeked("bob"));
+	/* Each login brings one of these: it shows nowhere that is cached. */
+	tell_audit("bob", 1);
 	assert_true(peeked("bob"));
 	buf_clear(&json);
 	assert_int_equal(ask(method_gdpr_stats, "ada", &json), OK);

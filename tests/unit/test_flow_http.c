@@ -1,10 +1,11 @@
 /* Answers that a service streams: what the client sees of good and bad ones. */
-#include "tests/unit/gateway_fixture.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 
 #include <cmocka.h>
+
+#include "tests/unit/gateway_fixture.h"
 
 static struct stack *st;
 

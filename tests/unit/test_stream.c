@@ -165,7 +165,9 @@ static bool on_cancelled(void *item)
 static void call_method(struct asked *a, const char *op, int64_t n,
                         int64_t fails)
 {
-	AUTO(lane) slow = lane_new(&(struct lane_conf){.name = "slow", .threads = 1, .queue_max = 4});
+	AUTO(lane)
+	slow = lane_new(&(struct lane_conf){
+		.name = "slow", .threads = 1, .queue_max = 4});
 	const struct dispatch_conf conf = {.service = "test",
 	                                   .self = PEER_AUTH,
 	                                   .methods = methods,
