@@ -8,22 +8,43 @@ without a case here fails the test.
 import re
 import unittest
 
+from tests.harness.process import wait_until
 from tests.integration.stack import OnStack
 from tests.integration.test_routes import table
+
+OWNER = "object.owner"
 
 # Tell everybody the same, and of no person.
 PUBLIC = {
     ("GET", "/problems/{code}"): "the catalogue of problems",
     ("GET", "/static/{path}"): "files of the front end",
+    ("GET", "/api/user/erasure/{receipt_id}"): "nobody can guess the id, and who has it is erased",
 }
 
 
-def key(owner):
-    return {"key_id": owner.post("/api/auth/keys", {"name": "mine"}).json["key_id"]}, None
+def key(t):
+    return {"key_id": t.owner.post("/api/auth/keys", {"name": "mine"}).json["key_id"]}, None
 
 
-def attempt(owner):
-    quiz = owner.post("/api/quiz/generate", {"topic": "Photosynthesis",
+def session(t):
+    token = t.api.post("/api/auth/login", {"api_key": t.owner_key}).json["token"]
+    sessions = t.stack.api(token=token).get("/api/auth/sessions").json["sessions"]
+    return {"session_id": next(s["id"] for s in sessions if s["current"])}, None
+
+
+def breach(t):
+    told = []
+
+    def known():  # svc-gdpr hears of a person by an event
+        told.append(t.admin.post("/api/user/breach/notify", {
+            "breach_type": "drill", "affected_data": "XP", "user_ids": [OWNER]}))
+        return told[-1].status == 200
+    wait_until(known, 20, what="svc-gdpr to know the owner")
+    return {"breach_id": told[-1].json["breach_id"]}, {}
+
+
+def attempt(t):
+    quiz = t.owner.post("/api/quiz/generate", {"topic": "Photosynthesis",
                                              "subtopic": "Chlorophyll"}).json
     return {}, {"attempt_id": quiz[0]["attempt_id"], "answers": [
         {"question_id": q["question_id"], "option": q["options"][0]} for q in quiz]}
@@ -33,15 +54,24 @@ def attempt(owner):
 # what an administrator gets, who is another person here).
 OWNED = {
     ("DELETE", "/api/auth/keys/{key_id}"): (key, 200, 404),
+    ("DELETE", "/api/auth/sessions/{session_id}"): (session, 200, 404),
+    ("POST", "/api/user/breaches/{breach_id}/acknowledge"): (breach, 200, 404),
     ("POST", "/api/quiz/submit"): (attempt, 200, 404),
 }
 
+SUBJECT = {"user_id": "object.subject"}
+
 # Of administrators: another person may not know whether there is one.
 ADMINS = {
-    ("GET", "/api/circuit-breaker/{name}/state"): lambda owner: ({"name": "auth"}, None),
-    ("POST", "/api/circuit-breaker/{name}/reset"): lambda owner: ({"name": "auth"}, {}),
-    ("GET", "/api/admin/explain/{request_id}"): lambda owner: (
-        {"request_id": owner.get("/api/progress").headers["x-request-id"]}, None),
+    ("GET", "/api/circuit-breaker/{name}/state"): lambda t: ({"name": "auth"}, None),
+    ("POST", "/api/circuit-breaker/{name}/reset"): lambda t: ({"name": "auth"}, {}),
+    ("GET", "/api/admin/explain/{request_id}"): lambda t: (
+        {"request_id": t.owner.get("/api/progress").headers["x-request-id"]}, None),
+    ("GET", "/api/admin/users/{user_id}"): lambda t: (SUBJECT, None),
+    ("PATCH", "/api/admin/users/{user_id}"): lambda t: (SUBJECT, {"quota_tier": "basic"}),
+    ("POST", "/api/admin/users/{user_id}/disable"): lambda t: (SUBJECT, {}),
+    ("POST", "/api/admin/users/{user_id}/enable"): lambda t: (SUBJECT, {}),
+    ("POST", "/api/admin/breaches/{breach_id}/reported"): breach,
 }
 
 
@@ -51,8 +81,9 @@ class Objects(OnStack):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.owner_key, cls.owner = cls.stack.register("object.owner")
+        cls.owner_key, cls.owner = cls.stack.register(OWNER)
         _, cls.other = cls.stack.register("object.other")
+        cls.stack.register(SUBJECT["user_id"])
         cls.admin = cls.stack.api(key=cls.stack.admin_key)
         token = cls.api.post("/api/auth/login", {"api_key": cls.owner_key}).json["token"]
         cls.ended = cls.stack.api(token=token)
@@ -65,7 +96,7 @@ class Objects(OnStack):
     def test_every_object_is_its_owner_s(self):
         for (method, path), (make, owner_gets, admin_gets) in OWNED.items():
             with self.subTest(method=method, path=path):
-                parameters, body = make(self.owner)
+                parameters, body = make(self)
                 target = path.format(**parameters)
                 self.refuses_who_is_nobody(method, target, body)
                 refused = self.other.ask(method, target, body)
@@ -83,7 +114,7 @@ class Objects(OnStack):
     def test_what_is_for_administrators_is_for_nobody_else(self):
         for (method, path), make in ADMINS.items():
             with self.subTest(method=method, path=path):
-                parameters, body = make(self.owner)
+                parameters, body = make(self)
                 target = path.format(**parameters)
                 self.refuses_who_is_nobody(method, target, body)
                 self.assertProblem(self.other.ask(method, target, body), 403, "ADMIN_REQUIRED")

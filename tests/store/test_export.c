@@ -34,10 +34,20 @@ static const struct one {
 static const struct fixed {
 	const char *column, *text;
 } fixed[] = {
-	{"outbox.target", "gdpr"},   {"outbox_seq.target", "gdpr"},
-	{"inbox.source", "content"}, {"mastery.level", "2"},
-	{"revocations.kind", "sub"}, {"revocations.id", "%s-sub"},
+	{"outbox.target", "gdpr"},
+	{"outbox_seq.target", "gdpr"},
+	{"inbox.source", "content"},
+	{"mastery.level", "2"},
+	{"revocations.kind", "sub"},
+	{"revocations.id", "%s-sub"},
 	{"revocations.seq", "7%d"},
+	{"audit_log.seq", "7%d"},
+	{"audit_detail.seq", "7%d"},
+	{"audit_log.subject", "%s-audit_person.pseudonym"},
+	{"consents.person", "%s-pseudonyms.person"},
+	{"breach_notices.breach_id", "%s-breaches.id"},
+	{"consent_origins.person", "%s-pseudonyms.person"},
+	{"refresh_tokens.counter", "7%d"},
 };
 
 static struct {
