@@ -13,8 +13,8 @@ void recovery_make(char out[RECOVERY_MAX])
 
 	randombytes_buf(raw, sizeof(raw));
 	(void)base32(raw, sizeof(raw), text);
-	(void)snprintf(out, RECOVERY_MAX, "%.4s-%.4s-%.4s-%.4s", text, text + 4,
-	               text + 8, text + 12);
+	(void)snprintf(out, RECOVERY_MAX, "%.4s-%.4s-%.4s-%.4s-%.4s-%.4s", text,
+	               text + 4, text + 8, text + 12, text + 16, text + 20);
 	explicit_bzero(raw, sizeof(raw));
 	explicit_bzero(text, sizeof(text));
 }

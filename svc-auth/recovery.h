@@ -1,11 +1,12 @@
 /*
  * recovery - the codes that get somebody in whose authenticator is lost.
  *
- *     JBSW-Y3DP-EHPK-3PXP        80 bits in base32, four groups of four
+ *     JBSW-Y3DP-EHPK-3PXP-7Q2A-MZ4K    120 bits in base32, six groups of four
  *
  * Why:     ASVS 5.0 6.5.4 asks for 20 bits, 6.5.2 for a salted hash below 112.
- *          80 cannot be guessed even from a copy of the database, where they lie
- *          as a hash that is keyed (KEY_ENCRYPTION_KEY) and bound to the person.
+ *          120 cannot be guessed even from a copy of the database, where they
+ *          lie as a hash that is keyed (KEY_ENCRYPTION_KEY) and bound to the
+ *          person.
  * Bounds:  RECOVERY_CODES of them at a time; each is good once.
  * Owns:    nothing.  Texts are the caller's to wipe.
  * Threads: any.
@@ -16,9 +17,9 @@
 #include "common/base/seal.h"
 
 #define RECOVERY_CODES 10
-#define RECOVERY_BYTES 10
-#define RECOVERY_PLAIN 16 /* letters */
-#define RECOVERY_MAX   20 /* with hyphens and NUL */
+#define RECOVERY_BYTES 15
+#define RECOVERY_PLAIN 24 /* letters */
+#define RECOVERY_MAX   30 /* with hyphens and NUL */
 #define RECOVERY_HASH  32
 
 void recovery_make(char out[RECOVERY_MAX]);

@@ -142,12 +142,12 @@ static void the_uri_is_what_apps_read(void **state)
 static void a_recovery_code_is_read_as_people_type_it(void **state)
 {
 	static const char *const cases[][2] = {
-		{"JBSW-Y3DP-EHPK-3PXP", "JBSWY3DPEHPK3PXP"},
-		{"jbsw y3dp ehpk 3pxp", "JBSWY3DPEHPK3PXP"},
+		{"JBSW-Y3DP-EHPK-3PXP-7Q2A-MZ4K", "JBSWY3DPEHPK3PXP7Q2AMZ4K"},
+		{"jbsw y3dp ehpk 3pxp 7q2a mz4k", "JBSWY3DPEHPK3PXP7Q2AMZ4K"},
 		{"123 456", "123456"},
 		{"", ""},
 		{"- -", ""},
-		{"JBSW-Y3DP-EHPK-3PXP-X", ""},
+		{"JBSW-Y3DP-EHPK-3PXP-7Q2A-MZ4K-X", ""},
 	};
 
 	(void)state;
