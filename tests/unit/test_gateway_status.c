@@ -489,7 +489,7 @@ static const struct {
 	{409, "CONFLICT", GET("/api/progress?mode=CONFLICT", ALICE)},
 	{411, "LENGTH_REQUIRED",
          "POST /api/auth/login HTTP/1.1\r\n" H FROM JSON "\r\n"},
-	{413, "REQUEST_TOO_LARGE", POST("/api/auth/login", JSON, "4097", "")},
+	{413, "REQUEST_TOO_LARGE", POST("/api/auth/login", JSON, "8193", "")},
 	{414, "URI_TOO_LONG", GET("/" A4K, "")},
 	{415, "UNSUPPORTED_MEDIA_TYPE",
          POST("/api/auth/login", "Content-Type: text/plain\r\n", "2", "{}")},
@@ -502,7 +502,7 @@ static const struct {
          GET("/api/progress?mode=RATE_LIMITED", ALICE)},
 	{431, "HEADERS_TOO_LARGE", GET("/health", "X: " A4K A4K "\r\n")},
 	{500, "INTERNAL_SERVER_ERROR", GET("/api/progress?mode=broken", ALICE)},
-	{501, "NOT_IMPLEMENTED", GET("/api/user/data", ALICE)},
+	{501, "NOT_IMPLEMENTED", GET("/api/study-tools/notes", ALICE)},
 	{502, "BAD_GATEWAY", GET("/api/progress?mode=garbage", ALICE)},
 	{503, "SERVICE_UNAVAILABLE", GET("/api/progress?mode=busy", ALICE)},
 };
