@@ -3,7 +3,7 @@
  * /api/user/rectify.  Another address is another way in, so it asks who it is
  * first (ASVS 5.0 7.5.1); a name or a colour does not.
  */
-#include "svc-auth/auth.h"
+#include "svc-auth/audit.h"
 #include "svc-auth/email.h"
 #include "svc-auth/methods.h"
 #include "svc-auth/preferences.h"
@@ -27,6 +27,7 @@ static const char *const part_names[] = {"email", "display_name",
                                          "preferences"};
 
 struct rectifying {
+	struct auth *au;
 	struct ctx *cx;
 	struct str updates;
 	unsigned parts;         /* enum part */
@@ -197,6 +198,20 @@ static void answer(struct buf *b, const struct rectifying *r, struct str email,
 	mp_raw(b, preferences);
 }
 
+/* Which of it, never what it is now. */
+static enum err tell(struct db *db, const struct rectifying *r)
+{
+	struct audit_note note = {.event = AUDIT_IS(DATA_RECTIFIED),
+	                          .sub = r->cx->sub,
+	                          .resource_type = "profile"};
+
+	for (size_t i = 0; i < COUNTOF(part_names); i++)
+		note.data[i] = (struct audit_datum){part_names[i],
+		                                    {NULL, 0},
+		                                    (r->parts >> i) & 1};
+	return audit_tell(r->au, db, r->cx, &note);
+}
+
 /* An idem_fn. */
 static enum err rectify(struct db *db, void *arg, struct reply *out)
 {
@@ -227,6 +242,8 @@ static enum err rectify(struct db *db, void *arg, struct reply *out)
 	}
 	if (!e)
 		e = store(db, r, email, name, text);
+	if (!e)
+		e = tell(db, r);
 	if (e)
 		return e;
 	answer(&out->body, r, email, name,
@@ -239,7 +256,7 @@ enum err method_auth_rectify(void *state, struct ctx *cx, const void *in,
 {
 	const struct auth_rectify_in *want = in;
 	struct auth *au = state;
-	struct rectifying r = {.cx = cx, .updates = want->updates};
+	struct rectifying r = {.au = au, .cx = cx, .updates = want->updates};
 	enum err e = read_updates(&r);
 
 	if (!e && r.parts & PART_EMAIL)
@@ -252,8 +269,10 @@ enum err method_auth_rectify(void *state, struct ctx *cx, const void *in,
 		return ctx_fail(cx, ERR_EXISTS,
 		                "This e-mail address belongs to an account "
 		                "already.");
-	if (!e && !out->replayed)
+	if (!e && !out->replayed) {
+		auth_committed(au, &(struct revoke_batch){.n = 0});
 		log_info(cx, "audit.profile_rectified", LOG_STR("sub", cx->sub),
 		         LOG_U64("parts", r.parts));
+	}
 	return e;
 }

@@ -170,6 +170,7 @@ enum err breach_add(struct db *db, struct ctx *cx, struct breach *b,
 	e = db_lock(db, lock);
 	if (!e)
 		e = db_run(db, STMT(BREACH_SAME), v, COUNTOF(v), &sink);
+	b->repeat = same.found;
 	if (e || same.found)
 		return e;
 	b->at = now_ms;

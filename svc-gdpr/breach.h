@@ -38,6 +38,7 @@ struct breach {
 	int64_t reported_at; /* 0: the authority is not told yet */
 	int64_t seen;        /* people who have acknowledged; lists only */
 	int64_t seen_at;     /* by the one who asks; notices only */
+	bool repeat;         /* breach_add(): it was there */
 };
 
 /*

@@ -2,6 +2,7 @@
  * breach_methods - entering a breach, what people are told of it, and what is
  * due (contract 2.3.2, 4.6.6).
  */
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/breach.h"
 #include "svc-gdpr/methods.h"
 #include "svc-gdpr/state.h"
@@ -146,6 +147,17 @@ static enum err notify(struct db *db, void *arg, struct reply *out)
 
 	no->cx->problem.faults_n = 0; /* it may run again */
 	e = breach_add(db, no->cx, b, no->handles, no->handles_n, no->now_ms);
+	if (!e && !b->repeat) {
+		const struct audit_note note = {
+			.event = AUDIT_IS(BREACH_NOTIFIED),
+			.resource_type = "breach",
+			.resource_id = str_from(b->id),
+			.data = {{"severity", b->severity, 0},
+		                 {"notified", {NULL, 0}, b->notified}},
+		};
+
+		e = audit_append(db, no->cx, &note); /* last: audit.h */
+	}
 	if (e)
 		return e;
 	mp_map(&out->body, 4);

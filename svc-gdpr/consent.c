@@ -142,6 +142,7 @@ enum err consent_record(struct db *db, const struct ctx *cx,
 		struct consent_change *c = &v[i];
 
 		c->now = was[c->which];
+		c->recorded = false;
 		if (consent_types[c->which].kind == CONSENT_ALWAYS ||
 		    repeats(c, &was[c->which], now_ms))
 			continue;
@@ -150,6 +151,7 @@ enum err consent_record(struct db *db, const struct ctx *cx,
 		set_version(&c->now, str_from(consent_types[c->which].version));
 		e = add(db, cx, person, ++seq, mechanism, c);
 		was[c->which] = c->now;
+		c->recorded = true;
 	}
 	return e;
 }

@@ -51,6 +51,7 @@ struct consent_change {
 	enum consent which;
 	bool given;
 	struct consent_state now; /* what was recorded, or was there */
+	bool recorded;            /* now, and not before */
 };
 /* cx says who, from where and with which browser; now_ms when. */
 enum err consent_record(struct db *db, const struct ctx *cx,

@@ -2,6 +2,7 @@
  * consent_methods - what a person has agreed to: to see it, to change it, and
  * what it was before (contract 2.3.1, 2.3.2).
  */
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/consent.h"
 #include "svc-gdpr/methods.h"
 #include "svc-gdpr/state.h"
@@ -222,6 +223,27 @@ static void view_change(struct buf *b, const struct consent_change *c)
 	mp_kv_text(b, "version", c->now.version);
 }
 
+/* What changed; a repeat of the same state has changed nothing. */
+static enum err tell(struct db *db, const struct setting *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct consent_change *c = &s->v[i];
+		const struct audit_note note = {
+			.event = AUDIT_IS(CONSENT_UPDATE),
+			.sub = s->cx->sub,
+			.resource_type = "consent",
+			.resource_id = str_from(consent_types[c->which].stored),
+			.data = {{"given", {NULL, 0}, c->given},
+		                 {"version", str_from(c->now.version), 0}},
+		};
+		enum err e = c->recorded ? audit_append(db, s->cx, &note) : OK;
+
+		if (e)
+			return e;
+	}
+	return OK;
+}
+
 /* An idem_fn. */
 static enum err set(struct db *db, void *arg, struct reply *out)
 {
@@ -233,6 +255,8 @@ static enum err set(struct db *db, void *arg, struct reply *out)
 
 	if (!e)
 		e = look(db, &l);
+	if (!e)
+		e = tell(db, s); /* last: audit.h */
 	if (e)
 		return e;
 	mp_map(b, 4);

@@ -26,7 +26,15 @@ static enum err erase_consents(void *arg, struct db *db,
 static enum err erase_audit(void *arg, struct db *db, const struct erasee *who,
                             int64_t *rows)
 {
+	const struct audit_note asked = {.event = AUDIT_IS(ACCOUNT_DELETION),
+	                                 .sub = who->sub,
+	                                 .actor = who->sub,
+	                                 .role = ROLE_USER};
+	enum err e = audit_append(db, db_cx(db), &asked);
+
 	(void)arg;
+	if (e)
+		return e;
 	return audit_forget(db, db_cx(db), who->sub, rows);
 }
 

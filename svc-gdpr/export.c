@@ -10,27 +10,35 @@
 #include "common/base/log.h"
 #include "common/bus/stream.h"
 #include "common/codec/mp.h"
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/document.h"
 #include "svc-gdpr/methods.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- one per person ------------------------------------------------------------------ */
+/* --- who may ------------------------------------------------------------------------- */
 
 struct exports {
 	pthread_mutex_t lock;
-	size_t n;                                 /* places */
-	char sub[EXPORTS_MAX][ENTRY_SUB_MAX + 1]; /* "": free */
+	pthread_cond_t left;
+	size_t at_once, running, waiting;
+	char sub[EXPORTS_MAX]
+		[ENTRY_SUB_MAX + 1]; /* of those running; "": free */
 };
 
 struct exports *exports_new(size_t at_once)
 {
 	struct exports *x = calloc(1, sizeof(*x));
+	pthread_condattr_t attr;
 
 	if (!x)
 		return NULL;
-	x->n = at_once < EXPORTS_MAX ? at_once : EXPORTS_MAX;
+	x->at_once = at_once < EXPORTS_MAX ? at_once : EXPORTS_MAX;
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&x->left, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	(void)pthread_mutex_init(&x->lock, NULL);
 	return x;
 }
@@ -39,26 +47,50 @@ void exports_free(struct exports *x)
 {
 	if (!x)
 		return;
+	(void)pthread_cond_destroy(&x->left);
 	(void)pthread_mutex_destroy(&x->lock);
 	free(x);
 }
 
 static char *place_of(struct exports *x, struct str sub)
 {
-	for (size_t i = 0; i < x->n; i++)
+	for (size_t i = 0; i < x->at_once; i++)
 		if (str_eq(str_from(x->sub[i]), sub))
 			return x->sub[i];
 	return NULL;
 }
 
-bool exports_enter(struct exports *x, struct str sub)
+static bool must_wait(struct exports *x, struct str sub)
+{
+	return x->running == x->at_once || place_of(x, sub);
+}
+
+/* Under the lock. */
+static bool wait_for_place(struct exports *x, struct str sub,
+                           uint64_t deadline_ms)
+{
+	const struct timespec ts = {(time_t)(deadline_ms / 1000),
+	                            (long)(deadline_ms % 1000) * 1000000};
+	int r = 0;
+
+	if (x->waiting == x->at_once)
+		return false;
+	x->waiting++;
+	while (!r && must_wait(x, sub))
+		r = pthread_cond_timedwait(&x->left, &x->lock, &ts);
+	x->waiting--;
+	return !must_wait(x, sub);
+}
+
+bool exports_enter(struct exports *x, struct str sub, uint64_t deadline_ms)
 {
 	GUARD(&x->lock);
-	char *place = place_of(x, sub) ? NULL : place_of(x, STR(""));
 
-	if (!place)
+	if (must_wait(x, sub) && !wait_for_place(x, sub, deadline_ms))
 		return false;
-	(void)snprintf(place, sizeof(x->sub[0]), "%.*s", STR_FMT(sub));
+	(void)snprintf(place_of(x, STR("")), sizeof(x->sub[0]), "%.*s",
+	               STR_FMT(sub));
+	x->running++;
 	return true;
 }
 
@@ -67,8 +99,11 @@ void exports_leave(struct exports *x, struct str sub)
 	GUARD(&x->lock);
 	char *place = place_of(x, sub);
 
-	if (place)
-		place[0] = '\0';
+	if (!place)
+		return;
+	place[0] = '\0';
+	x->running--;
+	(void)pthread_cond_broadcast(&x->left);
 }
 
 /* --- one export -------------------------------------------------------------------------- */
@@ -149,20 +184,38 @@ static enum err make(const struct gdpr_state *st, struct ctx *cx,
 	return e == ERR_TOO_LARGE ? too_large(cx, st->export_max) : e;
 }
 
-static enum err export(const struct gdpr_state *st, struct ctx *cx,
-                       const char *prefix, struct reply *out) {
+/* A db_fn: arg is the request. */
+static enum err note(struct db *db, void *arg)
+{
+	const struct ctx *cx = arg;
+
+	return audit_append(db, cx,
+	                    &(struct audit_note){.event = AUDIT_IS(DATA_EXPORT),
+	                                         .sub = cx->sub});
+}
+
+/* No data goes out that the audit log does not know of. */
+static enum err tell(const struct gdpr_state *st, struct ctx *cx)
+{
+	return db_write(st->pool, cx, note, cx);
+}
+
+static enum err make_and_send(const struct gdpr_state *st, struct ctx *cx,
+                              const char *prefix, struct reply *out)
+{
 	const struct form *form = str_eq(cx->form, STR("html")) ? &html : &json;
 	struct gathered from = {.spool = {.fd = -1}};
 	struct spool to = {.fd = -1};
-	struct document d = {.from = &from,
-	                     .cx = cx,
-	                     .now_ms = wall_ms(),
-	                     .to = &to};
+	struct document d = {
+		.from = &from, .cx = cx, .now_ms = wall_ms(), .to = &to};
 	struct str name = name_file(cx, prefix, form, d.now_ms);
 	enum err e = name.p ? make(st, cx, form, &from, &d) : ERR_NOMEM;
 
 	gathered_fini(&from);
-	if (!e) e = send(cx, &to, name, out);
+	if (!e)
+		e = tell(st, cx);
+	if (!e)
+		e = send(cx, &to, name, out);
 	spool_fini(&to);
 	return e;
 }
@@ -172,11 +225,12 @@ static enum err once(const struct gdpr_state *st, struct ctx *cx,
 {
 	enum err e;
 
-	if (!exports_enter(st->exports, cx->sub))
-		return ctx_fail(cx, ERR_BUSY,
-		                "Your data is being exported already. Try "
-		                "again when that has ended.");
-	e = export(st, cx, prefix, out);
+	if (!exports_enter(st->exports, cx->sub, cx->deadline_ms))
+		return ctx_fail(
+			cx, ERR_BUSY,
+			"Too much is being exported at this moment. Try "
+			"again later.");
+	e = make_and_send(st, cx, prefix, out);
 	exports_leave(st->exports, cx->sub);
 	return e;
 }

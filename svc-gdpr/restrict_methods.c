@@ -1,6 +1,7 @@
 /*
  * restrict_methods - GET and POST /api/user/restriction.
  */
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/methods.h"
 #include "svc-gdpr/restrict.h"
 #include "svc-gdpr/state.h"
@@ -62,6 +63,15 @@ static enum err set(struct db *db, void *arg, struct reply *out)
 
 	if (!e)
 		e = look(db, &l);
+	if (!e && s->changed) {
+		const struct audit_note note = {
+			.event = s->want.since ? AUDIT_IS(RESTRICTION_SET)
+		                               : AUDIT_IS(RESTRICTION_LIFTED),
+			.sub = s->cx->sub,
+		};
+
+		e = audit_append(db, s->cx, &note); /* last: audit.h */
+	}
 	if (e)
 		return e;
 	mp_map(b, 5);

@@ -2,6 +2,7 @@
 #include "svc-gdpr/methods.h"
 
 #include "common/service/lane.h"
+#include "svc-gdpr/audit.h"
 #include "svc-gdpr/audit_check.h"
 #include "svc-gdpr/breach.h"
 #include "svc-gdpr/erase.h"
@@ -78,7 +79,7 @@ void gdpr_stop(void *state)
  * room (exports_new()). */
 static void slow_lane(const struct settings *conf, struct lane_conf *lane)
 {
-	lane->threads = (unsigned)conf->exports_at_once + ERASURES_AT_ONCE;
+	lane->threads = 2 * (unsigned)conf->exports_at_once + ERASURES_AT_ONCE;
 	lane->queue_max = (unsigned)conf->exports_at_once + ERASURES_AT_ONCE;
 }
 
@@ -86,6 +87,7 @@ static const struct retention_rule retention[] = {
 #define KEEP(category, table, id) {RETENTION_##category, table, STMT(id), NULL},
 #include "svc-gdpr/retention.def"
 #undef KEEP
+	{RETENTION_AUDIT_LOG, "audit_log", NULL, audit_prune},
 };
 
 static const struct program_flag flags[] = {AUDIT_CHECK_FLAG, RECEIPT_FLAG};

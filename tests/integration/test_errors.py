@@ -72,7 +72,7 @@ class Statuses(Told):
             (409, "ALREADY_EXISTS", request("POST", "/api/auth/register",
                                             '{"user_id": "error.maker"}', **JSON)),
             (411, "LENGTH_REQUIRED", request("POST", "/api/auth/login", **JSON)),
-            (413, "REQUEST_TOO_LARGE", request("POST", "/api/auth/login", "x" * 4097, **JSON)),
+            (413, "REQUEST_TOO_LARGE", request("POST", "/api/auth/login", "x" * 8193, **JSON)),
             (414, "URI_TOO_LONG", request("GET", "/" + "a" * 4090)),
             (415, "UNSUPPORTED_MEDIA_TYPE",
              request("POST", "/api/auth/login", "{}", Content_Type="text/plain")),

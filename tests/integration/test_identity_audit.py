@@ -23,6 +23,7 @@ FAMILIES = {
     "JWKS": r"GET /\.well-known/jwks\.json",
     "documents": r"GET (/openapi\.json|/docs|/docs/style\.css|/api/docs|/problems/\{code\})",
     "static files": r"GET (/static/\{path\}|/assets/\{path\}|/favicon\.ico)",
+    "proof of an erasure": r"GET /api/user/erasure(-keys|/\{receipt_id\})",
     "web-analytics ingest": r"POST (/api/analytics|/api/metrics/performance)",
     "open-graph image": r"(GET /api/og/graphs/\{id\}/og-image"
                         r"|POST /api/og/graphs/og-image/generate)",

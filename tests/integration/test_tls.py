@@ -182,7 +182,7 @@ class Https(Certified):
         client = self.raw()
         client.send(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\n"
                     b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-        client.send(b"1000\r\n" + b"x" * 4096 + b"\r\n" + b"1000\r\n" + b"x" * 4096)
+        client.send(b"2000\r\n" + b"x" * 8192 + b"\r\n" + b"1000\r\n" + b"x" * 4096)
         self.assertProblem(client.answer(), 413)
         self.assertFalse(client.more())  # and the end was said, or this would raise
 

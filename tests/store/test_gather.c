@@ -491,17 +491,17 @@ static void one_person_has_one_export_at_a_time(void **state)
 	char sub[16];
 
 	(void)state;
-	assert_true(exports_enter(x, STR("a")));
-	assert_false(exports_enter(x, STR("a")));
-	assert_true(exports_enter(x, STR("b")));
+	assert_true(exports_enter(x, STR("a"), 0));
+	assert_false(exports_enter(x, STR("a"), 0));
+	assert_true(exports_enter(x, STR("b"), 0));
 	exports_leave(x, STR("a"));
-	assert_true(exports_enter(x, STR("a")));
+	assert_true(exports_enter(x, STR("a"), 0));
 	exports_leave(x, STR("nobody"));
 	for (unsigned i = 2; i < EXPORTS_MAX; i++) {
 		(void)snprintf(sub, sizeof(sub), "s%u", i);
-		assert_true(exports_enter(x, str_from(sub)));
+		assert_true(exports_enter(x, str_from(sub), 0));
 	}
-	assert_false(exports_enter(x, STR("one more")));
+	assert_false(exports_enter(x, STR("one more"), 0));
 	exports_free(x);
 }
 

@@ -524,6 +524,45 @@ static void restricting_and_learning_at_once_leaves_a_sound_board(void **unused)
 	                 30);
 }
 
+/* --- the audit log -------------------------------------------------------- */
+
+static int64_t audited(const char *event)
+{
+	char sqlite[128], postgres[128];
+	static char kept[8][2][128];
+	static size_t n;
+
+	(void)snprintf(sqlite, sizeof(sqlite),
+	               "SELECT COUNT(*) FROM audit_log WHERE event = '%s'",
+	               event);
+	(void)snprintf(postgres, sizeof(postgres),
+	               "SELECT COUNT(*) FROM gdpr.audit_log WHERE event = '%s'",
+	               event);
+	assert_true(n < COUNTOF(kept));
+	memcpy(kept[n][0], sqlite, sizeof(sqlite));
+	memcpy(kept[n][1], postgres, sizeof(postgres));
+	n++;
+	return number(kept[n - 1][0], kept[n - 1][1]);
+}
+
+static void what_was_done_is_in_the_audit_log_once(void **unused)
+{
+	const char *ada = somebody();
+	struct gdpr_consent_set_in in = policy("marketing", true);
+	int64_t consents = audited("consent_update");
+	int64_t set = audited("restriction_set");
+	AUTO_BUF json = {0};
+
+	(void)unused;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(call(method_gdpr_consent_set, ada, &in, &json),
+		                 OK);
+		restricts(ada, true, &json);
+	}
+	assert_int_equal(audited("consent_update"), consents + 1);
+	assert_int_equal(audited("restriction_set"), set + 1);
+}
+
 /* --- breaches --------------------------------------------------------------- */
 
 static struct gdpr_breach_notify_in notice(const char *people)
@@ -776,6 +815,7 @@ int main(void)
 		CASE(what_was_under_way_is_kept_and_shown_when_it_is_lifted),
 		CASE(twice_is_once_and_is_told_once),
 		CASE(restricting_and_learning_at_once_leaves_a_sound_board),
+		CASE(what_was_done_is_in_the_audit_log_once),
 		CASE(those_affected_are_told_and_nobody_else),
 		CASE(a_handle_that_nobody_has_is_named_and_nothing_is_entered),
 		CASE(a_handle_is_found_whatever_its_letters),
