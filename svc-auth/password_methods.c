@@ -10,10 +10,6 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
-/* A login is that fresh proof of who one is where no password is there to ask
- * for. */
-#define FRESH_S 900
-
 struct change {
 	struct auth *au;
 	struct str sub, sid;
@@ -85,10 +81,12 @@ static enum err check(const struct change *c, struct ctx *cx,
 
 static enum err prove(struct change *c, struct ctx *cx, struct str current)
 {
+	int64_t fresh_s = (int64_t)c->au->conf.settings->step_up_max_age_s;
 	enum err e;
 
+	/* No password is there to ask for: a fresh login proves it. */
 	if (!c->owner.hash[0])
-		return cx->auth_time_s >= c->now_ms / 1000 - FRESH_S
+		return cx->auth_time_s >= c->now_ms / 1000 - fresh_s
 		               ? OK
 		               : ctx_fail(cx, ERR_REAUTH,
 		                          "Log in again to set a password.");
