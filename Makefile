@@ -32,10 +32,10 @@ pkg_cflags = $(shell pkg-config --cflags $(PKGS))
 pkg_libs   = $(shell pkg-config --libs $(PKGS)) -lnng -lm -lpthread
 
 objs      = $(patsubst %.c,$(B)/%.o,$(1))
-all_c    := $(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c tests/*.c tests/*/*.c)
-all_h    := $(wildcard common/*/*.h gateway/*.h svc-*/*.h local/*.h tests/*.h tests/*/*.h)
+all_c    := $(wildcard common/*/*.c gateway/*.c svc-*/*.c svc-*/*/*.c local/*.c tests/*.c tests/*/*.c)
+all_h    := $(wildcard common/*/*.h gateway/*.h svc-*/*.h svc-*/*/*.h local/*.h tests/*.h tests/*/*.h)
 mains    := $(wildcard gateway/main.c svc-*/main.c local/main.c) local/openapi_tool.c svc-auth/blocklist_tool.c
-lib_c    := $(filter-out $(mains),$(wildcard common/*/*.c gateway/*.c svc-*/*.c local/*.c))
+lib_c    := $(filter-out $(mains),$(wildcard common/*/*.c gateway/*.c svc-*/*.c svc-*/*/*.c local/*.c))
 unit     := $(wildcard tests/unit/test_*.c)
 store    := $(wildcard tests/store/test_*.c)
 sim      := $(wildcard tests/sim/test_*.c)

@@ -6,7 +6,7 @@
 #ifndef SVC_CONTENT_CONTENT_H
 #define SVC_CONTENT_CONTENT_H
 
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 
 #include "common/base/ctx.h"
 #include "common/cache/cache.h"

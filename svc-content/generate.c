@@ -1,7 +1,7 @@
 /* Handlers that make material: outlines, presentations, quizzes. */
 #include "svc-content/erase.h"
 #include "svc-content/methods.h"
-#include "svc-content/offline.h"
+#include "svc-content/offline/offline.h"
 #include "svc-content/records.h"
 #include "svc-content/text.h"
 

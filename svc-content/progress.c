@@ -1,6 +1,6 @@
 /* Handlers that tell people where they stand and what could come next. */
 #include "svc-content/methods.h"
-#include "svc-content/offline.h"
+#include "svc-content/offline/offline.h"
 #include "svc-content/records.h"
 #include "svc-content/text.h"
 

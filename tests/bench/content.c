@@ -1,5 +1,5 @@
 /* CPU time of the offline provider, an answer at a time, over many topics. */
-#include "svc-content/offline.h"
+#include "svc-content/offline/offline.h"
 
 #include <stdio.h>
 #include <stdlib.h>

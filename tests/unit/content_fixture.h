@@ -6,7 +6,7 @@
 #ifndef TESTS_UNIT_CONTENT_FIXTURE_H
 #define TESTS_UNIT_CONTENT_FIXTURE_H
 
-#include "svc-content/offline.h"
+#include "svc-content/offline/offline.h"
 #include "svc-content/text.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-#include "svc-content/facets.h"
-#include "svc-content/prose.h"
+#include "svc-content/offline/facets.h"
+#include "svc-content/offline/prose.h"
 #include "svc-content/quality.h"
 #include "tests/alloc_fault.h"
 #include "tests/unit/content_fixture.h"

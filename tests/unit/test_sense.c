@@ -1,6 +1,6 @@
-#include "svc-content/prose.h"
-#include "svc-content/sense.h"
-#include "svc-content/subject.h"
+#include "svc-content/offline/prose.h"
+#include "svc-content/offline/sense.h"
+#include "svc-content/offline/subject.h"
 #include "tests/unit/content_fixture.h"
 
 static struct subject subject(const char *topic, const struct subject *within)

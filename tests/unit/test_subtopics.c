@@ -1,6 +1,6 @@
-#include "svc-content/facets.h"
+#include "svc-content/offline/facets.h"
+#include "svc-content/offline/subject.h"
 #include "svc-content/quality.h"
-#include "svc-content/subject.h"
 #include "tests/alloc_fault.h"
 #include "tests/unit/content_fixture.h"
 

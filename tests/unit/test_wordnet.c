@@ -1,4 +1,4 @@
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 #include "tests/alloc_fault.h"
 #include "tests/unit/content_fixture.h"
 

@@ -6,14 +6,14 @@
  *
  * Threads: any.
  */
-#ifndef SVC_CONTENT_KIND_H
-#define SVC_CONTENT_KIND_H
+#ifndef SVC_CONTENT_OFFLINE_KIND_H
+#define SVC_CONTENT_OFFLINE_KIND_H
 
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 
 enum kind {
 #define KIND(id, words, use1, use2) KIND_##id,
-#include "svc-content/kind.def"
+#include "svc-content/offline/kind.def"
 #undef KIND
 	KIND_COUNT
 };

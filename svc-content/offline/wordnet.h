@@ -14,8 +14,8 @@
  *          long as the struct wordnet.
  * Threads: any number of readers; nothing changes after wordnet_open().
  */
-#ifndef SVC_CONTENT_WORDNET_H
-#define SVC_CONTENT_WORDNET_H
+#ifndef SVC_CONTENT_OFFLINE_WORDNET_H
+#define SVC_CONTENT_OFFLINE_WORDNET_H
 
 #include "common/base/attr.h"
 #include "common/base/err.h"

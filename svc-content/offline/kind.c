@@ -1,10 +1,10 @@
-#include "svc-content/kind.h"
+#include "svc-content/offline/kind.h"
 
 static const struct {
 	const char *words, *use[2];
 } kinds[KIND_COUNT] = {
 #define KIND(id, words, use1, use2) {words, {use1, use2}},
-#include "svc-content/kind.def"
+#include "svc-content/offline/kind.def"
 #undef KIND
 };
 

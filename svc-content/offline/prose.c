@@ -1,4 +1,4 @@
-#include "svc-content/prose.h"
+#include "svc-content/offline/prose.h"
 
 #include "svc-content/text.h"
 

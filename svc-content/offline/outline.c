@@ -1,7 +1,7 @@
 /* Fifteen subtopics of a topic: what the dictionary relates to it, between the
  * facets that open and close a course. */
-#include "svc-content/offline.h"
-#include "svc-content/plan.h"
+#include "svc-content/offline/offline.h"
+#include "svc-content/offline/plan.h"
 #include "svc-content/quality.h"
 #include "svc-content/text.h"
 

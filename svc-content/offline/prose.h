@@ -8,10 +8,10 @@
  * Owns:    nothing; slices point into the gloss, texts go to the caller's buf.
  * Threads: any.
  */
-#ifndef SVC_CONTENT_PROSE_H
-#define SVC_CONTENT_PROSE_H
+#ifndef SVC_CONTENT_OFFLINE_PROSE_H
+#define SVC_CONTENT_OFFLINE_PROSE_H
 
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 
 #include "common/base/buf.h"
 

@@ -5,15 +5,15 @@
  * Tables: kind.def, skill.def, facets.def, asks.def.
  * Threads: any; everything is constant.
  */
-#ifndef SVC_CONTENT_FACETS_H
-#define SVC_CONTENT_FACETS_H
+#ifndef SVC_CONTENT_OFFLINE_FACETS_H
+#define SVC_CONTENT_OFFLINE_FACETS_H
 
-#include "svc-content/kind.h"
 #include "svc-content/material.h"
+#include "svc-content/offline/kind.h"
 
 enum skill {
 #define SKILL(id, ...) SKILL_##id,
-#include "svc-content/skill.def"
+#include "svc-content/offline/skill.def"
 #undef SKILL
 	SKILL_COUNT,
 	SKILL_GENERAL = SKILL_COUNT,

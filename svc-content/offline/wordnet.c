@@ -1,4 +1,4 @@
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 
 #include <errno.h>
 #include <fcntl.h>

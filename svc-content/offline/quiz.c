@@ -5,9 +5,9 @@
  * A wrong option must be wrong: it may not be a synonym of the right one, nor
  * stand above or below it, nor have another meaning that would be right.
  */
-#include "svc-content/offline.h"
-#include "svc-content/plan.h"
-#include "svc-content/prose.h"
+#include "svc-content/offline/offline.h"
+#include "svc-content/offline/plan.h"
+#include "svc-content/offline/prose.h"
 #include "svc-content/quality.h"
 #include "svc-content/text.h"
 

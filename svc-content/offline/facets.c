@@ -1,9 +1,9 @@
-#include "svc-content/facets.h"
+#include "svc-content/offline/facets.h"
 
 /* The kinds as bits, by the names that facets.def uses. */
 enum {
 #define KIND(id, words, use1, use2) id = 1 << KIND_##id,
-#include "svc-content/kind.def"
+#include "svc-content/offline/kind.def"
 #undef KIND
 	ALL = (1 << KIND_COUNT) - 1,
 	/* What one can learn to do. */
@@ -16,7 +16,7 @@ enum {
 const struct facet facets[] = {
 #define FACET(kinds, stage, rank, skill, draw, title, look, task) \
 	{kinds, stage, rank, SKILL_##skill, DRAW_##draw, title, look, task},
-#include "svc-content/facets.def"
+#include "svc-content/offline/facets.def"
 #undef FACET
 };
 const size_t facets_n = COUNTOF(facets);
@@ -24,7 +24,7 @@ const size_t facets_n = COUNTOF(facets);
 const struct ask asks[] = {
 #define ASK(skill, question, right, w1, w2, w3, why) \
 	{SKILL_##skill, question, right, {w1, w2, w3}, why},
-#include "svc-content/asks.def"
+#include "svc-content/offline/asks.def"
 #undef ASK
 };
 const size_t asks_n = COUNTOF(asks);
@@ -36,7 +36,7 @@ static const struct skill_row skills[SKILL_COUNT] = {
 	 check,                                                         \
 	 {junior, school, undergrad},                                   \
 	 {visual, auditory, kinesthetic, reading}},
-#include "svc-content/skill.def"
+#include "svc-content/offline/skill.def"
 #undef SKILL
 };
 

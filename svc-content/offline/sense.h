@@ -7,10 +7,10 @@
  *
  * Threads: any.
  */
-#ifndef SVC_CONTENT_SENSE_H
-#define SVC_CONTENT_SENSE_H
+#ifndef SVC_CONTENT_OFFLINE_SENSE_H
+#define SVC_CONTENT_OFFLINE_SENSE_H
 
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 
 #define SENSE_OTHERS_MAX 4
 

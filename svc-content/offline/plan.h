@@ -4,11 +4,11 @@
  *
  * Threads: any.
  */
-#ifndef SVC_CONTENT_PLAN_H
-#define SVC_CONTENT_PLAN_H
+#ifndef SVC_CONTENT_OFFLINE_PLAN_H
+#define SVC_CONTENT_OFFLINE_PLAN_H
 
-#include "svc-content/relate.h"
-#include "svc-content/subject.h"
+#include "svc-content/offline/relate.h"
+#include "svc-content/offline/subject.h"
 
 /* "History of calculus"; "... this topic" where the name is too long. */
 enum err plan_facet_title(struct arena *a, const struct facet *f,

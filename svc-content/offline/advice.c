@@ -1,7 +1,7 @@
 /* What to study next: the first subtopics of the outline that are not done. */
-#include "svc-content/offline.h"
-#include "svc-content/plan.h"
-#include "svc-content/prose.h"
+#include "svc-content/offline/offline.h"
+#include "svc-content/offline/plan.h"
+#include "svc-content/offline/prose.h"
 #include "svc-content/text.h"
 
 static enum err is_done(struct arena *a, struct str subtopic,

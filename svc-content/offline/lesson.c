@@ -1,8 +1,8 @@
 /* Lessons: an explanation of a subtopic in whole sentences, a use of it in the
  * world and words to search a video with. */
-#include "svc-content/offline.h"
-#include "svc-content/plan.h"
-#include "svc-content/prose.h"
+#include "svc-content/offline/offline.h"
+#include "svc-content/offline/plan.h"
+#include "svc-content/offline/prose.h"
 #include "svc-content/quality.h"
 #include "svc-content/text.h"
 

@@ -1,7 +1,7 @@
-#include "svc-content/plan.h"
+#include "svc-content/offline/plan.h"
 
-#include "svc-content/prose.h"
-#include "svc-content/sense.h"
+#include "svc-content/offline/prose.h"
+#include "svc-content/offline/sense.h"
 #include "svc-content/text.h"
 
 #define TITLE_BYTES 160

@@ -1,7 +1,7 @@
-#include "svc-content/subject.h"
+#include "svc-content/offline/subject.h"
 
-#include "svc-content/prose.h"
-#include "svc-content/sense.h"
+#include "svc-content/offline/prose.h"
+#include "svc-content/offline/sense.h"
 #include "svc-content/text.h"
 
 /* --- our own table ------------------------------------------------------------ */
@@ -19,7 +19,7 @@ static const struct row rows[] = {
 	{key, lemma, lex, id, KIND_##kind, NULL, NULL},
 #define OURS(key, kind, hints, meaning) \
 	{key, NULL, 0, 0, KIND_##kind, hints, meaning},
-#include "svc-content/senses.def"
+#include "svc-content/offline/senses.def"
 #undef SENSE
 #undef OURS
 };

@@ -11,11 +11,11 @@
  *          (no dictionary): then everything is a study plan, and says so.
  * Threads: any.
  */
-#ifndef SVC_CONTENT_OFFLINE_H
-#define SVC_CONTENT_OFFLINE_H
+#ifndef SVC_CONTENT_OFFLINE_OFFLINE_H
+#define SVC_CONTENT_OFFLINE_OFFLINE_H
 
 #include "svc-content/material.h"
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 
 enum err offline_outline(const struct wordnet *wn, struct arena *a,
                          struct str topic, struct str lang,

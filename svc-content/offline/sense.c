@@ -1,7 +1,7 @@
-#include "svc-content/sense.h"
+#include "svc-content/offline/sense.h"
 
-#include "svc-content/kind.h"
-#include "svc-content/subject.h"
+#include "svc-content/offline/kind.h"
+#include "svc-content/offline/subject.h"
 #include "svc-content/text.h"
 
 /* Points; chosen on the topics of tests/unit/test_sense.c. */

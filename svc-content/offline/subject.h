@@ -11,11 +11,11 @@
  * Owns:    texts live in the arena, the synset in the dictionary.
  * Threads: any.
  */
-#ifndef SVC_CONTENT_SUBJECT_H
-#define SVC_CONTENT_SUBJECT_H
+#ifndef SVC_CONTENT_OFFLINE_SUBJECT_H
+#define SVC_CONTENT_OFFLINE_SUBJECT_H
 
-#include "svc-content/facets.h"
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/facets.h"
+#include "svc-content/offline/wordnet.h"
 
 #define SUBJECT_LONG_WORDS 4
 #define SUBJECT_LONG_BYTES 48

@@ -1,7 +1,7 @@
-#include "svc-content/relate.h"
+#include "svc-content/offline/relate.h"
 
-#include "svc-content/prose.h"
-#include "svc-content/subject.h"
+#include "svc-content/offline/prose.h"
+#include "svc-content/offline/subject.h"
 #include "svc-content/text.h"
 
 enum {

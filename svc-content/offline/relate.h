@@ -7,10 +7,10 @@
  *
  * Threads: any.
  */
-#ifndef SVC_CONTENT_RELATE_H
-#define SVC_CONTENT_RELATE_H
+#ifndef SVC_CONTENT_OFFLINE_RELATE_H
+#define SVC_CONTENT_OFFLINE_RELATE_H
 
-#include "svc-content/wordnet.h"
+#include "svc-content/offline/wordnet.h"
 
 #define RELATED_MAX 64
 
