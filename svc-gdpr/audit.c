@@ -183,6 +183,27 @@ static enum err pseudonym_of(struct db *db, struct str sub, struct pseudonym *p)
 	return e;
 }
 
+static enum err take_count(void *arg, const struct db_row *row)
+{
+	*(int64_t *)arg = db_row_i64(row, 0);
+	return OK;
+}
+
+/* Who did it.  An event that comes when they have been erased must not give them
+ * a pseudonym again: then it is nobody. */
+static enum err actor_of(struct db *db, struct str sub, struct pseudonym *p)
+{
+	char id[ERASED_ID + 1];
+	const struct db_val v[] = {DB_STR(erased_id(sub, id))};
+	int64_t erased = 0;
+	const struct db_sink sink = {take_count, &erased};
+	enum err e = OK;
+
+	if (sub.n && !(p->n && str_eq(p->sub, sub)))
+		e = db_run(db, STMT(AUDIT_ERASED), v, COUNTOF(v), &sink);
+	return e ? e : pseudonym_of(db, erased ? STR("") : sub, p);
+}
+
 /* --- one row -------------------------------------------------------------------- */
 
 /* What an event says, or a note of ours in the same form. */
@@ -231,13 +252,16 @@ static int64_t deed_at(const struct deed *d)
 	return at <= 0 || at > now ? now : at;
 }
 
-static void pack_detail(struct buf *b, const struct deed *d)
+/* known: nothing else than a request and a resource is told of somebody who is
+ * erased. */
+static void pack_detail(struct buf *b, const struct deed *d, bool known)
 {
-	static const char *const texts[] = {"rid", "ip", "ua", "ri"};
+	static const char *const texts[] = {"rid", "ri", "ip", "ua"};
+	const size_t texts_n = known ? COUNTOF(texts) : 2;
 	struct str data = {0};
 
-	mp_map(b, COUNTOF(texts) + 1);
-	for (size_t i = 0; i < COUNTOF(texts); i++)
+	mp_map(b, texts_n + 1);
+	for (size_t i = 0; i < texts_n; i++)
 		mp_kv_str(b, texts[i], word(d, texts[i]));
 	mp_text(b, "data");
 	if (mp_find(d->body, "data", &data))
@@ -299,10 +323,10 @@ static enum err add_deed(struct db *db, struct writer *w, const struct deed *d)
 	if (!e && str_eq(act, d->sub))
 		w->actor = w->subject;
 	else if (!e)
-		e = pseudonym_of(db, act, &w->actor);
+		e = actor_of(db, act, &w->actor);
 	if (e)
 		return e;
-	pack_detail(&body, d);
+	pack_detail(&body, d, act.n == 0 || w->actor.n);
 	if (body.failed)
 		return ERR_NOMEM;
 	randombytes_buf(salt, sizeof(salt));

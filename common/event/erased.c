@@ -85,7 +85,7 @@ static void hash(struct str sub, unsigned char out[HASH])
 		label);
 }
 
-static struct str id_of(struct str sub, char out[ERASED_ID + 1])
+struct str erased_id(struct str sub, char out[ERASED_ID + 1])
 {
 	unsigned char h[HASH];
 
@@ -226,7 +226,7 @@ enum err erased_among(struct erased *t, struct db *db, const struct str *subs,
 	list = malloc(LIST_MAX);
 	a = (struct among){n, ids, gone};
 	for (size_t i = 0; ids && i < n; i++) {
-		(void)id_of(subs[i], ids[i]);
+		(void)erased_id(subs[i], ids[i]);
 		gone[i] = false;
 	}
 	if (ids && list)
@@ -243,7 +243,7 @@ enum err erased_check(struct erased *t, struct db *db, struct str sub)
 	struct among a = {1, ids, &gone};
 	enum err e;
 
-	(void)id_of(sub, ids[0]);
+	(void)erased_id(sub, ids[0]);
 	e = ask_among(t, db, &a, list);
 	if (e || !gone)
 		return e;
@@ -255,7 +255,7 @@ enum err erased_drop(struct erased *t, struct db *db, struct str sub,
                      uint64_t events)
 {
 	char id[ERASED_ID + 1];
-	const struct db_val v[] = {DB_STR(id_of(sub, id)),
+	const struct db_val v[] = {DB_STR(erased_id(sub, id)),
 	                           DB_I64((int64_t)events)};
 
 	return db_run(db, &t->st[S_DROP], v, COUNTOF(v), NULL);
@@ -265,7 +265,7 @@ enum err erased_bury(struct erased *t, struct db *db, struct str sub,
                      struct str receipt, int64_t now_ms)
 {
 	char id[ERASED_ID + 1];
-	const struct db_val v[] = {DB_STR(id_of(sub, id)), DB_STR(receipt),
+	const struct db_val v[] = {DB_STR(erased_id(sub, id)), DB_STR(receipt),
 	                           DB_I64(now_ms)};
 	enum err e = db_run(db, &t->st[S_LOCK], v, 1, NULL);
 
@@ -292,7 +292,7 @@ enum err erased_find(struct erased *t, struct db *db, struct str sub,
                      struct tombstone *out)
 {
 	char id[ERASED_ID + 1];
-	const struct db_val v[] = {DB_STR(id_of(sub, id))};
+	const struct db_val v[] = {DB_STR(erased_id(sub, id))};
 	struct found f = {false, out};
 	const struct db_sink sink = {take_tombstone, &f};
 	enum err e = db_run(db, &t->st[S_FIND], v, COUNTOF(v), &sink);
@@ -337,7 +337,7 @@ enum err erased_report(struct erased *t, struct db *db, struct str sub,
                        struct str report, struct buf *all)
 {
 	char id[ERASED_ID + 1];
-	struct db_val v[2] = {DB_STR(id_of(sub, id))};
+	struct db_val v[2] = {DB_STR(erased_id(sub, id))};
 	AUTO_BUF before = {0};
 	const struct db_sink sink = {take_report, &before};
 	enum err e = db_run(db, &t->st[S_REPORT], v, 1, &sink);

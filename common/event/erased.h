@@ -71,6 +71,9 @@ struct erased *erased_new(const char *service);
 void erased_free(struct erased *t); /* ends the watch; NULL is fine */
 AUTO_TYPE(erased, struct erased *, erased_free)
 
+/* Of the tombstone that a person has or would have. */
+struct str erased_id(struct str sub, char out[ERASED_ID + 1]);
+
 /* --- inside a db transaction function -------------------------------------- */
 
 /* OK, or ERR_BAD_TOKEN: the person is erased. */

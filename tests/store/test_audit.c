@@ -500,6 +500,57 @@ static void an_erased_person_leaves_a_pseudonym_and_a_whole_log(void **state)
 	is_whole(6);
 }
 
+static enum err bury(struct db *db, void *arg)
+{
+	AUTO(erased) t = erased_new("gdpr");
+	enum err e = t ? erased_bury(t, db, STR(ADM), STR(BOB), wall_ms())
+	               : ERR_NOMEM;
+
+	return e ? e : audit_forget(db, arg, STR(ADM), NULL);
+}
+
+static enum err exhume(struct db *db, void *arg)
+{
+	static const struct db_stmt st = {"test.exhume", "DELETE FROM erased",
+	                                  "DELETE FROM gdpr.erased"};
+
+	(void)arg;
+	return db_run(db, &st, NULL, 0, NULL);
+}
+
+static void an_event_of_a_deed_of_somebody_erased_names_nobody(void **state)
+{
+	const struct audit_note note = {.event = AUDIT_IS(LOGIN),
+	                                .actor = STR(ADM),
+	                                .role = ROLE_ADMIN};
+	struct ctx cx = store_ctx(60000);
+	struct delivery d = {.n = 2};
+	AUTO_BUF body = {0};
+
+	(void)state;
+	cx.ip = STR("203.0.113.77");
+	audit_pack(&body, &cx, &note);
+	d.ev[0] = event_of(BOB, buf_view(&body));
+	d.ev[1] = event_of(BOB, buf_view(&body));
+	assert_int_equal(fixture_write(bury, &cx), OK);
+	deliver(&d);
+	is_whole(2);
+	assert_int_equal(sql_i64("SELECT COUNT(*) FROM @audit_person "
+	                         "WHERE sub = '" ADM "'"),
+	                 0);
+	assert_int_equal(sql_i64("SELECT COUNT(*) FROM @audit_log WHERE "
+	                         "actor = '' AND role = 'admin'"),
+	                 2);
+	/* As much longer as what an address and a browser take. */
+	assert_int_equal(fixture_write(exhume, NULL), OK);
+	d.ev[0] = event_of(BOB, buf_view(&body));
+	d.n = 1;
+	deliver(&d);
+	is_whole(3);
+	assert_true(sql_i64("SELECT MAX(length(body)) - MIN(length(body)) "
+	                    "FROM @audit_detail") >= (int64_t)cx.ip.n);
+}
+
 /* The erasure of one person is no excuse for the details of another. */
 static void details_are_missed_of_those_who_were_not_erased(void **state)
 {
@@ -784,6 +835,7 @@ int main(void)
 		TEST(an_end_that_was_cut_off_is_missed_by_a_noted_head),
 		TEST(a_head_is_read_as_it_is_printed),
 		TEST(an_erased_person_leaves_a_pseudonym_and_a_whole_log),
+		TEST(an_event_of_a_deed_of_somebody_erased_names_nobody),
 		TEST(details_are_missed_of_those_who_were_not_erased),
 		TEST(of_somebody_unknown_there_is_nothing_to_forget),
 		TEST(old_rows_go_and_the_rest_is_whole),
