@@ -15,8 +15,6 @@
  * what a key was. */
 #define KEY_KEEP_MS ((int64_t)90 * 24 * 3600 * 1000)
 
-#define PRUNE_BATCHES 40
-
 /* --- state ---------------------------------------------------------------- */
 
 static bool seal_answer(const void *arg, struct str plain, struct str label,
@@ -212,32 +210,6 @@ static enum err prune_rows(struct db *db, void *arg)
 	return e ? e : throttle_prune(db, *now_ms);
 }
 
-struct purge {
-	int64_t past_ms, n;
-};
-
-/* A db_fn. */
-static enum err prune_some(struct db *db, void *arg)
-{
-	struct purge *p = arg;
-
-	return session_prune(db, p->past_ms, &p->n);
-}
-
-/* Few at a time, so that a login never waits for long, and so many a turn that
- * it keeps up with any number of logins. */
-static enum err prune_sessions(struct auth *au, struct ctx *cx, int64_t now_ms)
-{
-	struct purge p = {.past_ms = now_ms - SESSION_KEEP_MS,
-	                  .n = SESSION_PRUNE_MAX};
-	enum err e = OK;
-
-	for (int i = 0; !e && p.n == SESSION_PRUNE_MAX && i < PRUNE_BATCHES;
-	     i++)
-		e = db_write(au->conf.pool, cx, prune_some, &p);
-	return e;
-}
-
 void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
                  int64_t now_ms)
 {
@@ -249,8 +221,6 @@ void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
 		used = flush_used(au, cx);
 	if (tasks & TASK_PRUNE)
 		prune = db_write(au->conf.pool, cx, prune_rows, &now_ms);
-	if (tasks & TASK_PRUNE && !prune)
-		prune = prune_sessions(au, cx, now_ms);
 	if (tasks & (TASK_FAILED | TASK_LAST))
 		failed = audit_flush_failed(au, cx, now_ms, tasks & TASK_LAST);
 	if (keys || used || prune || failed)

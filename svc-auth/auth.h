@@ -75,9 +75,6 @@ enum auth_task {
 	TASK_FAILED = 8,
 	TASK_LAST = 16, /* FAILED also where it is not due yet: at the end */
 };
-/* Sessions that are over stay this long (contract 4.6.4), for their owner's
- * export and whoever looks into an incident. */
-#define SESSION_KEEP_MS ((int64_t)7 * 24 * 3600 * 1000)
 /* Does the tasks (bits); failures are logged and met again next time. */
 void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
                  int64_t now_ms);

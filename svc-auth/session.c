@@ -384,10 +384,3 @@ enum err session_list(struct db *db, struct str sub, struct str here,
 	*n = l.n;
 	return OK;
 }
-
-enum err session_prune(struct db *db, int64_t past_ms, int64_t *n)
-{
-	const struct db_val v[] = {DB_I64(past_ms)};
-
-	return db_change(db, STMT(SESSION_PRUNE), v, COUNTOF(v), n);
-}

@@ -110,10 +110,6 @@ enum err session_seen(struct auth *au, struct db *db, struct str sid,
  * here: the sid of who asks. */
 enum err session_list(struct db *db, struct str sub, struct str here,
                       int64_t now_ms, struct buf *out, uint32_t *n) MUST_CHECK;
-/* Deletes SESSION_PRUNE_MAX at most of those that were over before past_ms, with
- * their refresh tokens; *n counts them. */
-#define SESSION_PRUNE_MAX 500 /* as the statement says */
-enum err session_prune(struct db *db, int64_t past_ms, int64_t *n) MUST_CHECK;
 
 /* --- for refresh ---------------------------------------------------------- */
 

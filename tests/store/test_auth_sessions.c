@@ -4,6 +4,7 @@
  */
 #include "common/base/net.h"
 #include "svc-auth/device.h"
+#include "svc-auth/service.h"
 #include "svc-auth/session.h"
 #include "tests/store/auth_fixture.h"
 
@@ -476,28 +477,43 @@ static void me_is_the_user_of_the_contract(void **state)
 	}
 }
 
+/* What the retention job does, a week after now_ms. */
+static void let_old_ones_go(int64_t now_ms)
+{
+	struct retention_conf conf = {.service = "auth",
+	                              .pool = fx.pool,
+	                              .rules = auth_service.retention,
+	                              .n = auth_service.retention_n};
+	struct ctx cx = store_ctx(30000);
+	AUTO(retention) r = NULL;
+	uint64_t rows = 0;
+
+	for (size_t i = 0; i < RETENTION_CATEGORIES; i++)
+		conf.days[i] = 7;
+	r = retention_new(&conf);
+	assert_non_null(r);
+	assert_int_equal(
+		retention_run(r, &cx, 30000, now_ms + 7 * DAY_MS, &rows), OK);
+}
+
 static void sessions_that_are_over_are_deleted_after_a_week(void **state)
 {
 	struct member m = {0};
 	struct visit v[4];
-	AUTO(arena) arena = arena_new((size_t)1 << 20);
-	struct ctx cx = store_ctx(30000);
 	int64_t now = wall_ms();
 
 	(void)state;
-	cx.arena = arena;
 	join("Alice", &m);
 	for (size_t i = 0; i < COUNTOF(v); i++)
 		visit(&m, &v[i]);
 	assert_int_equal(end_one(&m, v[0].sid), OK);
-	auth_upkeep(fx.auth, &cx, TASK_PRUNE, now + SESSION_KEEP_MS - 60000);
+	let_old_ones_go(now - 60000);
 	assert_int_equal(COUNT("sessions", "1 = 1"), 4);
-	auth_upkeep(fx.auth, &cx, TASK_PRUNE, now + SESSION_KEEP_MS + 60000);
+	let_old_ones_go(now + 60000);
 	assert_int_equal(COUNT("sessions", "1 = 1"), 3);
 	assert_int_equal(COUNT("refresh_tokens", "1 = 1"), 3);
 	/* Those that nobody ended: a week behind their end by idleness. */
-	auth_upkeep(fx.auth, &cx, TASK_PRUNE,
-	            now + SESSION_KEEP_MS + 1209600000 + 60000);
+	let_old_ones_go(now + 14 * DAY_MS + 60000);
 	assert_int_equal(COUNT("sessions", "1 = 1"), 0);
 	assert_int_equal(COUNT("refresh_tokens", "1 = 1"), 0);
 }
