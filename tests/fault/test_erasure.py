@@ -4,8 +4,10 @@ What is left is looked for by this file's own means: every row of every table, t
 bytes of the SQLite files, every key of Redis.
 """
 import base64
+import contextlib
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -20,6 +22,10 @@ from tests.integration.test_routes import filled, table
 
 FULL = bool(os.environ.get("KAE_FULL"))
 ROUNDS = 20 if FULL else 1
+# Who is stopped meanwhile, and how many of the saga's six steps are waited for:
+# it asks auth first and then content, and stands where one does not answer.
+STEPS = ([("auth", 0), ("content", 1), *((None, n) for n in range(7))] if FULL
+         else [("content", 1), (None, 4)])
 TOPIC = "Zyxomarkers"
 
 
@@ -335,9 +341,55 @@ class Killed(OnErasure):
         self.assertEqual(me.get("/api/auth/validate").status, 401)
 
 
+class KilledAtEachStep(OnErasure):
+    """On SQLite, which tells at once how far it is."""
+
+    def steps(self, receipt):
+        """How many of the six steps of the stores are done: erased, verified."""
+        return sum({"pending": 0, "erased": 1, "verified": 2}[state] for state, in self.sql(
+            "gdpr", f"SELECT state FROM @erasure_stores WHERE receipt = '{receipt}'"))
+
+    def test_it_goes_on_from_any_step_that_svc_gdpr_is_killed_at(self):
+        """STOPped, each other service holds the saga at a step of its own."""
+        for held, done in STEPS:
+            with self.subTest(held=held, done=done):
+                self.killed_at(held, done)
+
+    def killed_at(self, held, done):
+        name = f"step{held}{done}"
+        handle, sub, _, me = self.person(name)
+        before = self.number("auth", "SELECT count(*) FROM @erased")
+        asker = threading.Thread(target=self.asked, args=(me,))
+        asker.start()
+        wait_until(lambda: self.number("auth", "SELECT count(*) FROM @erased") > before,
+                   30, every=0.001, what="the tombstone")
+        receipt, = self.sql("auth", "SELECT receipt FROM @erased ORDER BY at DESC LIMIT 1")[0]
+        if held:
+            self.stack.processes[held].signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: self.steps(receipt) >= done, 30, every=0.001,
+                       what=f"step {done}")
+            self.kill("gdpr")
+            reached = self.steps(receipt)
+        finally:
+            if held:
+                self.stack.processes[held].signal(signal.SIGCONT)
+        asker.join(90)
+        self.start("gdpr")
+        self.complete(receipt)
+        self.stack.wait_ready()
+        self.assertGone(handle, sub, f"{TOPIC} {name}")
+        print(f"killed when {reached} of 6 steps were done")
+
+    def asked(self, me):
+        with contextlib.suppress(OSError):
+            self.erase(me)
+
+
 def load_tests(loader, tests, pattern):
     suite = load_on(("one", "tcp"), Whole)(loader, tests, pattern)
     suite.addTests(load_on(("ipc", "tcp"), Killed)(loader, tests, pattern))
+    suite.addTests(load_on(("ipc",), KilledAtEachStep)(loader, tests, pattern))
     return suite
 
 
