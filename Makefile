@@ -192,12 +192,13 @@ $(B)/fuzzers/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libkae.a
 
 # --- documents made from tables ------------------------------------------------
 .PHONY: docs lint lint-rules format format-check audit-auth clean help
-docs: all ## write config.md, errors.md, openapi.yaml, privacy.md and export.schema.json of docs/ from their tables
+docs: all ## write what docs/ and deploy/ have from tables: settings, errors, routes, privacy, network policies
 	@$(B)/bin/kae-gateway --doc config > docs/config.md
 	@$(B)/bin/kae-gateway --doc errors > docs/errors.md
 	@$(B)/bin/knowalledge --doc openapi > docs/openapi.yaml
 	@$(B)/bin/knowalledge --doc privacy > docs/privacy.md
 	@$(B)/bin/knowalledge --doc export > docs/export.schema.json
+	@$(B)/bin/knowalledge --doc policies > deploy/k8s/base/network-policies.yaml
 audit-auth: all ## what anyone may call and why; fails on a route without a reason
 	@$(B)/bin/kae-gateway --audit-auth
 

@@ -9,7 +9,7 @@ build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-de
 	libhiredis-dev libmsgpack-dev libjwt-dev libcurl4-gnutls-dev libsqlite3-dev libssl-dev
 	libsodium-dev libjansson-dev libutf8proc-dev python3-zxcvbn"
 run="wordnet-base"
-test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 clang-format
+test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
 	curl"
 bench="nginx-light wrk"
 fuzz="clang libclang-rt-dev"

@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "common/service/program.h"
 #include "gateway/gateway.h"
+#include "local/network_policies.h"
 #include "local/openapi.h"
 #include "local/privacy_doc.h"
 #include "svc-auth/service.h"
@@ -171,7 +172,8 @@ static int print_doc(const char *value)
 		void (*write)(FILE *f);
 	} docs[] = {{"openapi", openapi_write},
 	            {"privacy", privacy_document},
-	            {"export", export_schema}};
+	            {"export", export_schema},
+	            {"policies", network_policies}};
 
 	for (size_t i = 0; i < COUNTOF(docs); i++) {
 		if (strcmp(docs[i].name, value) == 0) {
@@ -180,7 +182,8 @@ static int print_doc(const char *value)
 		}
 	}
 	(void)fprintf(stderr,
-	              "knowalledge: --doc takes openapi, privacy or export\n");
+	              "knowalledge: --doc takes openapi, privacy, export or "
+	              "policies\n");
 	return 2;
 }
 
@@ -188,7 +191,7 @@ int main(int argc, char **argv)
 {
 	static const struct program_flag flags[] = {
 		{.name = "--doc",
-	         .value = "openapi|privacy|export",
+	         .value = "openapi|privacy|export|policies",
 	         .help = "a document made from its tables",
 	         .run = print_doc},
 		AUDIT_CHECK_FLAG,
