@@ -72,6 +72,7 @@ static void show_metrics(struct admin *ad, const char *rest, struct answer *a)
 	(void)rest;
 	a->type = metrics_type;
 	metrics_render(ad->metrics, &a->body);
+	health_metrics(ad->health, (int64_t)mono_ms(), &a->body);
 }
 
 /* A path that ends in '/' takes what follows it as rest. */

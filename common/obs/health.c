@@ -308,3 +308,36 @@ void health_pack(struct health *h, const char *part, int64_t now_ms,
 	mp_kv_bool(out, "ready", is_ready(v));
 	mp_kv_text(out, "status", verdict_names[v]);
 }
+
+void health_metrics(struct health *h, int64_t now_ms, struct buf *out)
+{
+	AUTO_BUF states = {0};
+	GUARD(&h->lock);
+
+	buf_str(out, STR("# HELP kae_ready Whether /readyz says so.\n"
+	                 "# TYPE kae_ready gauge\n"));
+	for (size_t i = 0; i < h->parts_n; i++) {
+		const struct part *p = &h->parts[i];
+		enum verdict v = verdict_of_phase(p->phase);
+
+		for (size_t k = 0; k < h->checks_n; k++) {
+			struct finding f;
+
+			if (h->checks[k].part != p)
+				continue;
+			f = ask(&h->checks[k], now_ms);
+			v = worse(v, f.verdict);
+			buf_printf(&states,
+			           "kae_dependency_state{part=\"%s\","
+			           "dependency=\"%s\"} %d\n",
+			           p->name, h->checks[k].name, (int)f.state);
+		}
+		buf_printf(out, "kae_ready{part=\"%s\"} %d\n", p->name,
+		           is_ready(v));
+	}
+	buf_str(out, STR("# HELP kae_dependency_state What a part needs: 0 up, "
+	                 "1 degraded, 2 down.\n"
+	                 "# TYPE kae_dependency_state gauge\n"));
+	buf_str(out, buf_view(&states));
+	out->failed |= states.failed;
+}

@@ -71,6 +71,9 @@ bool health_render(struct health *h, const char *part, int64_t now_ms,
 void health_pack(struct health *h, const char *part, int64_t now_ms,
                  struct buf *out);
 
+/* The same as Prometheus text: kae_ready and kae_dependency_state. */
+void health_metrics(struct health *h, int64_t now_ms, struct buf *out);
+
 /*
  * The admin port: one small thread, at most ADMIN_CONNECTIONS_MAX connections,
  * each idle for at most ADMIN_IDLE_S.  GET and HEAD; anything else is a JSON

@@ -164,6 +164,31 @@ static void metrics_are_prometheus_text(void **state)
 	assert_non_null(strstr(body_of(&out), "c 1\n"));
 }
 
+static enum health_state is_down(void *arg, char *detail, size_t detail_max)
+{
+	(void)arg;
+	(void)detail;
+	(void)detail_max;
+	return HEALTH_DOWN;
+}
+
+static void metrics_say_what_readyz_says(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_BUF out = {0};
+
+	health_phase(f->health, "auth", PHASE_READY);
+	health_phase(f->health, "gdpr", PHASE_DRAINING);
+	assert_true(
+		health_check(f->health, "auth", "redis", false, is_down, NULL));
+	get(f, "GET", "/metrics", &out);
+	assert_non_null(strstr(out.p, "\nkae_ready{part=\"auth\"} 1\n"));
+	assert_non_null(strstr(out.p, "\nkae_ready{part=\"gdpr\"} 0\n"));
+	assert_non_null(strstr(out.p, "\nkae_dependency_state{part=\"auth\","
+	                              "dependency=\"redis\"} 2\n"));
+	health_forget(f->health, "auth");
+}
+
 static void unknown_paths_are_a_json_problem(void **state)
 {
 	static const char *const targets[] = {
@@ -280,6 +305,7 @@ int main(void)
 		cmocka_unit_test(livez_is_200_whatever_the_phase),
 		cmocka_unit_test(readyz_follows_the_phases),
 		cmocka_unit_test(metrics_are_prometheus_text),
+		cmocka_unit_test(metrics_say_what_readyz_says),
 		cmocka_unit_test(unknown_paths_are_a_json_problem),
 		cmocka_unit_test(other_methods_are_405_with_allow),
 		cmocka_unit_test(head_has_no_body),
