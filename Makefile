@@ -202,6 +202,17 @@ docs: all ## write what docs/ and deploy/ have from tables: settings, errors, ro
 audit-auth: all ## what anyone may call and why; fails on a route without a reason
 	@$(B)/bin/kae-gateway --audit-auth
 
+# --- without Docker -----------------------------------------------------------
+PREFIX  ?= /usr/local
+.PHONY: install
+install: all ## copy programs, systemd units and documents below $(DESTDIR)$(PREFIX)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/systemd/system lib/sysusers.d share/doc/knowalledge)
+	install -m 0755 $(programs) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 README.md LICENSE docs/*.md docs/openapi.yaml $(DESTDIR)$(PREFIX)/share/doc/knowalledge/
+	install -m 0644 deploy/systemd/knowalledge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/knowalledge.conf
+	@set -e; for u in deploy/systemd/*.service deploy/systemd/*.target; do \
+		sed 's|@PREFIX@|$(PREFIX)|' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+
 # --- reading the code for us ----------------------------------------------------
 lint-rules: ## banned calls and includes against the arrows
 	@tests/lint.sh

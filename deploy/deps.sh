@@ -10,7 +10,7 @@ build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-de
 	libsodium-dev libjansson-dev libutf8proc-dev python3-zxcvbn"
 run="wordnet-base"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
-	curl prometheus"
+	curl prometheus systemd"
 bench="nginx-light wrk"
 fuzz="clang libclang-rt-dev"
 

@@ -3,10 +3,12 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/obs/otlp.h"
+#include "common/service/notify.h"
 #include "common/service/probe.h"
 #include "common/service/process.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -414,6 +416,7 @@ static void ready_once(struct running *r)
 	r->announced = true;
 	log_info(NULL, "service.ready", LOG_TEXT("version", KAE_VERSION),
 	         LOG_U64("ms", mono_ms() - r->started_ms));
+	notify_ready();
 	if (r->p->announce &&
 	    (env->conf.env == ENV_DEVELOPMENT || isatty(STDERR_FILENO)))
 		r->p->announce(r->env, r->state, stderr);
@@ -499,16 +502,20 @@ static int serve(struct running *r)
 {
 	struct pollfd fds[] = {{.fd = r->signals, .events = POLLIN},
 	                       {.fd = r->env->changed_fd, .events = POLLIN}};
+	const uint64_t alive_ms = notify_every_ms();
+	const int doze = alive_ms && alive_ms < INT_MAX ? (int)alive_ms : -1;
 
 	for (;;) {
 		uint64_t told;
 		int sig = 0;
 
+		if (alive_ms)
+			notify_alive();
 		if (r->p->failed && r->p->failed(r->state))
 			return EXIT_REFUSE;
 		ready_once(r);
-		if (poll(fds, COUNTOF(fds), r->announced ? -1 : READY_POLL_MS) <
-		            0 &&
+		if (poll(fds, COUNTOF(fds),
+		         r->announced ? doze : READY_POLL_MS) < 0 &&
 		    errno != EINTR)
 			return EXIT_FAULT;
 		if (fds[1].revents & POLLIN &&
@@ -520,10 +527,15 @@ static int serve(struct running *r)
 			end_now();
 		if (sig == SIGTERM)
 			r->delay_ms = r->env->conf.drain_delay_s * 1000;
-		if (sig == SIGTERM || sig == SIGINT)
+		if (sig == SIGTERM || sig == SIGINT) {
+			notify_stopping();
 			return 0;
+		}
 		if (sig == SIGHUP) {
+			notify_reloading();
 			reload(r);
+			if (r->announced)
+				notify_ready();
 		}
 	}
 }
