@@ -194,6 +194,7 @@ $(B)/fuzzers/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libkae.a
 .PHONY: docs lint lint-rules format format-check audit-auth clean help
 docs: all ## write what docs/ and deploy/ have from tables: settings, errors, routes, privacy, network policies
 	@$(B)/bin/kae-gateway --doc config > docs/config.md
+	@$(B)/bin/kae-gateway --doc gone > docs/migrating-settings.md
 	@$(B)/bin/kae-gateway --doc errors > docs/errors.md
 	@$(B)/bin/knowalledge --doc openapi > docs/openapi.yaml
 	@$(B)/bin/knowalledge --doc privacy > docs/privacy.md

@@ -91,7 +91,9 @@ static int print_doc(const char *value)
 	static const struct {
 		const char *name;
 		void (*write)(FILE *f);
-	} docs[] = {{"config", conf_document}, {"errors", doc_errors}};
+	} docs[] = {{"config", conf_document},
+	            {"gone", conf_document_gone},
+	            {"errors", doc_errors}};
 
 	for (size_t i = 0; i < COUNTOF(docs); i++) {
 		if (strcmp(docs[i].name, value) == 0) {
@@ -99,7 +101,8 @@ static int print_doc(const char *value)
 			return 0;
 		}
 	}
-	(void)fprintf(stderr, "kae-gateway: --doc takes config or errors\n");
+	(void)fprintf(stderr,
+	              "kae-gateway: --doc takes config, gone or errors\n");
 	return 2;
 }
 
@@ -114,7 +117,7 @@ int main(int argc, char **argv)
 	                 "reason",
 	         .run = print_audit},
 		{.name = "--doc",
-	         .value = "config|errors",
+	         .value = "config|gone|errors",
 	         .help = "a document made from its table",
 	         .run = print_doc},
 	};

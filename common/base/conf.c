@@ -42,23 +42,13 @@ static const struct row {
 #undef SETTING
 };
 
-/* Settings that people bring from the old system, and what came of them. */
+/* Of the old system. */
 static const struct {
 	const char *name, *successor;
 } gone[] = {
-	{"FLASK_ENV", "ENVIRONMENT"},
-	{"FLASK_DEBUG", "LOG_LEVEL=debug"},
-	{"SECRET_KEY", "KEY_ENCRYPTION_KEY"},
-	{"JWT_SECRET_KEY", "none: tokens are ES256, signed with keys that "
-                           "svc-auth makes"},
-	{"JWT_SECRET", "none: tokens are ES256"},
-	{"BCRYPT_COST_FACTOR", "none: passwords use argon2id"},
-	{"GUNICORN_WORKERS", "GATEWAY_THREADS, DB_THREADS"},
-	{"GUNICORN_WORKER_CLASS", "none: the gateway is event driven"},
-	{"GUNICORN_TIMEOUT", "none: deadlines are a column of the route table"},
-	{"GUNICORN_BIND", "BIND, PORT"},
-	{"REDIS_HOST", "REDIS_URL"},
-	{"DATABASE_PATH", "DATABASE_URL"},
+#define GONE(name, successor) {name, successor},
+#include "common/base/conf_gone.def"
+#undef GONE
 };
 
 static const char *const env_names[] = {
@@ -360,6 +350,21 @@ void conf_help(unsigned who, FILE *f)
 		if (rows[i].who & who)
 			(void)fprintf(f, "  %s=%s\n      %s\n", rows[i].name,
 			              rows[i].fallback, rows[i].help);
+}
+
+void conf_document_gone(FILE *f)
+{
+	(void)fputs(
+		"# Settings of the old system\n\n"
+		"Generated from `common/base/conf_gone.def`; `make docs` "
+		"writes it again. A program that finds one of\nthese says "
+		"so at start (`config.ignored`). What is not here is called "
+		"as before\n([config.md](config.md)).\n\n"
+		"| name | successor |\n|---|---|\n",
+		f);
+	for (size_t i = 0; i < COUNTOF(gone); i++)
+		(void)fprintf(f, "| `%s` | %s |\n", gone[i].name,
+		              gone[i].successor);
 }
 
 void conf_document(FILE *f)

@@ -59,6 +59,8 @@ void conf_print(const struct settings *s, unsigned who, FILE *f);
 void conf_help(unsigned who, FILE *f);
 /* docs/config.md. */
 void conf_document(FILE *f);
+/* docs/migrating-settings.md. */
+void conf_document_gone(FILE *f);
 const char *env_name(enum env e);
 
 #endif

@@ -432,6 +432,29 @@ static void names_of_the_old_system_and_misspelt_ones_are_told(void **state)
 	assert_null(strstr(out.p, "SSL_CERT_FILE"));
 }
 
+/* Told as gone and read all the same: one of the two is a lie. */
+static void what_is_gone_is_no_setting(void **state)
+{
+	static const char *const gone[] = {
+#define GONE(name, successor) name,
+#include "common/base/conf_gone.def"
+#undef GONE
+	};
+	static const char *const ours[] = {
+#define SETTING(who, flags, type, name, field, fallback, min, max, help) name,
+#include "common/base/conf.def"
+#undef SETTING
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(gone); i++) {
+		for (size_t k = 0; k < COUNTOF(ours); k++)
+			assert_string_not_equal(gone[i], ours[k]);
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(gone[i], gone[k]);
+	}
+}
+
 static void without_memory_loading_fails_and_leaks_nothing(void **state)
 {
 	FILE *nowhere = fopen("/dev/null", "we");
@@ -490,6 +513,7 @@ int main(void)
 		cmocka_unit_test_setup(
 			names_of_the_old_system_and_misspelt_ones_are_told,
 			clean),
+		cmocka_unit_test(what_is_gone_is_no_setting),
 		cmocka_unit_test_setup(
 			without_memory_loading_fails_and_leaks_nothing, clean),
 	};
