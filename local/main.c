@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "common/service/program.h"
 #include "gateway/gateway.h"
+#include "local/backup.h"
 #include "local/network_policies.h"
 #include "local/openapi.h"
 #include "local/privacy_doc.h"
@@ -196,6 +197,7 @@ int main(int argc, char **argv)
 	         .run = print_doc},
 		AUDIT_CHECK_FLAG,
 		RECEIPT_FLAG,
+		BACKUP_FLAG,
 	};
 	static const struct program knowalledge = {
 		.name = "knowalledge",

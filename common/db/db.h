@@ -246,5 +246,7 @@ enum err db_dir_share(struct str dir, const char *program, char *holder,
 /* "sqlite:///x.db" -> "sqlite:///x-auth.db"; other URLs are copied. */
 bool db_url_for(struct str url, const char *service,
                 struct buf *out) MUST_CHECK;
+/* The path in a sqlite URL; false: it is none, or has what we refuse. */
+bool db_sqlite_path(struct str url, struct str *path);
 
 #endif

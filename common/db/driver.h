@@ -203,8 +203,6 @@ bool db_cond_init(pthread_cond_t *c);
 /* False when deadline_ms has passed. */
 bool db_cond_wait(pthread_cond_t *c, pthread_mutex_t *m, uint64_t deadline_ms);
 
-/* sqlite:///path: the path; false for anything else. */
-bool db_sqlite_path(struct str url, struct str *path);
 bool db_is_postgres(struct str url);
 /*
  * Makes the folders above a file, 0700 each; errno tells why not.
