@@ -85,7 +85,7 @@ deps-test:
 tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
-.PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean bench-quick fuzz
+.PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean test-deb bench-quick fuzz
 test-unit test-store test-sim test-integration: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)
@@ -98,6 +98,8 @@ test-tsan: deps-test ## bus, pool, log and cache under the thread sanitizer
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor tsan threads
 test-clean: deps-test ## both README commands inside a bare Debian root
 	@tests/clean.sh
+test-deb: deb ## the package in a bare Debian root: install, start, upgrade, purge
+	@tests/deb.sh build/knowalledge_$(VERSION)_$$(dpkg --print-architecture).deb
 bench-quick: deps-test ## requests per second against nginx proxy_pass, two minutes
 	@deploy/deps.sh build run test bench
 	@$(MAKE) --no-print-directory -s -j2 all
@@ -213,6 +215,11 @@ install: all ## copy programs, systemd units and documents below $(DESTDIR)$(PRE
 	install -m 0644 deploy/systemd/knowalledge.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/knowalledge.conf
 	@set -e; for u in deploy/systemd/*.service deploy/systemd/*.target; do \
 		sed 's|@PREFIX@|$(PREFIX)|' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+
+.PHONY: deb
+deb: deps-run ## build/knowalledge_VERSION_ARCH.deb for this release of Debian
+	@deploy/deps.sh deb
+	@deploy/deb/build.sh
 
 # --- reading the code for us ----------------------------------------------------
 lint-rules: ## banned calls and includes against the arrows

@@ -12,6 +12,7 @@ run="wordnet-base"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
 	curl prometheus systemd"
 bench="nginx-light wrk"
+deb="dpkg-dev"
 fuzz="clang libclang-rt-dev"
 
 want=""
@@ -21,6 +22,7 @@ for group in "$@"; do
 	run) want="$want $run" ;;
 	test) want="$want $test" ;;
 	bench) want="$want $bench" ;;
+	deb) want="$want $deb" ;;
 	fuzz) want="$want $fuzz" ;;
 	*)
 		echo "deps.sh: no group '$group'" >&2
