@@ -1,5 +1,17 @@
 #include "common/cache/breaker.h"
 
+static const struct breaker_rule *rule_of(const struct breaker *b)
+{
+	static const struct breaker_rule remote = {
+		.failures = REMOTE_FAILURES,
+		.successes = 1,
+		.first_ms = BREAKER_FIRST_MS,
+		.last_ms = BREAKER_LAST_MS,
+	};
+
+	return b->rule ? b->rule : &remote;
+}
+
 uint64_t backoff_ms(uint64_t first_ms, uint64_t last_ms, unsigned n,
                     uint64_t random)
 {
@@ -26,19 +38,25 @@ enum breaker_pass breaker_ask(struct breaker *b, uint64_t now_ms)
 
 void breaker_worked(struct breaker *b, enum breaker_pass pass)
 {
-	if (pass == BREAKER_PROBE && b->probing)
-		breaker_reset(b);
-	else if (b->state == BREAKER_CLOSED)
+	if (pass == BREAKER_PROBE && b->probing) {
+		b->probing = false;
+		if (++b->worked >= rule_of(b)->successes)
+			breaker_reset(b);
+	} else if (b->state == BREAKER_CLOSED) {
 		b->failures = 0;
+	}
 }
 
-static void open_it(struct breaker *b, uint64_t now_ms, uint64_t random)
+void breaker_trip(struct breaker *b, uint64_t now_ms, uint64_t random)
 {
+	const struct breaker_rule *r = rule_of(b);
+
 	b->state = BREAKER_OPEN;
 	b->probing = false;
 	b->failures = 0;
-	b->until_ms = now_ms + backoff_ms(BREAKER_FIRST_MS, BREAKER_LAST_MS,
-	                                  b->opened++, random);
+	b->worked = 0;
+	b->until_ms = now_ms +
+	              backoff_ms(r->first_ms, r->last_ms, b->opened++, random);
 }
 
 bool breaker_failed(struct breaker *b, enum breaker_pass pass, uint64_t now_ms,
@@ -46,10 +64,10 @@ bool breaker_failed(struct breaker *b, enum breaker_pass pass, uint64_t now_ms,
 {
 	bool probe = pass == BREAKER_PROBE && b->probing;
 
-	if (!probe &&
-	    (b->state != BREAKER_CLOSED || ++b->failures < REMOTE_FAILURES))
+	if (!probe && (b->state != BREAKER_CLOSED ||
+	               ++b->failures < rule_of(b)->failures))
 		return false;
-	open_it(b, now_ms, random);
+	breaker_trip(b, now_ms, random);
 	return true;
 }
 
@@ -61,5 +79,5 @@ void breaker_unsure(struct breaker *b, enum breaker_pass pass)
 
 void breaker_reset(struct breaker *b)
 {
-	*b = (struct breaker){.state = BREAKER_CLOSED};
+	*b = (struct breaker){.rule = b->rule, .state = BREAKER_CLOSED};
 }

@@ -119,6 +119,46 @@ static void backing_off_grows_to_its_bound_less_up_to_half(void **state)
 	}
 }
 
+static void a_rule_says_how_often_and_how_long(void **state)
+{
+	static const struct breaker_rule rule = {
+		.failures = 2, .successes = 3, .first_ms = 60, .last_ms = 60};
+	struct breaker b = {.rule = &rule};
+
+	(void)state;
+	assert_false(breaker_failed(&b, BREAKER_PASSED, 0, 0));
+	assert_true(breaker_failed(&b, BREAKER_PASSED, 0, 0));
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(breaker_ask(&b, 59),
+		                 i ? BREAKER_PROBE : BREAKER_REFUSED);
+		if (i == 0)
+			assert_int_equal(breaker_ask(&b, 60), BREAKER_PROBE);
+		assert_int_equal(b.state, BREAKER_HALF_OPEN);
+		assert_int_equal(breaker_ask(&b, 60), BREAKER_REFUSED);
+		breaker_worked(&b, BREAKER_PROBE);
+	}
+	assert_int_equal(b.state, BREAKER_CLOSED);
+	assert_ptr_equal(b.rule, &rule);
+}
+
+static void a_probe_that_fails_makes_those_before_it_void(void **state)
+{
+	static const struct breaker_rule rule = {
+		.failures = 1, .successes = 2, .first_ms = 60, .last_ms = 60};
+	struct breaker b = {.rule = &rule};
+
+	(void)state;
+	breaker_trip(&b, 0, 0);
+	assert_int_equal(breaker_ask(&b, 60), BREAKER_PROBE);
+	breaker_worked(&b, BREAKER_PROBE);
+	assert_int_equal(breaker_ask(&b, 60), BREAKER_PROBE);
+	assert_true(breaker_failed(&b, BREAKER_PROBE, 60, 0));
+	assert_int_equal(breaker_ask(&b, 119), BREAKER_REFUSED);
+	assert_int_equal(breaker_ask(&b, 120), BREAKER_PROBE);
+	breaker_worked(&b, BREAKER_PROBE);
+	assert_int_equal(b.state, BREAKER_HALF_OPEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +170,8 @@ int main(void)
 		cmocka_unit_test(calls_from_before_it_opened_decide_nothing),
 		cmocka_unit_test(
 			a_reset_closes_it_and_an_old_probe_does_not_open_it),
+		cmocka_unit_test(a_rule_says_how_often_and_how_long),
+		cmocka_unit_test(a_probe_that_fails_makes_those_before_it_void),
 		cmocka_unit_test(
 			backing_off_grows_to_its_bound_less_up_to_half),
 	};
