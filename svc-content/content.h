@@ -6,6 +6,7 @@
 #ifndef SVC_CONTENT_CONTENT_H
 #define SVC_CONTENT_CONTENT_H
 
+#include "svc-content/llm/llm.h"
 #include "svc-content/offline/wordnet.h"
 
 #include "common/base/ctx.h"
@@ -20,6 +21,7 @@ struct content {
 	struct idem *idem;
 	struct cache *cache;
 	struct wordnet *wn; /* NULL: no dictionary, study plans only */
+	struct llm *llm;    /* NULL: no provider, offline answers only */
 	uint64_t outline_ttl_ms, quiz_ttl_ms;
 	/* Tells the relay that the outbox has something; NULL in tests. */
 	void (*kick)(void *arg);

@@ -34,6 +34,7 @@ static void content_free(struct content *ct)
 {
 	if (!ct)
 		return;
+	llm_stop(ct->llm);
 	wordnet_close(ct->wn);
 	free(ct);
 }
@@ -77,9 +78,13 @@ static enum err start(struct service *sv, void **state)
 	if (!ct->cache)
 		return ERR_NOMEM; /* NOLINT: AUTO frees ct, unseen */
 	e = open_dictionary(ct, conf);
+	if (!e)
+		e = llm_start(conf, service_metrics(sv), &ct->llm);
 	if (!e && health &&
-	    !health_check(health, "content", "dictionary", false,
-	                  dictionary_health, ct))
+	    (!health_check(health, "content", "dictionary", false,
+	                   dictionary_health, ct) ||
+	     !health_check(health, "content", "llm", false, llm_health,
+	                   ct->llm)))
 		e = ERR_NOMEM;
 	if (e)
 		return e;

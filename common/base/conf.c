@@ -205,6 +205,14 @@ static bool near(struct str a, struct str b)
 	return a.n - i - j <= 1;
 }
 
+static bool is_known(struct str name)
+{
+	for (size_t i = 0; i < COUNTOF(rows); i++)
+		if (str_eq(name, str_from(rows[i].name)))
+			return true;
+	return false;
+}
+
 static void tell_misspelt(void)
 {
 	/* Near SSL_CERTFILE, and OpenSSL's own. */
@@ -215,18 +223,13 @@ static void tell_misspelt(void)
 		struct str name = str_cut(&rest, '=');
 		const char *meant = NULL;
 
-		if (str_eq(name, authorities))
+		/* LLM_MODEL is near LLM2_MODEL, and both are meant. */
+		if (str_eq(name, authorities) || is_known(name))
 			continue;
-		for (size_t i = 0; i < COUNTOF(rows); i++) {
-			if (str_eq(name, str_from(rows[i].name)))
-				meant = NULL;
-			else if (strlen(rows[i].name) > 5 &&
-			         near(name, str_from(rows[i].name)))
+		for (size_t i = 0; i < COUNTOF(rows) && !meant; i++)
+			if (strlen(rows[i].name) > 5 &&
+			    near(name, str_from(rows[i].name)))
 				meant = rows[i].name;
-			else
-				continue;
-			break;
-		}
 		if (meant)
 			log_warn(NULL, "config.ignored", LOG_STR("name", name),
 			         LOG_TEXT("meant", meant));

@@ -138,6 +138,7 @@ struct llm_ask {
 	double temperature;             /* less than 0: the provider's own */
 	uint64_t deadline_ms;           /* mono_ms() */
 	struct str user;                /* a hash of the person, or none */
+	struct str rid;                 /* of the request, for the log */
 	unsigned first;                 /* which provider to begin with */
 	bool only;                      /* no other than the first */
 	llm_text_fn *on_text;
