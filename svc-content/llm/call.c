@@ -228,7 +228,8 @@ static bool has_text(struct llm_call *c, struct handing *h)
 	}
 	h->call = c;
 	buf_clear(&h->text);
-	buf_add(&h->text, c->text.p + c->handed, c->text.n - c->handed);
+	if (c->text.n > c->handed)
+		buf_add(&h->text, c->text.p + c->handed, c->text.n - c->handed);
 	c->handed = c->text.n;
 	return h->is_void || h->text.n;
 }

@@ -247,7 +247,20 @@ static bool adapt(struct llm_call *c, const struct llm_fault *f)
 	return true;
 }
 
-static void decide(struct llm_call *c, const struct llm_fault *f,
+/* It is asked again where there is time for the pause and for what has just
+ * failed once more: a provider that takes long to fail is not given all of the
+ * deadline. */
+static bool asks_again(const struct llm_call *c, const struct llm_fault *f,
+                       uint64_t wait_ms, uint64_t now_ms)
+{
+	enum fault_kind kind = why_kind(f->why);
+
+	return (kind == FAULT_RETRY || kind == FAULT_LIMITED) &&
+	       c->tries < LLM_TRIES &&
+	       fits(c, wait_ms + (now_ms - c->a.began_ms), now_ms);
+}
+
+static void decide(struct llm_call *c, const struct llm_fault *f, bool opened,
                    uint64_t wait_ms, uint64_t now_ms)
 {
 	enum fault_kind kind = why_kind(f->why);
@@ -262,8 +275,7 @@ static void decide(struct llm_call *c, const struct llm_fault *f,
 		c->step = STEP_SEEK;
 	} else if (kind == FAULT_OURS) {
 		over(c, f->why);
-	} else if ((kind == FAULT_RETRY || kind == FAULT_LIMITED) &&
-	           c->tries < LLM_TRIES && fits(c, wait_ms, now_ms)) {
+	} else if (!opened && asks_again(c, f, wait_ms, now_ms)) {
 		c->last = f->why;
 		pause_for(c, wait_ms, now_ms);
 	} else {
@@ -282,7 +294,7 @@ static void conclude(struct llm_call *c, CURLcode code, uint64_t now_ms)
 	                 now_ms - c->a.began_ms);
 	tell(c, &f, turn);
 	attempt_end(c);
-	decide(c, &f, wait_ms, now_ms);
+	decide(c, &f, turn == TURN_OPENED, wait_ms, now_ms);
 }
 
 /* --- the loop ------------------------------------------------------------------------ */

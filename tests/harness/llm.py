@@ -274,11 +274,14 @@ def keeps_alive(every=0.02):
     return answer
 
 
-def drips(text="Slowly.", every=0.02):
-    """A byte at a time."""
+def drips(text="Slowly.", every=0.02, after=0):
+    """A byte at a time, behind so many events that come whole."""
     def answer(x):
         x.begin_stream()
-        for byte in "".join(events(text)).encode():
+        data = list(events(text, pieces=list(text)))
+        for piece in data[:after]:
+            x.chunk(piece)
+        for byte in "".join(data[after:]).encode():
             x.chunk(bytes([byte]))
             if x.provider.open.wait(every):
                 break
