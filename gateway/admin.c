@@ -94,22 +94,73 @@ void admin_breaker_of(const struct survey *s, enum bus_peer peer,
 	*out = b;
 }
 
-void admin_breaker_of_redis(const struct survey *s, struct admin_breaker *out)
+static void count_redis(const struct survey *s, struct admin_breaker *out)
 {
-	struct admin_breaker b = {.failures =
-	                                  admin_sum(s, SURVEY_REMOTE_FAILURES),
-	                          .successes =
-	                                  admin_sum(s, SURVEY_REMOTE_HITS) +
-	                                  admin_sum(s, SURVEY_REMOTE_MISSES)};
+	out->failures = admin_sum(s, SURVEY_REMOTE_FAILURES);
+	out->successes = admin_sum(s, SURVEY_REMOTE_HITS) +
+	                 admin_sum(s, SURVEY_REMOTE_MISSES);
+}
 
+static void count_models(const struct survey *s, struct admin_breaker *out)
+{
+	out->failures = admin_sum(s, SURVEY_MODEL_FAILURES);
+	out->successes = admin_sum(s, SURVEY_MODEL_SUCCESSES);
+	for (size_t i = 0; i < s->n; i++)
+		if (s->replicas[i].numbers[SURVEY_MODEL_FAILED_S] >
+		    out->failed_s)
+			out->failed_s =
+				s->replicas[i].numbers[SURVEY_MODEL_FAILED_S];
+}
+
+static bool has_models(const struct req *rq)
+{
+	return monitor_view(rq->loop->site->monitor, PEER_CONTENT,
+	                    rq->loop->now_ms)
+	        .has_llm;
+}
+
+static const struct admin_backend backends[] = {
+	{"redis", ALL, "breaker.reset", SURVEY_REMOTE_BREAKER, admin_has_redis,
+         count_redis},
+	{"google_ai", 1U << PEER_CONTENT, "llm.reset", SURVEY_MODEL_BREAKER,
+         has_models, count_models},
+};
+
+const struct admin_backend *admin_backend_next(const struct req *rq, size_t *i)
+{
+	while (*i < COUNTOF(backends)) {
+		const struct admin_backend *b = &backends[(*i)++];
+
+		if (b->is_there(rq))
+			return b;
+	}
+	return NULL;
+}
+
+const struct admin_backend *admin_backend_from(const struct req *rq,
+                                               struct str name)
+{
+	for (size_t i = 0; i < COUNTOF(backends); i++)
+		if (str_eq(name, str_from(backends[i].name)))
+			return backends[i].is_there(rq) ? &backends[i] : NULL;
+	return NULL;
+}
+
+/* The worst of the replicas. */
+void admin_breaker_before(const struct survey *s,
+                          const struct admin_backend *of,
+                          struct admin_breaker *out)
+{
+	struct admin_breaker b = {.state = ADMIN_CLOSED};
+
+	of->count(s, &b);
 	for (size_t i = 0; i < s->n; i++) {
-		const struct survey_replica *r = &s->replicas[i];
+		double state = s->replicas[i].numbers[of->state];
 
 		/* As figures.def has it: 1 open, 2 half open. */
-		if (r->numbers[SURVEY_REMOTE_BREAKER] == 1)
+		if (state == 1)
 			b.state = ADMIN_OPEN;
-		else if (r->numbers[SURVEY_REMOTE_BREAKER] == 2 &&
-		         b.state == ADMIN_CLOSED)
+		else if (state == 2 && b.state == ADMIN_CLOSED)
 			b.state = ADMIN_HALF_OPEN;
 	}
 	*out = b;
@@ -184,7 +235,9 @@ static void put_cache(struct req *rq, struct buf *out)
 
 static void put_breakers(struct req *rq, struct buf *out)
 {
+	const struct admin_backend *backend;
 	struct admin_breaker b;
+	size_t next = 0;
 
 	buf_str(out, STR(",\"circuit_breakers\":{"));
 	for (size_t i = 0; i < COUNTOF(services); i++) {
@@ -193,9 +246,9 @@ static void put_breakers(struct req *rq, struct buf *out)
 		           bus_peer_name(services[i]),
 		           admin_breaker_name(b.state));
 	}
-	if (admin_has_redis(rq)) {
-		admin_breaker_of_redis(rq->survey, &b);
-		buf_printf(out, ",\"redis\":\"%s\"",
+	while ((backend = admin_backend_next(rq, &next)) != NULL) {
+		admin_breaker_before(rq->survey, backend, &b);
+		buf_printf(out, ",\"%s\":\"%s\"", backend->name,
 		           admin_breaker_name(b.state));
 	}
 	buf_char(out, '}');

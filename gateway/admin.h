@@ -6,7 +6,8 @@
  * gateway counts itself.  What a service says in words is never passed on.
  *
  * Breakers: "redis" is the one before the cache's shared tier, of which each
- * replica of a service has its own; "auth", "content" and "gdpr" are the
+ * replica of a service has its own, and "google_ai" those before the providers
+ * of language models, whichever they are; "auth", "content" and "gdpr" are the
  * gateway's own view of their replicas: open when none can be asked, half open
  * when some cannot.
  *
@@ -37,13 +38,28 @@ enum admin_breaker_state { ADMIN_CLOSED, ADMIN_OPEN, ADMIN_HALF_OPEN };
 struct admin_breaker {
 	enum admin_breaker_state state;
 	double failures, successes;
+	double failed_s; /* since 1970; 0: never, or not known */
 };
 const char *admin_breaker_name(enum admin_breaker_state s);
-/* What is known of the replicas of a service, or of those that ask Redis. */
+/* What is known of the replicas of a service. */
 void admin_breaker_of(const struct survey *s, enum bus_peer peer,
                       struct admin_breaker *out);
-void admin_breaker_of_redis(const struct survey *s, struct admin_breaker *out);
-/* Whether a service has told that it has a shared tier. */
+
+/* What services have a breaker of their own before. */
+struct admin_backend {
+	const char *name;
+	unsigned peers;    /* who has one: bits, 1 << PEER_... */
+	const char *reset; /* an act of common/service/operate.h */
+	enum survey_number state;
+	bool (*is_there)(const struct req *rq); /* as services have told */
+	void (*count)(const struct survey *s, struct admin_breaker *out);
+};
+/* Those that are there, one after the other from *i = 0; NULL: no more. */
+const struct admin_backend *admin_backend_next(const struct req *rq, size_t *i);
+const struct admin_backend *admin_backend_from(const struct req *rq,
+                                               struct str name);
+void admin_breaker_before(const struct survey *s, const struct admin_backend *b,
+                          struct admin_breaker *out);
 bool admin_has_redis(const struct req *rq);
 
 #endif

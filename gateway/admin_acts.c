@@ -39,10 +39,16 @@ static bool peer_from(struct str name, enum bus_peer *out)
 
 static enum err no_breaker(struct req *rq)
 {
+	const struct admin_backend *b;
+	AUTO_BUF more = {0};
+	size_t next = 0;
+
+	while ((b = admin_backend_next(rq, &next)) != NULL)
+		buf_printf(&more, ", and %s", b->name);
 	return ctx_fail(&rq->cx, ERR_NOT_FOUND,
 	                "There is no such breaker. There are auth, content and "
-	                "gdpr%s.",
-	                admin_has_redis(rq) ? ", and redis" : "");
+	                "gdpr%.*s.",
+	                STR_FMT(buf_view(&more)));
 }
 
 static struct str breaker_name(const struct req *rq)
@@ -50,42 +56,57 @@ static struct str breaker_name(const struct req *rq)
 	return rq->match.params[0].value;
 }
 
+static const struct admin_backend *backend(const struct req *rq)
+{
+	return admin_backend_from(rq, breaker_name(rq));
+}
+
 enum err admin_ask_breaker(struct req *rq)
 {
+	const struct admin_backend *b = backend(rq);
 	enum bus_peer peer;
 
+	if (b)
+		return admin_ask(rq, b->peers, "service.stats",
+		                 (struct str){0});
 	if (peer_from(breaker_name(rq), &peer))
 		return admin_ask(rq, 1U << peer, "service.stats",
 		                 (struct str){0});
-	if (str_eq(breaker_name(rq), STR("redis")) && admin_has_redis(rq))
-		return admin_ask(rq, ALL, "service.stats", (struct str){0});
 	return no_breaker(rq);
 }
 
 enum err admin_breaker(struct req *rq)
 {
+	const struct admin_backend *before = backend(rq);
 	struct admin_breaker b;
 	enum bus_peer peer;
 
-	if (peer_from(breaker_name(rq), &peer))
+	if (before)
+		admin_breaker_before(rq->survey, before, &b);
+	else if (peer_from(breaker_name(rq), &peer))
 		admin_breaker_of(rq->survey, peer, &b);
 	else
-		admin_breaker_of_redis(rq->survey, &b);
+		return no_breaker(rq); /* it has gone meanwhile */
 	buf_printf(&rq->out,
 	           "{\"name\":\"%.*s\",\"state\":\"%s\",\"failure_count\":%.0f,"
-	           "\"success_count\":%.0f,\"last_failure_time\":null}",
+	           "\"success_count\":%.0f,\"last_failure_time\":",
 	           STR_FMT(breaker_name(rq)), admin_breaker_name(b.state),
 	           b.failures, b.successes);
+	if (b.failed_s > 0)
+		buf_printf(&rq->out, "%.3f}", b.failed_s);
+	else
+		buf_str(&rq->out, STR("null}"));
 	return OK;
 }
 
 enum err admin_ask_reset(struct req *rq)
 {
+	const struct admin_backend *b = backend(rq);
 	struct site *st = rq->loop->site;
 	enum bus_peer peer;
 
-	if (str_eq(breaker_name(rq), STR("redis")) && admin_has_redis(rq))
-		return control(rq, ALL, "breaker.reset", (struct str){0});
+	if (b)
+		return control(rq, b->peers, b->reset, (struct str){0});
 	if (!peer_from(breaker_name(rq), &peer))
 		return no_breaker(rq);
 	/* The other loops look at their next tick. */
@@ -98,8 +119,7 @@ enum err admin_note_reset(struct req *rq, struct buf *body)
 {
 	enum bus_peer peer;
 
-	if (!peer_from(breaker_name(rq), &peer) &&
-	    !(str_eq(breaker_name(rq), STR("redis")) && admin_has_redis(rq)))
+	if (!backend(rq) && !peer_from(breaker_name(rq), &peer))
 		return no_breaker(rq);
 	noted_pack(body, "breaker_reset", "breaker", breaker_name(rq));
 	return OK;

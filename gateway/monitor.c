@@ -80,6 +80,9 @@ static bool read_health(struct str body, struct monitor_view *out)
 	out->has_redis = mp_find(checks, "redis", &check);
 	if (out->has_redis)
 		out->redis = state_from(mp_find_str(check, "status", STR("")));
+	out->has_llm = mp_find(checks, "llm", &check);
+	if (out->has_llm)
+		out->llm = state_from(mp_find_str(check, "status", STR("")));
 	return true;
 }
 

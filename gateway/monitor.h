@@ -67,6 +67,9 @@ struct monitor_view {
 	/* The cache's tier that instances share, where it has one. */
 	bool has_redis;
 	enum monitor_state redis;
+	/* The providers of a language model, where some are configured. */
+	bool has_llm;
+	enum monitor_state llm;
 };
 struct monitor_view monitor_view(struct monitor *m, enum bus_peer service,
                                  uint64_t now_ms);

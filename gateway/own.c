@@ -134,6 +134,28 @@ static enum monitor_state redis(const struct req *rq, struct buf *out)
 	return worst == MONITOR_DOWN ? MONITOR_DEGRADED : worst;
 }
 
+/* Without it lessons are made offline, so it never does more than degrade. */
+static enum monitor_state models(const struct req *rq, struct buf *out)
+{
+	static const char *const messages[] = {
+		[MONITOR_UP] = "a language model answers",
+		[MONITOR_UNKNOWN] = "not known at the moment",
+		[MONITOR_DEGRADED] = "a provider fails; others or the built-in "
+				     "lexicon do instead",
+		[MONITOR_DOWN] = "the built-in lexicon does instead",
+	};
+	struct monitor_view v = monitor_view(rq->loop->site->monitor,
+	                                     PEER_CONTENT, rq->loop->now_ms);
+
+	if (!v.has_llm) {
+		add_check(out, "gemini_api", "not_configured",
+		          "lessons are made from the built-in lexicon");
+		return MONITOR_UP;
+	}
+	add_check(out, "gemini_api", state_names[v.llm], messages[v.llm]);
+	return v.llm == MONITOR_DOWN ? MONITOR_DEGRADED : v.llm;
+}
+
 /* The bus of this loop notices within milliseconds that a service is gone; what
  * else is wrong with it the monitor has asked. */
 static enum monitor_state service(const struct req *rq, enum bus_peer peer,
@@ -180,8 +202,7 @@ static enum monitor_state checks(const struct req *rq, struct buf *out)
 	enum monitor_state worst = database(rq, &each);
 
 	worst = monitor_worse(worst, redis(rq, &each));
-	add_check(&each, "gemini_api", "not_configured",
-	          "lessons are made from the built-in lexicon");
+	worst = monitor_worse(worst, models(rq, &each));
 	add_check(&each, "quota", "not_configured",
 	          "the built-in lexicon has no quota");
 	worst = monitor_worse(worst, identity(rq, &each));

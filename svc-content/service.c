@@ -81,10 +81,11 @@ static enum err start(struct service *sv, void **state)
 	if (!e)
 		e = llm_start(conf, service_metrics(sv), &ct->llm);
 	if (!e && health &&
-	    (!health_check(health, "content", "dictionary", false,
-	                   dictionary_health, ct) ||
-	     !health_check(health, "content", "llm", false, llm_health,
-	                   ct->llm)))
+	    !health_check(health, "content", "dictionary", false,
+	                  dictionary_health, ct))
+		e = ERR_NOMEM;
+	if (!e && health && ct->llm &&
+	    !health_check(health, "content", "llm", false, llm_health, ct->llm))
 		e = ERR_NOMEM;
 	if (e)
 		return e;
@@ -95,6 +96,20 @@ static enum err start(struct service *sv, void **state)
 static void stop(void *state)
 {
 	content_free(state);
+}
+
+static void figures(void *state, struct service_figures *out)
+{
+	const struct content *ct = state;
+
+	llm_stats(ct->llm, &out->model);
+}
+
+static void reset_models(void *state)
+{
+	const struct content *ct = state;
+
+	llm_reset(ct->llm);
 }
 
 static const struct retention_rule retention[] = {
@@ -115,6 +130,8 @@ const struct service_def content_service = {
 	.slow_threads = 1,
 	.start = start,
 	.stop = stop,
+	.figures = figures,
+	.llm_reset = reset_models,
 	.apply = restricted_apply,
 	.erase = &content_erase,
 };

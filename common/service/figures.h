@@ -23,6 +23,14 @@
 
 #define FIGURES_SERVICES_MAX 8
 
+/* The providers of a language model, where a service asks some. */
+struct model_stats {
+	unsigned breaker; /* 0 closed: one at least can be asked; 1, 2 as in
+	                   * figures.def */
+	uint64_t failures, successes;
+	int64_t last_failure_ms; /* wall_ms(); 0: none */
+};
+
 /* Everything that is zero is printed as zero. */
 struct service_figures {
 	struct db_pool_stats pool;
@@ -33,6 +41,7 @@ struct service_figures {
 	struct retention_stats retention;
 	struct erased_stats erased;
 	struct cached_figures cache;
+	struct model_stats model;
 };
 typedef void figures_fn(void *arg, struct service_figures *out);
 

@@ -3,26 +3,42 @@
 #include "common/base/log.h"
 #include "common/codec/mp.h"
 
-static void clear(struct cache *c, struct str tag)
+static void clear(const struct operated *on, struct str tag)
 {
 	(void)tag;
-	cache_clear(c);
+	if (on->cached)
+		cache_clear(cached_cache(on->cached));
 }
 
-static void reset(struct cache *c, struct str tag)
+static void forget(const struct operated *on, struct str tag)
+{
+	if (on->cached)
+		cache_forget_tag(cached_cache(on->cached), tag);
+}
+
+static void reset(const struct operated *on, struct str tag)
 {
 	(void)tag;
-	cache_breaker_reset(c);
+	if (on->cached)
+		cache_breaker_reset(cached_cache(on->cached));
+}
+
+static void llm_reset(const struct operated *on, struct str tag)
+{
+	(void)tag;
+	if (on->llm_reset)
+		on->llm_reset(on->arg);
 }
 
 static const struct act {
 	const char *name;
 	bool tagged;
-	void (*run)(struct cache *c, struct str tag);
+	void (*run)(const struct operated *on, struct str tag);
 } acts[] = {
 	{"cache.clear", false, clear},
-	{"cache.forget", true, cache_forget_tag},
+	{"cache.forget", true, forget},
 	{"breaker.reset", false, reset},
+	{"llm.reset", false, llm_reset},
 };
 
 static const struct act *act_from(struct str name)
@@ -33,9 +49,10 @@ static const struct act *act_from(struct str name)
 	return NULL;
 }
 
-enum err operate(struct cached *cached, struct ctx *cx, struct str body,
+enum err operate(const struct operated *on, struct ctx *cx, struct str body,
                  struct buf *reply)
 {
+	struct cached *cached = on->cached;
 	const struct act *act = act_from(mp_find_str(body, "do", STR("")));
 	struct str tag = mp_find_str(body, "tag", STR(""));
 
@@ -45,8 +62,7 @@ enum err operate(struct cached *cached, struct ctx *cx, struct str body,
 		return ctx_fail(cx, ERR_INVALID,
 		                "tag must have 1 to %d characters.",
 		                OPERATE_TAG_MAX);
-	if (cached)
-		act->run(cached_cache(cached), tag);
+	act->run(on, tag);
 	log_info(cx, "service.operated", LOG_TEXT("act", act->name),
 	         LOG_STR("user", cx->sub), LOG_BOOL("cached", cached != NULL));
 	mp_map(reply, 2);

@@ -10,6 +10,7 @@
  *                  key is deleted.
  *   cache.forget   the same of what carries a tag
  *   breaker.reset  closes the breaker of the shared tier
+ *   llm.reset      closes the breakers of the providers of language models
  *
  * Each may be repeated without harm.  Who asked is on the log.
  *
@@ -22,8 +23,14 @@
 
 #define OPERATE_TAG_MAX 64
 
-/* cached NULL: the service has no cache, and there is nothing to do. */
-enum err operate(struct cached *cached, struct ctx *cx, struct str body,
+/* What the acts are done to; a NULL is not there, and there is nothing to do. */
+struct operated {
+	struct cached *cached;
+	void (*llm_reset)(void *arg);
+	void *arg;
+};
+
+enum err operate(const struct operated *on, struct ctx *cx, struct str body,
                  struct buf *reply) MUST_CHECK;
 
 #endif

@@ -50,9 +50,10 @@ struct service {
 
 	atomic_bool ready, failed;
 	_Atomic(struct cached *) cached;
-	pthread_mutex_t lock; /* of the three below */
+	pthread_mutex_t lock; /* of the four below */
 	pthread_cond_t stop_asked;
 	bool stopping;
+	bool shown; /* the state can be looked at, from any thread */
 	struct event_relay *relay;
 	struct retention *retention;
 };
@@ -221,12 +222,24 @@ static enum err tell_stats(void *arg, struct ctx *cx, struct str body,
 	return OK;
 }
 
+static void reset_models(void *arg)
+{
+	struct service *sv = arg;
+	GUARD(&sv->lock);
+
+	if (sv->shown && sv->def->llm_reset)
+		sv->def->llm_reset(sv->state);
+}
+
 static enum err control(void *arg, struct ctx *cx, struct str body,
                         struct buf *reply)
 {
 	struct service *sv = arg;
+	const struct operated on = {.cached = atomic_load(&sv->cached),
+	                            .llm_reset = reset_models,
+	                            .arg = sv};
 
-	return operate(atomic_load(&sv->cached), cx, body, reply);
+	return operate(&on, cx, body, reply);
 }
 
 static struct cache *cache_of(struct service *sv)
@@ -301,6 +314,14 @@ static enum health_state check_outbox(void *arg, char *detail, size_t max)
 	return st.oldest_age_ms > OUTBOX_LATE_MS ? HEALTH_DEGRADED : HEALTH_UP;
 }
 
+static void state_figures(struct service *sv, struct service_figures *out)
+{
+	GUARD(&sv->lock);
+
+	if (sv->shown && sv->def->figures)
+		sv->def->figures(sv->state, out);
+}
+
 static void give_figures(void *arg, struct service_figures *out)
 {
 	struct service *sv = arg;
@@ -317,6 +338,7 @@ static void give_figures(void *arg, struct service_figures *out)
 		erased_stats(sv->erased, &out->erased);
 	if (cached)
 		cached_figures(cached, &out->cache);
+	state_figures(sv, out);
 }
 
 static enum err show(struct service *sv)
@@ -439,6 +461,7 @@ static bool become_ready(struct service *sv)
 	if (sv->stopping)
 		return false;
 	dispatch_open(sv->dispatch, sv->state);
+	sv->shown = sv->state != NULL;
 	atomic_store(&sv->ready, true);
 	return true;
 }
@@ -746,6 +769,14 @@ void service_drain(struct service *sv, uint64_t grace_ms)
 	event_relay_free(take_relay(sv));
 }
 
+/* Nobody looks at the state any more when this returns. */
+static void hide_state(struct service *sv)
+{
+	GUARD(&sv->lock);
+
+	sv->shown = false;
+}
+
 void service_stop(struct service *sv, uint64_t grace_ms)
 {
 	if (!sv)
@@ -757,6 +788,7 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 		figures_remove(sv->env.figures, sv);
 	cached_free(atomic_load(&sv->cached));
 	/* Its threads may still push and call. */
+	hide_state(sv);
 	if (sv->state && sv->def->stop)
 		sv->def->stop(sv->state);
 	bus_server_free(sv->server);

@@ -34,6 +34,7 @@
 
 struct service;
 struct figures;
+struct service_figures;
 struct erase;
 struct erase_def;
 struct lane_conf;
@@ -110,6 +111,11 @@ struct service_def {
 	enum err (*start)(struct service *sv, void **state);
 	/* Requests have ended; ends threads and frees the state. */
 	void (*stop)(void *state);
+	/* Or NULL.  What the state counts; and an operator closes the breakers of
+	 * the language models.  Called under a lock: neither waits nor calls
+	 * anything of service_*(). */
+	void (*figures)(void *state, struct service_figures *out);
+	void (*llm_reset)(void *state);
 	/* Events for this service (design D21), or NULL. */
 	event_apply_fn *apply;
 	/* What it has of people, or NULL.  Its migrations then have the table of

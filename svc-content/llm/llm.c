@@ -120,6 +120,28 @@ void llm_breaker(const struct llm *l, unsigned provider,
 	                            .last_failure_ms = p->last_failure_ms};
 }
 
+void llm_stats(const struct llm *l, struct model_stats *out)
+{
+	enum llm_state best = LLM_OPEN;
+
+	*out = (struct model_stats){.breaker = BREAKER_CLOSED};
+	for (unsigned i = 0; i < llm_providers(l); i++) {
+		struct llm_breaker b;
+
+		llm_breaker(l, i, &b);
+		out->failures += b.failures;
+		out->successes += b.successes;
+		if (b.last_failure_ms > out->last_failure_ms)
+			out->last_failure_ms = b.last_failure_ms;
+		if (b.state == LLM_CLOSED || best == LLM_OPEN)
+			best = b.state;
+	}
+	if (llm_providers(l))
+		out->breaker = best == LLM_CLOSED ? BREAKER_CLOSED
+		               : best == LLM_OPEN ? BREAKER_OPEN
+		                                  : BREAKER_HALF_OPEN;
+}
+
 void llm_reset(struct llm *l)
 {
 	if (!l)

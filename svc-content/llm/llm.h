@@ -40,6 +40,7 @@
 #include "common/base/str.h"
 #include "common/obs/health.h"
 #include "common/obs/metrics.h"
+#include "common/service/figures.h"
 
 #define LLM_PROVIDERS_MAX 4
 #define LLM_CALLS_MAX     256
@@ -101,7 +102,9 @@ struct llm_breaker {
 };
 void llm_breaker(const struct llm *l, unsigned provider,
                  struct llm_breaker *out);
-/* Closes all breakers; an operator's act. */
+/* Of all together: a chain that can be asked is closed.  NULL l: zeros. */
+void llm_stats(const struct llm *l, struct model_stats *out);
+/* Closes all breakers; an operator's act.  NULL is fine. */
 void llm_reset(struct llm *l);
 
 /* --- a call ------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 """What administrators see, and what they may have the services do."""
 import unittest
 
+from tests.harness.llm import Refusing
 from tests.harness.process import wait_until
 from tests.harness.redis import Redis
 from tests.integration.stack import SERVICES, SHORT, OnStack, load_on
@@ -249,9 +250,34 @@ class WithRedis(OnStack):
         self.assertEqual(r.json["replicas"]["acknowledged"], 3)
 
 
+class WithModel(OnStack):
+    """A provider of a language model that nobody has asked yet."""
+    layout = "ipc"
+    env = Refusing().env()
+
+    def test_its_breaker_and_its_health_are_told(self):
+        admin = self.stack.api(key=self.stack.admin_key)
+
+        def state():
+            r = admin.get("/api/circuit-breaker/google_ai/state")
+            return r.json if r.status == 200 else None
+
+        told = wait_until(state, 20, what="the breaker")
+        self.assertEqual(told, {"name": "google_ai", "state": "closed", "failure_count": 0,
+                                "success_count": 0, "last_failure_time": None})
+        self.assertEqual(admin.get("/api/metrics").json["circuit_breakers"]["google_ai"],
+                         "closed")
+        r = admin.post("/api/circuit-breaker/google_ai/reset", {})
+        self.assertEqual((r.status, r.json["state"]), (200, "closed"), r.raw)
+        self.assertEqual(r.json["replicas"]["acknowledged"], 1)
+        self.assertEqual(admin.get("/api/health").json["checks"]["gemini_api"]["status"], "up")
+        checks = self.stack.admin("content", "/readyz").json["parts"]["content"]["checks"]
+        self.assertEqual((checks["llm"]["status"], checks["llm"]["critical"]), ("up", False))
+
+
 def load_tests(loader, tests, pattern):
     suite = load_on(("one", "tcp"), AdminRoutes)(loader, tests, pattern)
-    for cls in () if SHORT else (OneAway, NoSuchReplica, WithRedis):
+    for cls in () if SHORT else (OneAway, NoSuchReplica, WithRedis, WithModel):
         suite.addTests(loader.loadTestsFromTestCase(cls))
     return suite
 

@@ -15,13 +15,14 @@ THERE = {
     "cache_items_count": {"service", "layer"},
     "circuit_breaker_state": {"service", "backend"},
     "circuit_breaker_failures_total": {"service", "backend"},
+    "circuit_breaker_successes_total": {"service", "backend"},
     "db_pool_size": {"service"},
     "db_connections_in_use": {"service"},
     "db_pool_overflow": {"service"},
     "app_info": {"name", "version", "environment"},
 }
 METHOD = "kae_method_duration_seconds"
-NO_MODEL = "there is no language model yet whose calls and quota could be counted"
+NO_MODEL = "no language model is configured here whose calls and quota could be counted"
 NOT_THERE = {
     "gemini_api_calls_total": NO_MODEL,
     "gemini_api_tokens_total": NO_MODEL,
@@ -40,7 +41,6 @@ NOT_THERE = {
     "explanations_generated_total": f"{METHOD}, method content.create_presentation, outcome ok",
     "validation_failures_total": "http_requests_total with status 400, by endpoint",
     "quota_exceeded_total": "http_requests_total with status 429, by endpoint",
-    "circuit_breaker_successes_total": "cache_operations_total of the layer remote",
     "db_errors_total": "application_errors_total by code, and kae_db_pool_timeouts_total, "
                        "kae_db_conflicts_total and kae_db_pings_failed_total",
     "db_query_duration_seconds": f"{METHOD} and kae_db_pool_wait_seconds",

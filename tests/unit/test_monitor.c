@@ -91,9 +91,10 @@ static void end(struct world *w, enum bus_peer p, enum err e, struct str bytes)
 	fn(w->open[p].arg, e, bytes, false);
 }
 
-/* redis NULL: it has none. */
-static void pack_health(struct buf *b, bool ready, const char *status,
-                        const char *database, const char *redis)
+/* more: the check beside the database's, or NULL. */
+static void pack_with(struct buf *b, bool ready, const char *status,
+                      const char *database, const char *more,
+                      const char *more_status)
 {
 	const struct ctx cx = {.rid = STR("r")};
 	struct reply r = {0};
@@ -101,15 +102,22 @@ static void pack_health(struct buf *b, bool ready, const char *status,
 	mp_map(&r.body, 3);
 	mp_kv_bool(&r.body, "ready", ready);
 	mp_kv_text(&r.body, "status", status);
-	mp_kv_map(&r.body, "checks", redis ? 2 : 1);
+	mp_kv_map(&r.body, "checks", more ? 2 : 1);
 	mp_kv_map(&r.body, "database", 1);
 	mp_kv_text(&r.body, "status", database);
-	if (redis) {
-		mp_kv_map(&r.body, "redis", 1);
-		mp_kv_text(&r.body, "status", redis);
+	if (more) {
+		mp_kv_map(&r.body, more, 1);
+		mp_kv_text(&r.body, "status", more_status);
 	}
 	reply_pack(b, &cx, OK, &r);
 	buf_fini(&r.body);
+}
+
+/* redis NULL: it has none. */
+static void pack_health(struct buf *b, bool ready, const char *status,
+                        const char *database, const char *redis)
+{
+	pack_with(b, ready, status, database, redis ? "redis" : NULL, redis);
 }
 
 static void answer(struct world *w, enum bus_peer p, bool ready,
@@ -251,6 +259,23 @@ static void a_shared_cache_is_told_where_there_is_one(void **state)
 	v = monitor_view(w->m, PEER_GDPR, w->now_ms);
 	assert_true(v.has_redis);
 	assert_int_equal(v.redis, MONITOR_DOWN);
+	assert_int_equal(v.service, MONITOR_DEGRADED);
+}
+
+static void models_are_told_of_where_there_are_some(void **state)
+{
+	struct world *w = *state;
+	struct monitor_view v;
+	AUTO_BUF b = {0};
+
+	all_well(w);
+	assert_false(monitor_view(w->m, PEER_CONTENT, w->now_ms).has_llm);
+	turn(w, MONITOR_EVERY_MS);
+	pack_with(&b, true, "degraded", "up", "llm", "degraded");
+	end(w, PEER_CONTENT, OK, buf_view(&b));
+	v = monitor_view(w->m, PEER_CONTENT, w->now_ms);
+	assert_true(v.has_llm);
+	assert_int_equal(v.llm, MONITOR_DEGRADED);
 	assert_int_equal(v.service, MONITOR_DEGRADED);
 }
 
@@ -401,6 +426,7 @@ int main(void)
 		TEST(who_has_not_started_is_asked_often_until_it_has),
 		TEST(states_are_taken_as_they_are_told),
 		TEST(a_shared_cache_is_told_where_there_is_one),
+		TEST(models_are_told_of_where_there_are_some),
 		TEST(without_answers_what_was_found_is_doubted_then_unknown),
 		TEST(a_bus_that_takes_no_call_is_no_answer),
 		TEST(answers_that_are_none_change_nothing_for_the_better),

@@ -59,7 +59,8 @@ static enum err have(struct cached *c, const char *act, const char *tag,
 	mp_kv_text(&body, "do", act);
 	if (tag)
 		mp_kv_text(&body, "tag", tag);
-	return operate(c, &cx, buf_view(&body), reply);
+	return operate(&(struct operated){.cached = c}, &cx, buf_view(&body),
+	               reply);
 }
 
 static void a_clear_forgets_all_and_a_tag_its_own(void **state)
@@ -95,6 +96,31 @@ static void a_service_without_a_cache_has_nothing_to_do(void **state)
 
 		assert_int_equal(have(NULL, acts[i], "tag", &reply), OK);
 		assert_false(mp_find_bool(buf_view(&reply), "cached", true));
+	}
+}
+
+static void count(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+static void models_are_reset_where_there_are_some(void **state)
+{
+	AUTO(arena) a = arena_new(4096);
+	struct ctx cx = {.service = "test", .arena = a};
+	AUTO_BUF reply = {0};
+	AUTO_BUF body = {0};
+	unsigned n = 0;
+	const struct operated on[] = {{.cached = NULL},
+	                              {.llm_reset = count, .arg = &n}};
+
+	(void)state;
+	mp_map(&body, 1);
+	mp_kv_text(&body, "do", "llm.reset");
+	for (size_t i = 0; i < COUNTOF(on); i++) {
+		assert_int_equal(operate(&on[i], &cx, buf_view(&body), &reply),
+		                 OK);
+		assert_int_equal(n, i);
 	}
 }
 
@@ -137,7 +163,8 @@ static void bodies_that_are_none_are_refused(void **state)
 	for (size_t i = 0; i < COUNTOF(bodies); i++) {
 		struct ctx cx = {.service = "test", .arena = a};
 
-		assert_int_equal(operate(NULL, &cx, bodies[i], &reply),
+		assert_int_equal(operate(&(struct operated){0}, &cx, bodies[i],
+		                         &reply),
 		                 ERR_INVALID);
 	}
 }
@@ -159,7 +186,8 @@ static void without_memory_the_reply_says_so_and_it_is_done(void **state)
 		mp_map(&body, 1);
 		mp_kv_text(&body, "do", "cache.clear");
 		alloc_fault_arm(n);
-		e = operate(c, &cx, buf_view(&body), &reply);
+		e = operate(&(struct operated){.cached = c}, &cx,
+		            buf_view(&body), &reply);
 		failed = alloc_fault_disarm();
 		assert_int_equal(e, OK);
 		assert_true(!reply.failed || failed);
@@ -172,6 +200,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_clear_forgets_all_and_a_tag_its_own),
 		cmocka_unit_test(a_service_without_a_cache_has_nothing_to_do),
+		cmocka_unit_test(models_are_reset_where_there_are_some),
 		cmocka_unit_test(other_acts_and_tags_are_refused),
 		cmocka_unit_test(bodies_that_are_none_are_refused),
 		cmocka_unit_test(
