@@ -248,7 +248,18 @@ static bool connected(const struct attempt *a)
 	return us > 0;
 }
 
-static enum why why_of_curl(const struct attempt *a, CURLcode code)
+/* Which of its limits has passed: curl has one word for all. */
+static enum why why_late(const struct llm_call *c)
+{
+	const struct attempt *a = &c->a;
+
+	if (!connected(a) &&
+	    mono_ms() - a->began_ms >= provider_of(c)->connect_ms)
+		return WHY_CONNECT_TIMEOUT;
+	return a->by_deadline ? WHY_DEADLINE : WHY_TOTAL_TIMEOUT;
+}
+
+static enum why why_of_curl(const struct llm_call *c, CURLcode code)
 {
 	static const struct {
 		CURLcode code;
@@ -266,11 +277,8 @@ static enum why why_of_curl(const struct attempt *a, CURLcode code)
 		{CURLE_UNSUPPORTED_PROTOCOL, WHY_MALFORMED},
 	};
 
-	if (code == CURLE_OPERATION_TIMEDOUT) {
-		if (!connected(a))
-			return WHY_CONNECT_TIMEOUT;
-		return a->by_deadline ? WHY_DEADLINE : WHY_TOTAL_TIMEOUT;
-	}
+	if (code == CURLE_OPERATION_TIMEDOUT)
+		return why_late(c);
 	for (size_t i = 0; i < COUNTOF(rows); i++)
 		if (rows[i].code == code)
 			return rows[i].why;
@@ -312,7 +320,7 @@ struct llm_fault attempt_fault(struct llm_call *c, CURLcode code)
 	    (whole || code == CURLE_WRITE_ERROR || code == CURLE_PARTIAL_FILE))
 		a->fault = fault_of(a->status, &a->hints, buf_view(&a->whole));
 	else if (!whole)
-		(void)fail(a, why_of_curl(a, code));
+		(void)fail(a, why_of_curl(c, code));
 	else
 		look_at_end(c);
 	return a->fault;

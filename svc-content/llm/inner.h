@@ -19,6 +19,7 @@
 #define LLM_FAILURES     5
 #define LLM_SUCCESSES    2
 #define LLM_RETRY_MAX_MS 60000
+#define LLM_HOLD_MAX_MS  3600000 /* longer hints are tried after that */
 #define LLM_ANSWER_MAX   ((size_t)8 << 20) /* bytes of a response */
 #define LLM_DONE_MS      100 /* for the end of a stream behind its [DONE] */
 

@@ -147,6 +147,15 @@ static uint64_t wait_of(const struct llm_call *c, const struct llm_fault *f)
 
 enum turn { TURN_NONE, TURN_OPENED, TURN_CLOSED };
 
+/* Under the lock.  What one call is told of waiting holds for all of them. */
+static void hold_off(struct provider *p, uint64_t wait_ms, uint64_t now_ms)
+{
+	if (wait_ms > LLM_HOLD_MAX_MS)
+		wait_ms = LLM_HOLD_MAX_MS;
+	if (p->not_before_ms < now_ms + wait_ms)
+		p->not_before_ms = now_ms + wait_ms;
+}
+
 /* What the provider is thought of from now on. */
 static enum turn judge(struct llm_call *c, const struct llm_fault *f,
                        uint64_t wait_ms, uint64_t now_ms)
@@ -165,11 +174,12 @@ static enum turn judge(struct llm_call *c, const struct llm_fault *f,
 		breaker_worked(&p->breaker, c->a.pass);
 		break;
 	case FAULT_LIMITED:
-		if (p->not_before_ms < now_ms + wait_ms)
-			p->not_before_ms = now_ms + wait_ms;
+		hold_off(p, wait_ms, now_ms);
 		breaker_unsure(&p->breaker, c->a.pass);
 		break;
 	case FAULT_RETRY:
+		if (f->hinted)
+			hold_off(p, wait_ms, now_ms);
 		(void)breaker_failed(&p->breaker, c->a.pass, now_ms, 0);
 		break;
 	case FAULT_CONFIG:

@@ -256,6 +256,7 @@ int main(void)
 	char *line = NULL;
 	size_t room = 0;
 	ssize_t n;
+	enum err e;
 
 	if (sodium_init() < 0 || !conf_load(&conf, FOR_CONTENT, stderr))
 		return 2;
@@ -264,13 +265,10 @@ int main(void)
 		return 2;
 	conf_print(&conf, FOR_CONTENT, stdout);
 	(void)fflush(stdout);
-	if (llm_start(&conf, cl.metrics, &cl.llm)) {
-		log_stop();
-		return 2;
-	}
+	e = llm_start(&conf, cl.metrics, &cl.llm);
 	buf_printf(&cl.out, "{\"answer\":%u}", llm_providers(cl.llm));
 	say(&cl);
-	while ((n = getline(&line, &room, stdin)) > 0) {
+	while (!e && (n = getline(&line, &room, stdin)) > 0) {
 		line[n - 1] = '\0';
 		obey(&cl, line);
 	}
@@ -280,5 +278,5 @@ int main(void)
 	buf_fini(&cl.out);
 	log_stop();
 	conf_fini(&conf);
-	return 0;
+	return e ? 2 : 0;
 }

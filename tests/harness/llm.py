@@ -325,7 +325,8 @@ def wrong_length(text="An answer.", by=10):
     """A Content-Length that is by bytes too long, or (below 0) too short."""
     def answer(x):
         body = json.dumps(completion(text)).encode()
-        x.head(200, {"Content-Type": "application/json", "Content-Length": len(body) + by})
+        x.head(200, {"Content-Type": "application/json", "Content-Length": len(body) + by,
+                     "Connection": "close"})
         x.send(body)
         x.cut()
 
