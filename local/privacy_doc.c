@@ -29,7 +29,7 @@ static void introduce(FILE *f)
 		"| People concerned | those who have an account (learners, "
 		"administrators) |\n"
 		"| Recipients | nobody, unless configured: the provider of a "
-		"language model (topics only), a host of the databases, of "
+		"language model (prompts only), a host of the databases, of "
 		"Redis, of backups, of logs and traces |\n"
 		"| Transfers to third countries | none by the software; as the "
 		"recipients are chosen |\n"
