@@ -8,6 +8,7 @@
 
 #include "svc-content/llm/llm.h"
 #include "svc-content/offline/wordnet.h"
+#include "svc-content/quota/quota.h"
 
 #include "common/base/ctx.h"
 #include "common/cache/cache.h"
@@ -22,6 +23,7 @@ struct content {
 	struct cache *cache;
 	struct wordnet *wn; /* NULL: no dictionary, study plans only */
 	struct llm *llm;    /* NULL: no provider, offline answers only */
+	struct quota *quota;
 	uint64_t outline_ttl_ms, quiz_ttl_ms;
 	/* Tells the relay that the outbox has something; NULL in tests. */
 	void (*kick)(void *arg);

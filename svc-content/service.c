@@ -36,6 +36,7 @@ static void content_free(struct content *ct)
 		return;
 	llm_stop(ct->llm);
 	wordnet_close(ct->wn);
+	quota_free(ct->quota);
 	free(ct);
 }
 AUTO_TYPE(content, struct content *, content_free)
@@ -77,6 +78,9 @@ static enum err start(struct service *sv, void **state)
 	ct->cache = service_cache(sv);
 	if (!ct->cache)
 		return ERR_NOMEM; /* NOLINT: AUTO frees ct, unseen */
+	ct->quota = quota_new(conf, ct->pool, NULL, service_metrics(sv));
+	if (!ct->quota)
+		return ERR_NOMEM; /* NOLINT: as above */
 	e = open_dictionary(ct, conf);
 	if (!e)
 		e = llm_start(conf, service_metrics(sv), &ct->llm);
