@@ -4,6 +4,8 @@
 #include "common/codec/json.h"
 #include "gateway/page.h"
 
+#include <inttypes.h>
+
 unsigned problem_retry_after(enum err e, const struct problem *pb)
 {
 	unsigned http = err_http(e);
@@ -41,6 +43,17 @@ static void details(struct buf *out, const struct problem *pb)
 	buf_char(out, ']');
 }
 
+/* Contract 4.4.5. */
+static void quota(struct buf *out, const struct quota_problem *q)
+{
+	member(out, "period", str_from(q->period));
+	member(out, "tier", str_from(tier_name(q->tier)));
+	buf_printf(out,
+	           ",\"usage\":%" PRId64 ",\"limit\":%" PRId64
+	           ",\"reset_in_seconds\":%" PRId64,
+	           q->usage, q->limit, q->reset_s);
+}
+
 void problem_write(struct buf *out, const struct ctx *cx, enum err e,
                    struct str instance, bool development)
 {
@@ -69,6 +82,8 @@ void problem_write(struct buf *out, const struct ctx *cx, enum err e,
 		member(out, "challenge", str_from(pb->challenge));
 		buf_str(out, STR(",\"factors\":[\"totp\",\"recovery_code\"]"));
 	}
+	if (pb->code == e && pb->quota.period[0])
+		quota(out, &pb->quota);
 	if (retry_after)
 		buf_printf(out, ",\"retry_after\":%u", retry_after);
 	if (unexpected && development) {

@@ -3,7 +3,8 @@
  *
  * Carries `type title status detail instance` and, for clients of the old
  * system, `error` (= title), `message` (= detail), `error_code`, `request_id`,
- * `details` and `retry_after`.  The words of an unexpected error go to the
+ * `details` and `retry_after`; where a quota is spent also `period`, `tier`,
+ * `usage`, `limit` and `reset_in_seconds`.  The words of an unexpected error go to the
  * client in development only.
  */
 #ifndef GATEWAY_PROBLEM_H

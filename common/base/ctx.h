@@ -27,13 +27,21 @@ struct fault {
 	char message[120];
 };
 
+/* What of a quota is spent, in the person's tier, and when it is there again. */
+struct quota_problem {
+	char period[8]; /* "daily", "monthly"; empty: it is about no quota */
+	enum tier tier;
+	int64_t usage, limit, reset_s;
+};
+
 #define CTX_FAULTS_MAX 16
 
 struct problem {
 	enum err code;
 	char detail[256];
-	unsigned retry_after_s; /* 0: none */
-	char challenge[48];     /* of ERR_FACTOR_NEEDED; else empty */
+	unsigned retry_after_s;     /* 0: none */
+	char challenge[48];         /* of ERR_FACTOR_NEEDED; else empty */
+	struct quota_problem quota; /* of ERR_QUOTA */
 	size_t faults_n;
 	struct fault *faults; /* CTX_FAULTS_MAX in the arena, or NULL */
 };

@@ -332,10 +332,20 @@ static void pack_faults(struct buf *b, const struct problem *pb)
 	}
 }
 
+static void pack_quota(struct buf *b, const struct quota_problem *q)
+{
+	mp_kv_array(b, "qu", 5);
+	mp_text(b, q->period);
+	mp_text(b, tier_name(q->tier));
+	mp_i64(b, q->usage);
+	mp_i64(b, q->limit);
+	mp_i64(b, q->reset_s);
+}
+
 static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 {
 	bool mine;
-	size_t faults, challenge, wait = pb->retry_after_s != 0;
+	size_t faults, challenge, quota, wait = pb->retry_after_s != 0;
 
 	/* Codes without a status of their own, and their words, stay inside. */
 	if (err_http(e) == 500)
@@ -343,7 +353,8 @@ static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 	mine = pb->code == e;
 	faults = mine && pb->faults_n;
 	challenge = mine && pb->challenge[0];
-	mp_kv_map(b, "e", 2 + wait + faults + challenge);
+	quota = mine && pb->quota.period[0];
+	mp_kv_map(b, "e", 2 + wait + faults + challenge + quota);
 	mp_kv_i64(b, "c", e);
 	mp_kv_str(b, "d",
 	          whole_characters(mine && pb->detail[0] ? pb->detail
@@ -354,6 +365,8 @@ static void pack_problem(struct buf *b, const struct problem *pb, enum err e)
 		pack_faults(b, pb);
 	if (challenge)
 		mp_kv_text(b, "ch", pb->challenge);
+	if (quota)
+		pack_quota(b, &pb->quota);
 }
 
 static void pack_times(struct buf *b, const struct hop_times *t)
@@ -492,6 +505,24 @@ static enum err read_faults(struct mp *m, struct arena *a, struct problem *pb)
 	return e;
 }
 
+static bool read_quota(struct mp *m, struct quota_problem *out)
+{
+	struct quota_problem q = {.usage = 0};
+	struct str period, tier;
+	uint32_t n;
+
+	if (!mp_get_array(m, &n) || n != 5 ||
+	    !get_text(m, sizeof(q.period) - 1, &period) ||
+	    !get_text(m, 32, &tier) || !tier_from_str(tier, &q.tier) ||
+	    !mp_get_i64(m, &q.usage) || !mp_get_i64(m, &q.limit) ||
+	    !mp_get_i64(m, &q.reset_s) || q.usage < 0 || q.limit < 0 ||
+	    q.reset_s < 0)
+		return false;
+	copy_text(q.period, sizeof(q.period), period);
+	*out = q;
+	return true;
+}
+
 static enum err read_problem_pair(struct mp *m, struct arena *a,
                                   struct problem *pb)
 {
@@ -518,6 +549,8 @@ static enum err read_problem_pair(struct mp *m, struct arena *a,
 		copy_text(pb->challenge, sizeof(pb->challenge), detail);
 	} else if (str_eq(key, STR("f"))) {
 		return read_faults(m, a, pb);
+	} else if (str_eq(key, STR("qu"))) {
+		return read_quota(m, &pb->quota) ? OK : ERR_PEER_LOST;
 	} else if (!mp_skip(m, NULL)) {
 		return ERR_PEER_LOST;
 	}

@@ -6,7 +6,7 @@
  *            ip ua lang idk form · q p b (maps; absent when empty)
  *   reply    st HTTP status · b body  or  e {c code number, d detail,
  *            ra retry_after_s, ch challenge, f [[pointer, code,
- *            message]...]} ·
+ *            message]...], qu [period, tier, usage, limit, reset_s]} ·
  *            h {header: value} · t [lane, handler, database, cache] where its
  *            time went, in microseconds
  *

@@ -338,6 +338,67 @@ static void a_challenge_goes_with_its_own_problem_alone(void **state)
 	}
 }
 
+static void a_quota_that_is_spent_comes_back_with_its_problem(void **state)
+{
+	static const enum err said[] = {ERR_QUOTA, ERR_BUSY};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(said); i++) {
+		AUTO(arena) a = arena_new(1 << 16);
+		struct ctx cx = {.arena = a};
+		struct reply_view v = {0};
+		AUTO_BUF b = {0};
+
+		(void)ctx_fail(&cx, ERR_QUOTA, "spent");
+		cx.problem.quota = (struct quota_problem){"monthly", TIER_BASIC,
+		                                          INT64_MAX, 20, 99};
+		reply_pack(&b, &cx, said[i], NULL);
+		assert_int_equal(reply_read(buf_view(&b), &cx, &v), OK);
+		assert_string_equal(v.problem.quota.period, i ? "" : "monthly");
+		if (i)
+			continue;
+		assert_int_equal(v.problem.quota.tier, TIER_BASIC);
+		assert_int_equal(v.problem.quota.usage, INT64_MAX);
+		assert_int_equal(v.problem.quota.limit, 20);
+		assert_int_equal(v.problem.quota.reset_s, 99);
+	}
+}
+
+/* e {c, qu: what} */
+static enum err read_with_quota(const char *period, const char *tier,
+                                int64_t usage, size_t items)
+{
+	AUTO(arena) a = arena_new(1 << 16);
+	struct ctx cx = {.arena = a};
+	struct reply_view v = {0};
+	AUTO_BUF b = {0};
+
+	mp_map(&b, 2);
+	mp_kv_i64(&b, "st", 429);
+	mp_kv_map(&b, "e", 2);
+	mp_kv_i64(&b, "c", ERR_QUOTA);
+	mp_kv_array(&b, "qu", items);
+	mp_text(&b, period);
+	mp_text(&b, tier);
+	mp_i64(&b, usage);
+	for (size_t i = 3; i < items; i++)
+		mp_i64(&b, 1);
+	return reply_read(buf_view(&b), &cx, &v);
+}
+
+static void a_quota_that_makes_no_sense_is_no_reply(void **state)
+{
+	(void)state;
+	assert_int_equal(read_with_quota("daily", "free", 1, 5), OK);
+	assert_int_equal(read_with_quota("fortnightly", "free", 1, 5),
+	                 ERR_PEER_LOST);
+	assert_int_equal(read_with_quota("daily", "gold", 1, 5), ERR_PEER_LOST);
+	assert_int_equal(read_with_quota("daily", "free", -1, 5),
+	                 ERR_PEER_LOST);
+	assert_int_equal(read_with_quota("daily", "free", 1, 4), ERR_PEER_LOST);
+	assert_int_equal(read_with_quota("daily", "free", 1, 6), ERR_PEER_LOST);
+}
+
 static void a_problem_comes_back_with_its_faults(void **state)
 {
 	AUTO(arena) a = arena_new(1 << 16);
@@ -637,6 +698,9 @@ int main(void)
 		cmocka_unit_test(a_success_comes_back),
 		cmocka_unit_test(an_empty_success_is_200_without_a_body),
 		cmocka_unit_test(a_challenge_goes_with_its_own_problem_alone),
+		cmocka_unit_test(
+			a_quota_that_is_spent_comes_back_with_its_problem),
+		cmocka_unit_test(a_quota_that_makes_no_sense_is_no_reply),
 		cmocka_unit_test(a_problem_comes_back_with_its_faults),
 		cmocka_unit_test(words_of_another_problem_are_not_sent),
 		cmocka_unit_test(codes_that_stay_inside_are_internal_errors),

@@ -100,6 +100,26 @@ static void faults_are_listed_with_their_pointers(void **state)
 	          "/focus/3");
 }
 
+static void a_spent_quota_says_how_much_of_what_and_until_when(void **state)
+{
+	struct ctx cx = {.rid = STR("r")};
+	AUTO_BUF mp = {0};
+	struct str map;
+
+	(void)state;
+	(void)ctx_fail(&cx, ERR_QUOTA, "spent");
+	cx.problem.quota =
+		(struct quota_problem){"daily", TIER_FREE, 100, 90, 3600};
+	map = written(&mp, &cx, ERR_QUOTA, "/x", false);
+	want_text(map, "period", "daily");
+	want_text(map, "tier", "free");
+	assert_int_equal(mp_find_i64(map, "usage", -1), 100);
+	assert_int_equal(mp_find_i64(map, "limit", -1), 90);
+	assert_int_equal(mp_find_i64(map, "reset_in_seconds", -1), 3600);
+	map = written(&mp, &cx, ERR_BUSY, "/x", false);
+	want_text(map, "period", "(absent)");
+}
+
 static void an_unexpected_error_tells_its_cause_in_development_only(void **s)
 {
 	struct ctx cx = {.rid = STR("r")};
@@ -216,6 +236,8 @@ int main(void)
 		cmocka_unit_test(every_error_has_the_one_shape),
 		cmocka_unit_test(the_words_of_the_cause_go_out),
 		cmocka_unit_test(faults_are_listed_with_their_pointers),
+		cmocka_unit_test(
+			a_spent_quota_says_how_much_of_what_and_until_when),
 		cmocka_unit_test(
 			an_unexpected_error_tells_its_cause_in_development_only),
 		cmocka_unit_test(hostile_paths_and_words_stay_json),
