@@ -235,7 +235,9 @@ static void add_headers(struct req *rq, struct lines *l)
 		add_file(rq, l);
 	if ((body_of(rq).n || flows(rq)) && !is_file(rq))
 		add(l, "Content-Type",
-		    rq->err ? PROBLEM_TYPE : form_type(rq->form));
+		    rq->err     ? PROBLEM_TYPE
+		    : rq->media ? rq->media
+		                : form_type(rq->form));
 	if (rq->close)
 		add(l, "Connection", "close");
 }

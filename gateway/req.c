@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/base/utf8.h"
 #include "common/codec/json.h"
+#include "common/codec/mp.h"
 #include "gateway/again.h"
 #include "gateway/idemkey.h"
 #include "gateway/language.h"
@@ -685,6 +686,20 @@ static void charge_tokens(const struct req *rq, struct str value)
 		              limit_now_ns());
 }
 
+/* As JSON; of a service that names another type, the text as it is. */
+static bool write_body(struct req *rq, struct str body)
+{
+	struct mp m = mp_open(body);
+	struct str text;
+
+	if (!rq->media)
+		return mp_to_json(body, &rq->out);
+	if (!mp_get_str(&m, &text))
+		return false;
+	buf_str(&rq->out, text);
+	return !rq->out.failed;
+}
+
 /* The bytes live only as long as this call, so they are transcoded now. */
 enum err req_take_reply(struct req *rq, struct str bytes)
 {
@@ -710,13 +725,19 @@ enum err req_take_reply(struct req *rq, struct str bytes)
 			vouch_set(rq, v.headers[i].value);
 			continue;
 		}
+		if (str_ieq(v.headers[i].name, STR("Content-Type"))) {
+			rq->media = copied(rq->cx.arena, v.headers[i].value);
+			if (!rq->media)
+				return ERR_NOMEM;
+			continue;
+		}
 		rq->extra[at].name = copied(rq->cx.arena, v.headers[i].name);
 		rq->extra[at].value = copied(rq->cx.arena, v.headers[i].value);
 		if (!rq->extra[at].name || !rq->extra[at].value)
 			return ERR_NOMEM;
 		rq->extra_n++;
 	}
-	if (v.body.n == 0 || mp_to_json(v.body, &rq->out))
+	if (v.body.n == 0 || write_body(rq, v.body))
 		return OK;
 	if (rq->out.failed)
 		return ERR_NOMEM;

@@ -94,9 +94,10 @@ struct req {
 	struct buf packed;      /* or these: out or page compressed */
 	unsigned forms;         /* FORMS_* that there are; 0: JSON */
 	enum form form;         /* of the body, if it is no problem */
-	bool streams;           /* a row of streams.def */
-	struct flow flow;       /* or what a service streams */
-	size_t out_sent;        /* for the log */
+	const char *media; /* another one, which the service names; or NULL */
+	bool streams;      /* a row of streams.def */
+	struct flow flow;  /* or what a service streams */
+	size_t out_sent;   /* for the log */
 	const char *cache_control;
 	const struct front_set *front; /* what file is of, or NULL */
 	struct front_reply file;       /* its type is NULL: none */

@@ -188,6 +188,11 @@ static inline void answer_mode(struct fake *f, struct bus_item *it,
 	if (str_eq(mode, STR("busy"))) {
 		e = ctx_fail(cx, ERR_BUSY, "full");
 		cx->problem.retry_after_s = 7;
+	} else if (str_eq(mode, STR("quota"))) {
+		e = ctx_fail(cx, ERR_QUOTA, "All 100 are used.");
+		cx->problem.retry_after_s = 3600;
+		cx->problem.quota = (struct quota_problem){"daily", TIER_FREE,
+		                                           100, 100, 3600};
 	} else if (str_eq(mode, STR("faults"))) {
 		e = ctx_fault(cx, "/topic", "TOO_LONG", "is too long");
 	} else if (str_eq(mode, STR("broken"))) {
@@ -206,6 +211,13 @@ static inline void answer_mode(struct fake *f, struct bus_item *it,
 		r.headers_n = 1;
 		r.headers[0].name = STR("Location");
 		r.headers[0].value = STR("/made/1");
+	}
+	if (str_eq(mode, STR("file"))) {
+		buf_clear(&r.body);
+		mp_text(&r.body, "a,\"b\"\r\n");
+		r.headers_n = 1;
+		r.headers[0].name = STR("Content-Type");
+		r.headers[0].value = STR("text/csv; charset=utf-8");
 	}
 	if (str_eq(mode, STR("tokens"))) {
 		r.headers_n = 1;

@@ -306,6 +306,46 @@ static bool says(const struct answer *a, const char *words)
 	return memmem(a->body.p, a->body.n, words, strlen(words)) != NULL;
 }
 
+static void a_service_may_name_another_type_than_json(void **state)
+{
+	struct answer a =
+		ask(st, "GET", "/api/progress?mode=file", ALICE, NULL);
+
+	(void)state;
+	assert_int_equal(a.status, 200);
+	assert_true(str_eq(header_of(&a, "Content-Type"),
+	                   STR("text/csv; charset=utf-8")));
+	assert_true(str_eq(header_of(&a, "X-Content-Type-Options"),
+	                   STR("nosniff")));
+	assert_true(str_eq(a.body, STR("a,\"b\"\r\n")));
+	answer_fini(&a);
+	/* The next answer of the connection's request object is JSON again. */
+	a = ask(st, "GET", "/api/progress", ALICE, NULL);
+	assert_true(
+		str_eq(header_of(&a, "Content-Type"), STR("application/json")));
+	answer_fini(&a);
+}
+
+static void a_spent_quota_is_told_with_when_it_is_there_again(void **state)
+{
+	struct answer a =
+		ask(st, "GET", "/api/progress?mode=quota", ALICE, NULL);
+	AUTO_BUF mp = {0};
+	struct str map;
+
+	(void)state;
+	is_problem(&a, 429, "QUOTA_EXCEEDED");
+	assert_true(str_eq(header_of(&a, "Retry-After"), STR("3600")));
+	map = body_of(&a, &mp);
+	want_text(map, "period", "daily");
+	want_text(map, "tier", "free");
+	assert_int_equal(mp_find_i64(map, "usage", -1), 100);
+	assert_int_equal(mp_find_i64(map, "limit", -1), 100);
+	assert_int_equal(mp_find_i64(map, "reset_in_seconds", -1), 3600);
+	assert_int_equal(mp_find_i64(map, "retry_after", -1), 3600);
+	answer_fini(&a);
+}
+
 static void a_database_that_is_away_shows_after_the_next_error(void **state)
 {
 	struct stack *s = stack_start(NULL, 0);
@@ -726,6 +766,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_service_gets_who_asks_and_what),
+		cmocka_unit_test(a_service_may_name_another_type_than_json),
+		cmocka_unit_test(
+			a_spent_quota_is_told_with_when_it_is_there_again),
 		cmocka_unit_test(
 			bodies_and_path_parameters_arrive_byte_for_byte),
 		cmocka_unit_test(
