@@ -26,7 +26,7 @@
 #define CORS_EXPOSED                                                    \
 	"X-Request-ID, X-RateLimit-Limit, X-RateLimit-Remaining, "      \
 	"X-RateLimit-Reset, RateLimit, RateLimit-Policy, Retry-After, " \
-	"Idempotent-Replayed"
+	"Idempotent-Replayed, Quota-Warning"
 #define CORS_MAX_AGE "3600"
 
 struct cors;

@@ -10,7 +10,6 @@
 
 #define SECOND_NS 1000000000U
 #define TIERS     (TIER_UNLIMITED + 1)
-#define DAY_S     86400
 
 enum counts { COUNTS_ADDRESS, COUNTS_PERSON, COUNTS_KEY };
 enum unit { IN_REQUESTS, IN_TOKENS };
@@ -35,8 +34,7 @@ static const unsigned by_rate[RATE_COUNT] = {
 	[RATE_READ] = BIT(READ) | BIT(KEY),
 	[RATE_WRITE] = BIT(WRITE) | BIT(KEY),
 	[RATE_LOGIN] = BIT(LOGIN) | BIT(KEY),
-	[RATE_GENERATE] = BIT(GENERATE) | BIT(GENERATE_DAY) | BIT(TOKENS) |
-                          BIT(TOKENS_DAY) | BIT(KEY),
+	[RATE_GENERATE] = BIT(GENERATE) | BIT(TOKENS) | BIT(KEY),
 	[RATE_EXPORT] = BIT(WRITE) | BIT(KEY),
 	[RATE_PRIVACY] = BIT(WRITE) | BIT(KEY),
 	[RATE_ADMIN] = BIT(READ) | BIT(KEY),
@@ -76,11 +74,9 @@ static void same_for_all(struct limits *l, enum limit_policy p, uint64_t quota)
 
 static void read_quotas(struct limits *l, const struct settings *c)
 {
-#define TIER(T, t)                                                   \
-	l->quota[LIMIT_GENERATE][TIER_##T] = c->quota_##t##_rpm;     \
-	l->quota[LIMIT_GENERATE_DAY][TIER_##T] = c->quota_##t##_rpd; \
-	l->quota[LIMIT_TOKENS][TIER_##T] = c->quota_##t##_tpm;       \
-	l->quota[LIMIT_TOKENS_DAY][TIER_##T] = c->quota_##t##_tpd
+#define TIER(T, t)                                               \
+	l->quota[LIMIT_GENERATE][TIER_##T] = c->quota_##t##_rpm; \
+	l->quota[LIMIT_TOKENS][TIER_##T] = c->quota_##t##_tpm
 	TIER(LIMITED, limited);
 	TIER(FREE, free);
 	TIER(BASIC, basic);
@@ -416,18 +412,13 @@ bool limits_settle(struct limits *l, const struct limit_who *who,
 void limits_tokens(struct limits *l, const struct limit_who *who,
                    uint64_t tokens, uint64_t now_ns)
 {
-	static const enum limit_policy both[] = {LIMIT_TOKENS,
-	                                         LIMIT_TOKENS_DAY};
+	struct meeting m = meet(l, LIMIT_TOKENS, who);
 
-	for (size_t i = 0; i < COUNTOF(both); i++) {
-		struct meeting m = meet(l, both[i], who);
-
-		if (m.quota == 0)
-			continue;
-		limit_table_charge(l->table, m.key, &m.rule, now_ns, tokens);
-		if (limits_are_shared(l))
-			tell(l, both[i], &m, who, tokens, now_ns);
-	}
+	if (m.quota == 0)
+		return;
+	limit_table_charge(l->table, m.key, &m.rule, now_ns, tokens);
+	if (limits_are_shared(l))
+		tell(l, LIMIT_TOKENS, &m, who, tokens, now_ns);
 }
 
 /* --- telling --------------------------------------------------------------------- */
@@ -436,19 +427,16 @@ enum err limit_refuse(struct ctx *cx, const struct limit_decision *d)
 {
 	const struct limit_item *it = &d->items[d->n - 1];
 	const struct policy *pol = &policies[it->policy];
-	bool day = pol->window_s == DAY_S;
 	unsigned wait_s = it->reset_s ? it->reset_s : 1;
 	enum err e;
 
 	assert(d->refused && d->n);
-	e = ctx_fail(cx,
-	             day || pol->unit == IN_TOKENS ? ERR_QUOTA
-	                                           : ERR_RATE_LIMITED,
-	             "No more than %llu %s a %s are allowed here. Try again in "
-	             "%u second%s.",
+	e = ctx_fail(cx, pol->unit == IN_TOKENS ? ERR_QUOTA : ERR_RATE_LIMITED,
+	             "No more than %llu %s a minute are allowed here. Try "
+	             "again in %u second%s.",
 	             (unsigned long long)it->quota,
-	             pol->unit == IN_TOKENS ? "tokens" : "requests",
-	             day ? "day" : "minute", wait_s, wait_s == 1 ? "" : "s");
+	             pol->unit == IN_TOKENS ? "tokens" : "requests", wait_s,
+	             wait_s == 1 ? "" : "s");
 	cx->problem.retry_after_s = wait_s;
 	return e;
 }

@@ -30,6 +30,9 @@ static const struct eraser erasers[] = {
 	ERASER("content", earned),
 	ERASER("content", finished),
 	ERASER("content", restricted),
+	ERASER("content", quota_holds),
+	ERASER("content", model_usage),
+	ERASER("content", quota_people),
 };
 
 struct topics {

@@ -58,6 +58,33 @@
 	"WHERE submitted_at IS NULL;"                             \
 	"CREATE INDEX earned_day ON " t "earned (day);"
 
+/* quota_people: whose limits hold, and which level of which day and month was
+ * told of; model_usage: per person, day, route and "provider/model"; costs in
+ * micro-dollars. */
+#define QUOTAS(t, tree)                                                         \
+	"CREATE TABLE " t "quota_people (sub TEXT PRIMARY KEY, "                \
+	"handle TEXT NOT NULL, tier TEXT NOT NULL, "                            \
+	"day BIGINT NOT NULL DEFAULT 0, day_level BIGINT NOT NULL DEFAULT 0, "  \
+	"month BIGINT NOT NULL DEFAULT 0, "                                     \
+	"month_level BIGINT NOT NULL DEFAULT 0, at BIGINT NOT NULL);"           \
+	"CREATE INDEX quota_people_handle ON " t "quota_people "                \
+	"(lower(handle));"                                                      \
+	"CREATE INDEX quota_people_at ON " t "quota_people (at);"               \
+	"CREATE TABLE " t "quota_holds (id TEXT PRIMARY KEY, "                  \
+	"sub TEXT NOT NULL, day BIGINT NOT NULL, "                              \
+	"tokens BIGINT NOT NULL CHECK (tokens >= 0), until BIGINT NOT NULL);"   \
+	"CREATE INDEX quota_holds_sub ON " t "quota_holds (sub, until);"        \
+	"CREATE INDEX quota_holds_until ON " t "quota_holds (until);"           \
+	"CREATE TABLE " t "model_usage (sub TEXT NOT NULL, "                    \
+	"day BIGINT NOT NULL, route TEXT NOT NULL, "                            \
+	"model TEXT NOT NULL, requests BIGINT NOT NULL CHECK (requests >= 0), " \
+	"calls BIGINT NOT NULL CHECK (calls >= 0), "                            \
+	"tokens_in BIGINT NOT NULL CHECK (tokens_in >= 0), "                    \
+	"tokens_out BIGINT NOT NULL CHECK (tokens_out >= 0), "                  \
+	"cost BIGINT NOT NULL CHECK (cost >= 0), at BIGINT NOT NULL, "          \
+	"PRIMARY KEY (sub, day, route, model))" tree ";"                        \
+	"CREATE INDEX model_usage_day ON " t "model_usage (day);"
+
 const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
 	{1, "tables", TABLES("", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
          TABLES("content.", "") EVENT_TABLES_POSTGRES("content")},
@@ -69,4 +96,6 @@ const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
          RESTRICTED("content.")},
 	{5, "who has been erased", ERASED_TABLE_SQLITE,
          ERASED_TABLE_POSTGRES("content")},
+	{6, "quotas, and what was used of language models",
+         QUOTAS("", " WITHOUT ROWID"), QUOTAS("content.", "")},
 };

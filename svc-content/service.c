@@ -9,6 +9,7 @@
 #include "svc-content/stmts.h"
 
 #include "common/base/log.h"
+#include "common/service/erase.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -78,7 +79,8 @@ static enum err start(struct service *sv, void **state)
 	ct->cache = service_cache(sv);
 	if (!ct->cache)
 		return ERR_NOMEM; /* NOLINT: AUTO frees ct, unseen */
-	ct->quota = quota_new(conf, ct->pool, NULL, service_metrics(sv));
+	ct->quota = quota_new(conf, ct->pool, erase_erased(service_erase(sv)),
+	                      service_metrics(sv));
 	if (!ct->quota)
 		return ERR_NOMEM; /* NOLINT: as above */
 	e = open_dictionary(ct, conf);

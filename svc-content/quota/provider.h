@@ -40,6 +40,7 @@ struct provider_take {
 	unsigned provider;
 	uint64_t tokens;
 	int64_t second;
+	bool by_tokens; /* refused, and not for the number of requests */
 };
 
 /* n <= PROVIDERS_MAX, copied.  NULL without memory. */
@@ -58,7 +59,6 @@ void provider_settle(struct provider_quota *p, const struct provider_take *t,
 struct provider_usage {
 	struct provider_limits limits;
 	uint64_t requests_minute, requests_day, tokens_minute, tokens_day;
-	uint64_t refused_requests, refused_tokens; /* since the start */
 };
 void provider_usage(struct provider_quota *p, unsigned provider, int64_t now_ms,
                     struct provider_usage *out);

@@ -16,8 +16,9 @@
  *           answer from the offline provider, with h.warning among the warnings
  *   else
  *           call providers; each call that ended: quota_used(&h, ...)
- *   quota_tell(&h, cx, out);          after idem_write(), before the reply
- *   e = quota_settle(ct->quota, cx, &h);
+ *   e = idem_write(...);              the answer, or its error
+ *   ... quota_settle(ct->quota, cx, &h) in either case
+ *   quota_tell(&h, cx, out);
  *
  * One hold is one generation of a person, however many calls it makes.  It is
  * taken only for what must be made: an answer out of the cache takes none, and of
@@ -43,6 +44,7 @@
 #include "common/db/db.h"
 #include "common/event/erased.h"
 #include "common/obs/metrics.h"
+#include "svc-content/quota/provider.h"
 
 #define QUOTA_TOKENS_MAX  INT64_C(1000000000000)
 #define QUOTA_USES        8
@@ -58,8 +60,28 @@ struct quota *quota_new(const struct settings *conf, struct db_pool *pool,
 void quota_free(struct quota *q); /* NULL is fine */
 AUTO_TYPE(quota, struct quota *, quota_free)
 
+/* The clock; for tests, before the first hold. */
+void quota_clock(struct quota *q, int64_t (*now_ms)(void));
+
+/*
+ * The providers in the order in which they are asked; copied.  Before the first
+ * request; without it there are none, and estimates use the prices of Gemini.
+ */
+struct quota_provider {
+	const char *name, *model;
+	uint64_t price_in, price_out; /* micro-dollars for a million tokens */
+};
+enum err quota_providers(struct quota *q, const struct quota_provider *list,
+                         unsigned n) MUST_CHECK;
+/* Whether this process may send that provider one more request of about so many
+ * tokens now (provider.h).  False: ask the next one, or answer offline. */
+bool quota_provider_take(struct quota *q, unsigned provider, uint64_t tokens,
+                         struct provider_take *out) MUST_CHECK;
+void quota_provider_settle(struct quota *q, const struct provider_take *t,
+                           uint64_t tokens);
+
 struct quota_ask {
-	const char *route; /* static: a row of quota_routes.def */
+	const char *route; /* static: "create_presentation" */
 	uint64_t tokens;   /* in and out, of all calls; an estimate */
 };
 
@@ -77,7 +99,7 @@ struct quota_hold {
 	/* For the answer's warnings; empty: nothing to say. */
 	char warning[QUOTA_WARNING_MAX];
 	/* How the person stands, for quota_tell(); empty: below 75 %. */
-	char standing[128];
+	char standing[160];
 	size_t uses_n;
 	struct quota_use uses[QUOTA_USES];
 };
@@ -103,10 +125,11 @@ void quota_used(struct quota_hold *h, const char *provider, const char *model,
  */
 enum err quota_settle(struct quota *q, struct ctx *cx,
                       struct quota_hold *h) MUST_CHECK;
-/* Gives it back: nothing was made.  Errors are for the log: it expires. */
+/* Gives it back: nothing was made.  What quota_used() has told was paid all the
+ * same and is written down.  Errors are for the log: it expires. */
 void quota_drop(struct quota *q, struct ctx *cx, struct quota_hold *h);
-/* Headers for the client, which the hold's memory must outlive: how the person
- * stands, where 75 % are used; and what the gateway counts per minute. */
-void quota_tell(struct quota_hold *h, struct ctx *cx, struct reply *out);
+/* Headers, copied into the arena of cx: how the person stands, where 75 % are
+ * used; and what the gateway counts per minute.  Last of all. */
+void quota_tell(const struct quota_hold *h, struct ctx *cx, struct reply *out);
 
 #endif

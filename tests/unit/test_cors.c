@@ -179,7 +179,7 @@ static void the_headers_name_what_clients_use(void **state)
 		CORS_EXPOSED,
 		"X-Request-ID, X-RateLimit-Limit, X-RateLimit-Remaining, "
 		"X-RateLimit-Reset, RateLimit, RateLimit-Policy, Retry-After, "
-		"Idempotent-Replayed");
+		"Idempotent-Replayed, Quota-Warning");
 	assert_string_equal(CORS_MAX_AGE, "3600");
 }
 

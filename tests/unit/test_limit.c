@@ -296,25 +296,23 @@ static void the_tier_says_how_much_is_generated(void **state)
 	assert_int_equal(let_in(l, &w, RATE_GENERATE, 100, T0), 100);
 }
 
-static void a_refusal_by_the_day_costs_nothing_of_the_minute(void **state)
+static void a_refusal_by_one_policy_costs_nothing_of_another(void **state)
 {
-	const struct settings conf = settings();
-	const struct limit_who w = person(ALICE, "192.0.2.1", TIER_FREE);
+	struct settings conf = settings();
+	struct limit_who w = person(ALICE, "192.0.2.1", TIER_FREE);
 	struct limit_decision d = {.n = 0};
-	AUTO(arena) a = arena_new(4096);
-	struct ctx cx = {.arena = a};
-	AUTO(limits) l = limits_new(&conf);
+	AUTO(limits) l = NULL;
 
 	(void)state;
-	assert_int_equal(let_in(l, &w, RATE_GENERATE, 9, T0), 3);
-	assert_int_equal(let_in(l, &w, RATE_GENERATE, 9, T0 + 60 * S), 2);
-	assert_false(limits_class(l, &w, RATE_GENERATE, T0 + 60 * S, &d));
+	conf.rate_limit_key = 2;
+	w.key = STR("key");
+	l = limits_new(&conf);
+	assert_int_equal(let_in(l, &w, RATE_GENERATE, 9, T0), 2);
+	assert_false(limits_class(l, &w, RATE_GENERATE, T0, &d));
 	assert_true(d.refused);
-	assert_int_equal(d.n, 2);
+	assert_int_equal(d.items[0].policy, LIMIT_GENERATE);
 	assert_int_equal(d.items[0].left, 1);
-	assert_int_equal(d.items[1].policy, LIMIT_GENERATE_DAY);
-	assert_int_equal(limit_refuse(&cx, &d), ERR_QUOTA);
-	assert_int_equal(cx.problem.retry_after_s, 86400 / 5 - 60);
+	assert_int_equal(d.items[d.n - 1].policy, LIMIT_KEY);
 }
 
 static void an_address_counts_all_but_health_and_ipv6_by_network(void **state)
@@ -373,28 +371,23 @@ static void off_means_that_nothing_counts(void **state)
 
 static void headers_tell_every_policy_in_the_form_of_the_draft(void **state)
 {
-	struct settings conf = settings();
+	const struct settings conf = settings();
 	const struct limit_who w = person(ALICE, "192.0.2.1", TIER_FREE);
 	struct limit_decision d = {.n = 0};
 	char text[LIMIT_HEADER_MAX];
-	AUTO(limits) l = NULL;
+	AUTO(limits) l = limits_new(&conf);
 
 	(void)state;
-	conf.quota_free_tpd = 1000;
-	l = limits_new(&conf);
 	assert_true(limits_address(l, &w, RATE_GENERATE, false, T0, &d));
 	assert_true(limits_class(l, &w, RATE_GENERATE, T0, &d));
 	limit_write_policy(&d, text);
-	assert_string_equal(
-		text, "\"address\";q=6;w=60, \"generate\";q=3;w=60, "
-		      "\"generate-day\";q=5;w=86400, "
-		      "\"tokens\";q=100;w=60;kae-unit=\"tokens\", "
-		      "\"tokens-day\";q=1000;w=86400;kae-unit=\"tokens\"");
+	assert_string_equal(text,
+	                    "\"address\";q=6;w=60, \"generate\";q=3;w=60, "
+	                    "\"tokens\";q=100;w=60;kae-unit=\"tokens\"");
 	limit_write_left(&d, text);
 	assert_string_equal(text,
 	                    "\"address\";r=5;t=10, \"generate\";r=2;t=20, "
-	                    "\"generate-day\";r=4;t=17280, "
-	                    "\"tokens\";r=100;t=0, \"tokens-day\";r=1000;t=0");
+	                    "\"tokens\";r=100;t=0");
 	assert_int_equal(limit_tightest(&d)->policy, LIMIT_GENERATE);
 }
 
@@ -407,7 +400,7 @@ static void the_largest_numbers_fit_into_the_headers(void **state)
 	(void)state;
 	for (size_t i = 0; i < LIMIT_ITEMS; i++)
 		d.items[i] = (struct limit_item){
-			.policy = LIMIT_TOKENS_DAY,
+			.policy = LIMIT_TOKENS,
 			.quota = GCRA_QUOTA_MAX,
 			.left = GCRA_QUOTA_MAX,
 			.window_s = 86400,
@@ -483,7 +476,7 @@ int main(void)
 		cmocka_unit_test(a_key_is_counted_within_what_its_person_may),
 		cmocka_unit_test(the_tier_says_how_much_is_generated),
 		cmocka_unit_test(
-			a_refusal_by_the_day_costs_nothing_of_the_minute),
+			a_refusal_by_one_policy_costs_nothing_of_another),
 		cmocka_unit_test(
 			an_address_counts_all_but_health_and_ipv6_by_network),
 		cmocka_unit_test(tokens_are_owed_once_they_are_used),
