@@ -331,6 +331,7 @@ CASES = {
 HARMLESS = {
     ("POST", "/api/create_subtopics"): ({"topic": "music"}, {"topic": "law"}),
     ("POST", "/api/recommendations"): ({"topic": "music"}, {"topic": "law"}),
+    ("POST", "/api/metrics/estimate"): ({"daily_requests": 1}, {"daily_requests": 2}),
 }
 # The gateway's own: done twice is done once, and nothing is stored of them.
 REPEATABLE = {

@@ -72,6 +72,7 @@ ADMINS = {
     ("POST", "/api/admin/users/{user_id}/disable"): lambda t: (SUBJECT, {}),
     ("POST", "/api/admin/users/{user_id}/enable"): lambda t: (SUBJECT, {}),
     ("POST", "/api/admin/breaches/{breach_id}/reported"): breach,
+    ("GET", "/api/admin/usage/user/{user_id}"): lambda t: (SUBJECT, None),
 }
 
 

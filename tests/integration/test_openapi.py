@@ -290,6 +290,9 @@ class Answers(OnStack):
         person = "/api/admin/users/{user_id}"
         subject = "/api/admin/users/made.by.admin"
         self.asked(admin, "GET", person, target=subject)
+        self.asked(admin, "GET", "/api/admin/usage/user/{user_id}",
+                   target="/api/admin/usage/user/ada.lovelace")
+        self.post(me, "/api/metrics/estimate")
         self.asked(admin, "PATCH", person, self.example("PATCH", person), target=subject)
         for act in ("/disable", "/enable"):
             self.asked(admin, "POST", person + act, {}, target=subject + act)

@@ -19,6 +19,7 @@ static const struct {
 } harmless[] = {
 	{"content.create_subtopics", "makes text, keeps nothing of anybody"},
 	{"content.recommendations", "reads what is mastered"},
+	{"content.metrics_estimate", "calculates"},
 };
 
 static const struct {
