@@ -86,6 +86,8 @@ static enum err start(struct service *sv, void **state)
 	e = open_dictionary(ct, conf);
 	if (!e)
 		e = llm_start(conf, service_metrics(sv), &ct->llm);
+	if (!e)
+		e = llm_limit(ct->llm, ct->quota);
 	if (!e && health &&
 	    !health_check(health, "content", "dictionary", false,
 	                  dictionary_health, ct))

@@ -227,8 +227,13 @@ static void count_tokens(struct llm_call *c)
 void attempt_end(struct llm_call *c)
 {
 	struct attempt *a = &c->a;
+	uint64_t before = c->result.tokens_in + c->result.tokens_out;
 
 	count_tokens(c);
+	if (c->llm->quota)
+		quota_provider_settle(c->llm->quota, &c->taken,
+		                      c->result.tokens_in +
+		                              c->result.tokens_out - before);
 	if (a->easy) {
 		(void)curl_multi_remove_handle(c->llm->multi, a->easy);
 		curl_easy_cleanup(a->easy);

@@ -12,6 +12,7 @@
 #include "svc-content/llm/llm.h"
 #include "svc-content/llm/reply.h"
 #include "svc-content/llm/sse.h"
+#include "svc-content/quota/quota.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -122,6 +123,7 @@ struct llm_call {
 	uint64_t pause_ms; /* STEP_PAUSE: until then */
 	enum why last;     /* why the last provider failed */
 	struct attempt a;
+	struct provider_take taken; /* of the quota, for the attempt */
 
 	/* Under llm.lock. */
 	struct buf text;
@@ -142,7 +144,8 @@ struct llm {
 	struct provider providers[LLM_PROVIDERS_MAX];
 	unsigned n;
 	uint64_t retry_ms;
-	char *ca_file; /* NULL: the system's */
+	struct quota *quota; /* NULL: nothing is held back */
+	char *ca_file;       /* NULL: the system's */
 	struct figures_llm *figures;
 	CURLM *multi;
 	pthread_t thread;

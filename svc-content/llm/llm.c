@@ -258,6 +258,24 @@ enum err llm_start(const struct settings *conf, struct metrics *metrics,
 	return OK;
 }
 
+enum err llm_limit(struct llm *l, struct quota *q)
+{
+	struct quota_provider list[LLM_PROVIDERS_MAX];
+	enum err e;
+
+	if (!l)
+		return OK;
+	for (unsigned i = 0; i < l->n; i++)
+		list[i] = (struct quota_provider){l->providers[i].name,
+		                                  l->providers[i].model,
+		                                  l->providers[i].price_in,
+		                                  l->providers[i].price_out};
+	e = quota_providers(q, list, l->n);
+	if (!e)
+		l->quota = q;
+	return e;
+}
+
 void llm_stop(struct llm *l)
 {
 	if (!l)

@@ -63,6 +63,13 @@ const char *llm_check(const struct settings *conf);
  * answers.  metrics may be NULL. */
 enum err llm_start(const struct settings *conf, struct metrics *metrics,
                    struct llm **out) MUST_CHECK;
+/*
+ * Tells q of the providers; what each may be asked (quota/provider.h) is then
+ * taken before each request and settled behind it, and a provider that is held
+ * back is passed over.  Before the first call; q outlives l.  NULL l is fine.
+ */
+struct quota;
+enum err llm_limit(struct llm *l, struct quota *q) MUST_CHECK;
 /* Ends what runs; every call has been freed.  NULL is fine. */
 void llm_stop(struct llm *l);
 AUTO_TYPE(llm, struct llm *, llm_stop)

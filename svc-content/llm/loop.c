@@ -8,8 +8,9 @@
 
 #include <sodium.h>
 
-#define POLL_MS     1000
-#define ADAPTED_MAX 5 /* parts of requests that one call finds refused */
+#define POLL_MS      1000
+#define ANSWER_GUESS 1024 /* tokens, where no limit is set */
+#define ADAPTED_MAX  5    /* parts of requests that one call finds refused */
 
 static struct provider *provider_of(const struct llm_call *c)
 {
@@ -82,6 +83,24 @@ static struct gate gate_of(struct llm_call *c, uint64_t now_ms)
 	return g;
 }
 
+/* What the provider may be asked by this process has room for one more. */
+static bool has_room(struct llm_call *c)
+{
+	uint64_t most =
+		c->request.max_tokens ? c->request.max_tokens : ANSWER_GUESS;
+
+	return !c->llm->quota ||
+	       quota_provider_take(c->llm->quota, c->at, c->tokens_in + most,
+	                           &c->taken);
+}
+
+static void unasked(struct llm_call *c, enum breaker_pass pass)
+{
+	GUARD(&c->llm->lock);
+
+	breaker_unsure(&provider_of(c)->breaker, pass);
+}
+
 static void try_provider(struct llm_call *c, uint64_t now_ms)
 {
 	struct provider *p = provider_of(c);
@@ -103,6 +122,11 @@ static void try_provider(struct llm_call *c, uint64_t now_ms)
 		move_on(c, g.wait_ms ? WHY_RATE_LIMITED : WHY_BREAKER_OPEN);
 		return;
 	}
+	if (!has_room(c)) {
+		unasked(c, g.pass);
+		move_on(c, WHY_HELD_BACK);
+		return;
+	}
 	c->result.provider = c->at;
 	c->result.provider_name = p->name;
 	c->result.model = p->model;
@@ -110,11 +134,7 @@ static void try_provider(struct llm_call *c, uint64_t now_ms)
 	c->step = STEP_RUN;
 	if (attempt_begin(c, g.pass, now_ms))
 		return;
-	{
-		GUARD(&c->llm->lock);
-
-		breaker_unsure(&p->breaker, g.pass);
-	}
+	unasked(c, g.pass);
 	over(c, WHY_NO_MEMORY);
 }
 

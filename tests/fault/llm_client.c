@@ -10,6 +10,7 @@
  * none.
  */
 #include "svc-content/llm/llm.h"
+#include "svc-content/quota/quota.h"
 
 #include "common/base/clock.h"
 #include "common/base/conf.h"
@@ -39,6 +40,7 @@ struct heard {
 
 struct client {
 	struct llm *llm;
+	struct quota *quota;
 	struct metrics *metrics;
 	struct llm_call *calls[CALLS_MAX];
 	struct heard heard[CALLS_MAX];
@@ -265,7 +267,10 @@ int main(void)
 		return 2;
 	conf_print(&conf, FOR_CONTENT, stdout);
 	(void)fflush(stdout);
-	e = llm_start(&conf, cl.metrics, &cl.llm);
+	cl.quota = quota_new(&conf, NULL, NULL, cl.metrics);
+	e = cl.quota ? llm_start(&conf, cl.metrics, &cl.llm) : ERR_NOMEM;
+	if (!e)
+		e = llm_limit(cl.llm, cl.quota);
 	buf_printf(&cl.out, "{\"answer\":%u}", llm_providers(cl.llm));
 	say(&cl);
 	while (!e && (n = getline(&line, &room, stdin)) > 0) {
@@ -274,6 +279,7 @@ int main(void)
 	}
 	free(line);
 	llm_stop(cl.llm);
+	quota_free(cl.quota);
 	metrics_free(cl.metrics);
 	buf_fini(&cl.out);
 	log_stop();

@@ -313,6 +313,26 @@ class Failures(LlmTest):
         self.assertGreater(r["out"], 0, "what had come was not counted")
         self.assertTrue(r["estimated"])
 
+    def test_a_provider_s_own_limit_is_not_met(self):
+        one, two, c = self.pair(QUOTA_PROVIDER_RPM="5", QUOTA_PROVIDER_SAFETY_PERCENT="60")
+        got = c.ask(n=6)
+        self.assertEqual(sorted(r["provider_name"] for r in got), ["llm"] * 3 + ["llm2"] * 3)
+        self.assertEqual((len(one.taken()), len(two.taken())), (3, 3))
+        r = c.ask()
+        self.assertEqual((r["error"], r["reason"], r["tries"]),
+                         ("RATE_LIMITED", "held_back", 0))
+        metrics = c.metrics()
+        for line in ('quota_requests_current_minute 6', 'quota_rpm_remaining 0',
+                     'quota_exceeded_total{limit_type="provider_requests"} 5'):
+            self.assertIn(line, metrics)
+
+    def test_tokens_are_reserved_and_given_back(self):
+        p = self.provider()
+        c = self.client(p, QUOTA_PROVIDER_TPM="20000", QUOTA_PROVIDER_SAFETY_PERCENT="100")
+        for _ in range(3):  # each reserves more than half, and uses little
+            self.assertEqual(c.ask(max_tokens=15000)["error"], "OK")
+        self.assertEqual(c.ask(max_tokens=30000)["reason"], "held_back")
+
     def test_who_is_not_there_is_told_and_then_not_asked(self):
         c = self.client(Refusing())
         self.assertEqual(c.ask()["reason"], "connect")
