@@ -30,11 +30,12 @@ const struct ask asks[] = {
 const size_t asks_n = COUNTOF(asks);
 
 static const struct skill_row skills[SKILL_COUNT] = {
-#define SKILL(id, how1, how2, check, junior, school, undergrad, visual, \
-              auditory, kinesthetic, reading)                           \
-	{{how1, how2},                                                  \
-	 check,                                                         \
-	 {junior, school, undergrad},                                   \
+#define SKILL(id, lead1, lead2, how1, how2, check, junior, school, undergrad, \
+              visual, auditory, kinesthetic, reading)                         \
+	{{lead1, lead2},                                                      \
+	 {how1, how2},                                                        \
+	 check,                                                               \
+	 {junior, school, undergrad},                                         \
 	 {visual, auditory, kinesthetic, reading}},
 #include "svc-content/offline/skill.def"
 #undef SKILL
@@ -43,4 +44,17 @@ static const struct skill_row skills[SKILL_COUNT] = {
 const struct skill_row *skill_row(enum skill s)
 {
 	return &skills[s];
+}
+
+size_t facet_turn(const struct facet *f, enum kind k)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < facets_n; i++) {
+		const struct facet *o = &facets[i];
+
+		n += o->skill == f->skill && facet_suits(o, k) &&
+		     (o->rank > f->rank || (o->rank == f->rank && o < f));
+	}
+	return n;
 }

@@ -20,6 +20,7 @@ enum skill {
 };
 
 struct skill_row {
+	const char *lead[2]; /* to {x}, which is then defined */
 	const char *how[2], *check;
 	const char *levels[LEVEL_COUNT];
 	const char *styles[STYLE_COUNT - 1]; /* STYLE_GENERAL has no tip */
@@ -54,6 +55,8 @@ extern const struct ask asks[];
 extern const size_t asks_n;
 
 const struct skill_row *skill_row(enum skill s);
+/* How many facets of the same skill come before f in a plan for k. */
+size_t facet_turn(const struct facet *f, enum kind k);
 static inline bool facet_suits(const struct facet *f, enum kind k)
 {
 	return (f->kinds >> k & 1) != 0;

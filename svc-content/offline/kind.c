@@ -17,6 +17,10 @@ static const struct {
 	{"programming_language", WN_LEX_COMMUNICATION, 0, KIND_CODE},
 	{"mathematics", WN_LEX_COGNITION, 0, KIND_MATH},
 	{"mathematical_relation", WN_LEX_RELATION, 0, KIND_MATH},
+	{"mathematical_statement", WN_LEX_COMMUNICATION, 0, KIND_MATH},
+	{"number", WN_LEX_QUANTITY, 0, KIND_MATH},
+	{"figure", WN_LEX_SHAPE, 0, KIND_MATH},
+	{"algorithm", WN_LEX_COGNITION, 0, KIND_MATH},
 	{"natural_language", WN_LEX_COMMUNICATION, 0, KIND_LANGUAGE},
 	{"computer_science", WN_LEX_COGNITION, 0, KIND_FIELD},
 	{"discipline", WN_LEX_COGNITION, 0, KIND_FIELD},
@@ -28,7 +32,9 @@ static const struct {
 	{"battle", WN_LEX_ACT, 0, KIND_EVENT},
 	{"revolution", WN_LEX_ACT, 0, KIND_EVENT},
 	{"music", WN_LEX_COMMUNICATION, 0, KIND_ART},
-	{"musical_instrument", WN_LEX_ARTIFACT, 0, KIND_ART},
+	{"musical_instrument", WN_LEX_ARTIFACT, 0, KIND_THING},
+	{"artistic_movement", WN_LEX_GROUP, 0, KIND_ART},
+	{"rhetorical_device", WN_LEX_COMMUNICATION, 0, KIND_ART},
 	{"dance", WN_LEX_COMMUNICATION, 0, KIND_ART},
 	{"dancing", WN_LEX_ACT, 0, KIND_ART},
 	{"art", WN_LEX_ARTIFACT, 0, KIND_ART},
@@ -38,6 +44,16 @@ static const struct {
 	{"show", WN_LEX_COMMUNICATION, 0, KIND_ART},
 	{"political_system", WN_LEX_GROUP, 0, KIND_SOCIETY},
 	{"government", WN_LEX_GROUP, 0, KIND_SOCIETY},
+	{"financial_institution", WN_LEX_GROUP, 0, KIND_ANY},
+	{"social_group", WN_LEX_GROUP, 0, KIND_SOCIETY},
+	{"social_organization", WN_LEX_GROUP, 0, KIND_SOCIETY},
+	{"people", WN_LEX_GROUP, 0, KIND_SOCIETY},
+	{"written_agreement", WN_LEX_COMMUNICATION, 0, KIND_SOCIETY},
+	{"vote", WN_LEX_ACT, 1, KIND_SOCIETY},
+	{"social_process", WN_LEX_PROCESS, 0, KIND_ANY},
+	{"economic_process", WN_LEX_PROCESS, 0, KIND_ANY},
+	{"immunization", WN_LEX_ACT, 0, KIND_ANY},
+	{"workplace", WN_LEX_ARTIFACT, 0, KIND_ANY},
 	{"law", WN_LEX_GROUP, 0, KIND_SOCIETY},
 	{"economy", WN_LEX_GROUP, 0, KIND_SOCIETY},
 	{"religion", WN_LEX_COGNITION, 0, KIND_SOCIETY},
@@ -47,6 +63,11 @@ static const struct {
 	{"food", WN_LEX_FOOD, 0, KIND_FOOD},
 	{"beverage", WN_LEX_FOOD, 0, KIND_FOOD},
 	{"celestial_body", WN_LEX_OBJECT, 0, KIND_OBJECT},
+	{"continent", WN_LEX_OBJECT, 0, KIND_PLACE},
+	{"tract", WN_LEX_LOCATION, 0, KIND_OBJECT},
+	{"natural_phenomenon", WN_LEX_PHENOMENON, 0, KIND_PHENOMENON},
+	{"wave", WN_LEX_EVENT, 0, KIND_PHENOMENON},
+	{"process", WN_LEX_COGNITION, 0, KIND_PROCESS},
 	{"machine", WN_LEX_ARTIFACT, 0, KIND_TECH},
 	{"equipment", WN_LEX_ARTIFACT, 0, KIND_TECH},
 	{"device", WN_LEX_ARTIFACT, 0, KIND_TECH},
@@ -68,14 +89,14 @@ static const enum kind by_lex[] = {
 	[WN_LEX_EVENT] = KIND_EVENT,
 	[WN_LEX_FEELING] = KIND_IDEA,
 	[WN_LEX_FOOD] = KIND_FOOD,
-	[WN_LEX_GROUP] = KIND_SOCIETY,
+	[WN_LEX_GROUP] = KIND_ANY,
 	[WN_LEX_LOCATION] = KIND_PLACE,
 	[WN_LEX_MOTIVE] = KIND_IDEA,
 	[WN_LEX_OBJECT] = KIND_OBJECT,
 	[WN_LEX_PERSON] = KIND_PERSON,
 	[WN_LEX_PHENOMENON] = KIND_PHENOMENON,
 	[WN_LEX_PLANT] = KIND_LIVING,
-	[WN_LEX_POSSESSION] = KIND_SOCIETY,
+	[WN_LEX_POSSESSION] = KIND_ANY,
 	[WN_LEX_PROCESS] = KIND_PROCESS,
 	[WN_LEX_QUANTITY] = KIND_IDEA,
 	[WN_LEX_RELATION] = KIND_IDEA,
@@ -118,16 +139,32 @@ bool kind_sense(const struct wordnet *wn, struct str lemma, unsigned lex,
 	return false;
 }
 
-/* A term of mathematics is taught as mathematics, whatever it is a kind of. */
-static bool in_mathematics(const struct wordnet *wn, const struct wn_synset *s)
-{
-	struct wn_synset field;
+/* A term of these is taught as they are, whatever it is a kind of. */
+static const struct {
+	const char *lemma;
+	unsigned lex, id;
+	enum kind kind;
+} fields[] = {
+	{"mathematics", WN_LEX_COGNITION, 0, KIND_MATH},
+	{"law", WN_LEX_COGNITION, 0, KIND_SOCIETY},
+	{"law", WN_LEX_GROUP, 0, KIND_SOCIETY},
+};
 
-	if (!kind_sense(wn, STR("mathematics"), WN_LEX_COGNITION, 0, &field))
-		return false;
-	for (struct wn_links l = wn_links(s); wn_next(&l);)
-		if (l.rel == WN_IN_DOMAIN && wordnet_under(wn, l.to, field.ref))
-			return true;
+static bool in_field(const struct wordnet *wn, const struct wn_synset *s,
+                     enum kind *out)
+{
+	for (size_t i = 0; i < COUNTOF(fields); i++) {
+		struct wn_synset field;
+
+		if (!kind_sense(wn, str_from(fields[i].lemma), fields[i].lex,
+		                fields[i].id, &field))
+			continue;
+		*out = fields[i].kind;
+		for (struct wn_links l = wn_links(s); wn_next(&l);)
+			if (l.rel == WN_IN_DOMAIN &&
+			    wordnet_under(wn, l.to, field.ref))
+				return true;
+	}
 	return false;
 }
 
@@ -135,9 +172,11 @@ enum kind kind_of(const struct wordnet *wn, const struct wn_synset *s)
 {
 	struct wn_ref up[WN_ANCESTORS_MAX];
 	size_t n = wordnet_ancestors(wn, s->ref, up);
+	enum kind field;
 
-	if (in_mathematics(wn, s))
-		return KIND_MATH;
+	/* A judge is still a person. */
+	if (s->lex_file != WN_LEX_PERSON && in_field(wn, s, &field))
+		return field;
 	for (size_t i = 0; i < COUNTOF(anchors); i++) {
 		struct wn_synset a;
 

@@ -6,16 +6,27 @@
 #include "svc-content/quality.h"
 #include "svc-content/text.h"
 
-#define NAMED_MAX 4 /* in "kinds such as A, B, C and D" */
+#define AROUND_MAX   16
+#define THING_ENOUGH 16 /* points */
+#define NAMED_MAX    4  /* in "kinds such as A, B, C and D" */
+
+/* What stands around the topic: found once for all lessons. */
+struct around {
+	struct related v[AROUND_MAX];
+	size_t n;
+};
 
 struct writer {
 	const struct wordnet *wn;
 	struct arena *a;
 	const struct subject *topic;
+	const struct around *around; /* of the topic */
 	const struct lesson_ask *ask;
 	struct blanks in;  /* {t} the topic, {s} what is studied */
 	struct str name;   /* {s} without an article */
 	uint64_t hash;     /* of the subtopic: picks between wordings */
+	size_t turn;       /* of its skill in the plan, or among the things */
+	bool thing;        /* of the dictionary, no facet */
 	struct buf text;   /* what is written so far */
 	struct buf next;   /* the sentences that come next */
 	size_t words, max; /* written, and at most */
@@ -115,7 +126,24 @@ static void put_example(struct writer *w, const struct wn_synset *s)
 	put(w);
 }
 
-/* The neighbour that is most easily taken for it. */
+/* Others that stand to the topic as s does: those that come after it. */
+static size_t others(const struct writer *w, const struct wn_synset *s,
+                     unsigned want, struct wn_synset *out, size_t max)
+{
+	const struct around *all = w->around;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < all->n && kept < max; i++) {
+		const struct related *r = &all->v[(i + w->turn + 1) % all->n];
+
+		if (want >> r->relation & 1 && r->score > 0 &&
+		    !wn_same(r->syn.ref, s->ref))
+			out[kept++] = r->syn;
+	}
+	return kept;
+}
+
+/* A neighbour that it might be taken for. */
 static void put_sister(struct writer *w, const struct wn_synset *s)
 {
 	struct wn_synset other;
@@ -124,7 +152,7 @@ static void put_sister(struct writer *w, const struct wn_synset *s)
 
 	/* Neighbours outside the topic confuse more than they explain. */
 	if (!wn_same(wn_parent(s), w->topic->syn.ref) ||
-	    related(w, s, WANT_SISTERS, &other, 1) == 0 ||
+	    others(w, s, WANT_KINDS, &other, 1) == 0 ||
 	    !wn_word(&other, 0, &lemma, NULL))
 		return;
 	prose_gloss(other.gloss, &g);
@@ -136,13 +164,54 @@ static void put_sister(struct writer *w, const struct wn_synset *s)
 	put(w);
 }
 
-static void put_style(struct writer *w, enum skill skill)
+/*
+ * Two pieces of advice on how to work, four in a long text.  A skill has
+ * eight; its turn in the plan decides, so that neighbours differ.
+ */
+static void put_advice(struct writer *w, enum skill skill)
 {
-	if (w->ask->style != STYLE_GENERAL)
-		put_form(w, skill_row(skill)->styles[w->ask->style - 1]);
+	const struct skill_row *row = skill_row(skill);
+	const char *const any[] = {
+		row->how[0],    row->check,     row->levels[w->ask->level],
+		row->how[1],    row->styles[3], row->styles[0],
+		row->styles[1], row->styles[2],
+	};
+	const char *const plain[] = {row->check, row->levels[w->ask->level]};
+	bool styled = w->ask->style != STYLE_GENERAL;
+	/* Pairs overlap by one at most: those of facets begin even, those of
+	 * things odd, and the further ones are not neighbours. */
+	static const size_t steps[] = {1, 3, 2, 5};
+	size_t step = steps[w->turn / 4 % COUNTOF(steps)];
+	size_t at = 2 * w->turn + w->thing + (size_t)w->ask->level;
+	size_t n = w->ask->detail == DETAIL_HIGH ? 4 : 2;
+
+	if (styled) {
+		put_form(w, row->styles[w->ask->style - 1]);
+		n /= 2;
+	}
+	for (size_t i = 0; i < n; i++)
+		put_form(w, styled ? plain[(at + i) % COUNTOF(plain)]
+		                   : any[(at + i * step) % COUNTOF(any)]);
 }
 
 /* --- a facet of the topic ---------------------------------------------------------- */
+
+/* What our own table says; "data structures are the ways ...". */
+static void put_meaning(struct writer *w)
+{
+	struct str name = w->topic->bare;
+	bool many = name.n > 1 && name.p[name.n - 1] == 's' &&
+	            name.p[name.n - 2] >= 'a' && name.p[name.n - 2] != 's';
+	AUTO_BUF b = {0};
+
+	buf_str(&b, name);
+	buf_str(&b, many ? STR(" are ") : STR(" is "));
+	buf_str(&b, w->topic->meaning);
+	if (b.failed)
+		w->text.failed = true;
+	prose_sentence(&w->next, buf_view(&b));
+	put(w);
+}
 
 static void put_draw(struct writer *w, enum draw draw)
 {
@@ -150,11 +219,7 @@ static void put_draw(struct writer *w, enum draw draw)
 
 	if (!w->topic->known) {
 		if (draw == DRAW_MEANING && w->topic->meaning.n) {
-			buf_str(&w->next, w->topic->name);
-			buf_str(&w->next, STR(" is "));
-			buf_str(&w->next, w->topic->meaning);
-			buf_char(&w->next, '.');
-			put(w);
+			put_meaning(w);
 		}
 		return;
 	}
@@ -162,7 +227,7 @@ static void put_draw(struct writer *w, enum draw draw)
 	case DRAW_NONE:
 		break;
 	case DRAW_MEANING:
-		prose_define(&w->next, s, w->topic->name);
+		prose_define(&w->next, s, w->topic->bare);
 		put(w);
 		break;
 	case DRAW_KINDS:
@@ -194,25 +259,50 @@ static void put_title(struct writer *w, const char *look)
 	put(w);
 }
 
+/*
+ * A thing of the topic to hold on to, with its definition: "Ask, for instance,
+ * where {x} belongs."  Facets of one skill get different things.
+ */
+static void put_thing(struct writer *w, const struct facet *f)
+{
+	struct blanks in = w->in;
+	AUTO_BUF name = {0};
+	AUTO_BUF bare = {0};
+	const struct wn_synset *s;
+	struct str lemma;
+	size_t n = w->around->n;
+
+	while (n > 0 && w->around->v[n - 1].score < THING_ENOUGH)
+		n--;
+	if (n == 0)
+		return;
+	s = &w->around->v[(size_t)(f - facets) % n].syn;
+	if (!wn_word(s, 0, &lemma, NULL) || str_ieq(lemma, w->topic->key))
+		return;
+	prose_name(&bare, lemma);
+	if (prose_counted(s, lemma))
+		buf_str(&name, STR("the "));
+	buf_str(&name, buf_view(&bare));
+	if (name.failed || bare.failed)
+		w->text.failed = true;
+	in.x = buf_view(&name);
+	text_fill(&w->next, skill_row(f->skill)->lead[w->turn % 2], &in);
+	buf_char(&w->next, ' ');
+	prose_define(&w->next, s, buf_view(&bare));
+	put(w);
+}
+
 static void write_facet(struct writer *w, const struct facet *f)
 {
-	const struct skill_row *skill = skill_row(f->skill);
-
 	put_title(w, f->look);
 	put_draw(w, f->draw);
-	put_form(w, skill->how[w->hash % COUNTOF(skill->how)]);
-	put_style(w, f->skill);
-	put_form(w, f->task);
-	put_form(w, skill->levels[w->ask->level]);
-	if (w->ask->detail == DETAIL_LOW)
-		return;
-	put_form(w, skill->check);
-	if (w->ask->detail == DETAIL_HIGH) {
-		put_form(w, skill->how[(w->hash + 1) % COUNTOF(skill->how)]);
-		if (w->topic->known && f->draw != DRAW_MEANING) {
-			prose_define(&w->next, &w->topic->syn, w->topic->name);
-			put(w);
-		}
+	if (f->draw == DRAW_NONE)
+		put_thing(w, f);
+	put_advice(w, f->skill);
+	if (w->ask->detail == DETAIL_HIGH && w->topic->known &&
+	    f->draw != DRAW_MEANING) {
+		prose_define(&w->next, &w->topic->syn, w->topic->bare);
+		put(w);
 	}
 }
 
@@ -240,42 +330,72 @@ static bool is_linked(const struct wn_synset *s, struct wn_ref to,
 	return false;
 }
 
+/* How it hangs on the topic, with others that do so too; where there are none,
+ * and by lot, one of two plain sentences. */
+static void put_among(struct writer *w, const struct wn_synset *s,
+                      unsigned want, const char *among, const char *const * or)
+{
+	struct wn_synset v[NAMED_MAX - 1];
+	size_t n = w->turn % 3 == 0 ? others(w, s, want, v, COUNTOF(v)) : 0;
+
+	if (n < 2) {
+		put_form(w, or [w->turn % 2]);
+		return;
+	}
+	text_fill(&w->next, among, &w->in);
+	prose_list(&w->next, v, n);
+	prose_stop(&w->next);
+	put(w);
+}
+
 /* How the subtopic hangs on the topic, as a sentence and as a way to study. */
 static enum skill put_place(struct writer *w, const struct wn_synset *s)
 {
 	static const enum wn_rel up[] = {WN_HYPERNYM, WN_INSTANCE_OF};
 	static const enum wn_rel part[] = {WN_PART_OF, WN_MEMBER_OF,
 	                                   WN_SUBSTANCE_OF};
+	static const char *const kinds[] = {
+		"What holds for {t} as a whole holds for it too.",
+		"It shares the general features of {t} and adds some of its "
+		"own.",
+	};
+	static const char *const parts[] = {
+		"It is a part of {t}, so ask what it contributes to the whole.",
+		"It is a part of {t}; ask what would be missing without it.",
+	};
+	static const char *const terms[] = {
+		"Texts on {t} often take it as known, so it pays to learn it "
+		"early.",
+		"It is one of the things that the study of {t} deals with.",
+	};
 	struct wn_ref to = w->topic->syn.ref;
 
 	if (is_linked(s, to, up, COUNTOF(up))) {
-		put_form(w, "It is one of the forms that belong to {t}, so "
-		            "what holds for {t} as a whole holds for it too.");
+		put_among(w, s, WANT_KINDS,
+		          "Beside it in the study of {t} stand ", kinds);
 		return SKILL_COMPARE;
 	}
 	if (is_linked(s, to, part, COUNTOF(part))) {
-		put_form(w, "It is a part of {t}, so ask what it contributes "
-		            "to the whole.");
+		put_among(w, s, WANT_PARTS, "It is a part of {t}, as are ",
+		          parts);
 		return s->lex_file == WN_LEX_LOCATION ? SKILL_SPACE
 		       : s->lex_file == WN_LEX_BODY ||
 		                       s->lex_file == WN_LEX_ARTIFACT
 		               ? SKILL_STRUCTURE
 		               : SKILL_CONCEPT;
 	}
-	put_form(w, "In the study of {t} it is one of the things that texts "
-	            "take as known, so it pays to learn it early.");
+	put_among(w, s, WANT_TERMS,
+	          "In the study of {t} it goes together with ", terms);
 	return s->lex_file == WN_LEX_PROCESS ? SKILL_PROCESS : SKILL_CONCEPT;
 }
 
 static void write_known(struct writer *w, const struct subject *sub)
 {
-	const struct skill_row *skill;
 	enum skill way;
 
 	prose_define(&w->next, &sub->syn, w->name);
 	put(w);
 	way = put_place(w, &sub->syn);
-	skill = skill_row(way);
 	put_list(w, &sub->syn, WANT_KINDS, "A kind of it is ",
 	         "Kinds of it include ");
 	put_list(w, &sub->syn, WANT_PARTS, "A part of it is ",
@@ -284,12 +404,7 @@ static void write_known(struct writer *w, const struct subject *sub)
 		put_sister(w, &sub->syn);
 		put_example(w, &sub->syn);
 	}
-	put_form(w, skill->how[w->hash % COUNTOF(skill->how)]);
-	put_style(w, way);
-	put_form(w, skill->levels[w->ask->level]);
-	if (w->ask->detail == DETAIL_LOW)
-		return;
-	put_form(w, skill->check);
+	put_advice(w, way);
 	if (w->ask->detail == DETAIL_HIGH) {
 		struct wn_synset v[3];
 		size_t n = related(w, &sub->syn, WANT_KINDS | WANT_PARTS, v, 3);
@@ -300,7 +415,6 @@ static void write_known(struct writer *w, const struct subject *sub)
 		put_list(w, &sub->syn, WANT_TERMS,
 		         "A word that goes with it is ",
 		         "Words that go with it are ");
-		put_form(w, skill->how[(w->hash + 1) % COUNTOF(skill->how)]);
 	}
 }
 
@@ -421,16 +535,26 @@ static enum err tell(struct writer *w, const struct subject *sub,
 	return OK;
 }
 
+/* Where s stands among what is around the topic; behind it, by lot. */
+static size_t place_of(const struct around *around, const struct wn_synset *s)
+{
+	for (size_t i = 0; i < around->n; i++)
+		if (wn_same(around->v[i].syn.ref, s->ref))
+			return i;
+	return s->ref.offset % AROUND_MAX;
+}
+
 static enum err lesson(const struct wordnet *wn, struct arena *a,
-                       const struct subject *topic,
+                       const struct subject *topic, const struct around *around,
                        const struct lesson_ask *ask, struct lesson *out)
 {
 	struct writer w = {
 		.wn = wn,
 		.a = a,
 		.topic = topic,
+		.around = around,
 		.ask = ask,
-		.in.t = topic->phrase,
+		.in = {.t = topic->phrase, .x = topic->bare},
 		.hash = text_hash(ask->subtopic, 1),
 		.max = words_max[ask->detail],
 	};
@@ -442,6 +566,10 @@ static enum err lesson(const struct wordnet *wn, struct arena *a,
 	e = plan_facet_of(a, topic, ask->subtopic, &f);
 	if (!e && !f)
 		e = plan_subtopic(wn, a, topic, ask->subtopic, &sub);
+	w.thing = sub.known;
+	w.turn = f           ? facet_turn(f, topic->kind)
+	         : sub.known ? place_of(around, &sub.syn)
+	                     : (size_t)(w.hash % 8);
 	if (!e)
 		e = set_names(&w, &sub, f != NULL);
 	if (!e)
@@ -456,13 +584,22 @@ enum err offline_lessons(const struct wordnet *wn, struct arena *a,
                          size_t n, struct lesson *out)
 {
 	struct subject topic;
-	enum err e = subject_of(wn, a, ask->topic, NULL, &topic);
+	struct around *around = arena_alloc(a, sizeof(*around));
+	enum err e = around ? subject_of(wn, a, ask->topic, NULL, &topic)
+	                    : ERR_NOMEM;
 
+	if (!e)
+		around->n =
+			topic.known
+				? relate(wn, &topic.syn,
+		                         WANT_KINDS | WANT_PARTS | WANT_TERMS,
+		                         around->v, AROUND_MAX)
+				: 0;
 	for (size_t i = 0; i < n && !e; i++) {
 		struct lesson_ask one = *ask;
 
 		one.subtopic = str_trim(focus[i]);
-		e = lesson(wn, a, &topic, &one, &out[i]);
+		e = lesson(wn, a, &topic, around, &one, &out[i]);
 	}
 	return e;
 }

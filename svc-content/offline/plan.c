@@ -21,9 +21,10 @@ static void raise_first(struct buf *b)
 		b->p[0] = (char)(b->p[0] - 'a' + 'A');
 }
 
-static void fill_title(struct buf *b, const struct facet *f, struct str phrase)
+static void fill_title(struct buf *b, const struct facet *f, struct str phrase,
+                       struct str bare)
 {
-	struct blanks in = {.t = phrase};
+	struct blanks in = {.t = phrase, .x = bare};
 
 	text_fill(b, f->title, &in);
 	raise_first(b);
@@ -34,11 +35,11 @@ enum err plan_facet_title(struct arena *a, const struct facet *f,
 {
 	AUTO_BUF b = {0};
 
-	fill_title(&b, f, s->phrase);
+	fill_title(&b, f, s->phrase, s->bare);
 	if (!b.failed && (text_words(buf_view(&b)) > SUBTOPIC_WORDS_MAX ||
 	                  b.n > TITLE_BYTES)) {
 		buf_clear(&b);
-		fill_title(&b, f, STR("this topic"));
+		fill_title(&b, f, STR("this topic"), STR("this topic"));
 	}
 	return text_keep(a, &b, out);
 }
@@ -107,10 +108,11 @@ enum err plan_facet_of(struct arena *a, const struct subject *s,
 		if (!facet_suits(&facets[i], s->kind))
 			continue;
 		buf_clear(&b);
-		fill_title(&b, &facets[i], s->phrase);
+		fill_title(&b, &facets[i], s->phrase, s->bare);
 		if (!b.failed && !str_ieq(buf_view(&b), title)) {
 			buf_clear(&b);
-			fill_title(&b, &facets[i], STR("this topic"));
+			fill_title(&b, &facets[i], STR("this topic"),
+			           STR("this topic"));
 		}
 		if (b.failed)
 			return ERR_NOMEM;

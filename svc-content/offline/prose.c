@@ -315,6 +315,28 @@ static bool plural(struct str name)
 /* Lists of forty countries belong into an appendix. */
 #define ASIDE_MAX 60
 
+/* Abbreviations whose full stops would look like ends of sentences. */
+static bool spelled_out(struct buf *b, struct str rest, size_t *i)
+{
+	static const struct {
+		struct str abbreviation, words;
+	} rows[] = {
+		{STR("e.g."), STR("for example")},
+		{STR("i.e."), STR("that is")},
+		{STR("ca. "), STR("about ")},
+	};
+
+	for (size_t k = 0; k < COUNTOF(rows); k++)
+		if (str_starts(rest, rows[k].abbreviation) &&
+		    (b->n == 0 ||
+		     (!b->failed && strchr(" (", b->p[b->n - 1]) != NULL))) {
+			buf_str(b, rows[k].words);
+			*i += rows[k].abbreviation.n;
+			return true;
+		}
+	return false;
+}
+
 void prose_plain(struct buf *b, struct str definition)
 {
 	size_t i = 0;
@@ -328,6 +350,9 @@ void prose_plain(struct buf *b, struct str definition)
 			/* The blank in front of it goes as well. */
 			if (!b->failed && b->n && b->p[b->n - 1] == ' ')
 				b->n--;
+		} else if (spelled_out(b, (struct str){open, definition.n - i},
+		                       &i)) {
+			continue;
 		} else if (str_starts((struct str){open, definition.n - i},
 		                      STR("; and "))) {
 			/* "the capital of France; and a center of ..." */

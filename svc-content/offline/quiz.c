@@ -8,12 +8,15 @@
 #include "svc-content/offline/offline.h"
 #include "svc-content/offline/plan.h"
 #include "svc-content/offline/prose.h"
+#include "svc-content/offline/wrong.h"
 #include "svc-content/quality.h"
 #include "svc-content/text.h"
 
 #define POOL_MAX          48 /* things asked about, and wrong options */
 #define POOL_EACH         12
 #define MEANING_WORDS_MAX 32
+#define THINGS_FEW        8
+#define ASKED_ENOUGH      16 /* points of relate() for what is asked about */
 
 struct maker {
 	const struct wordnet *wn;
@@ -22,8 +25,10 @@ struct maker {
 	const struct quiz_ask *ask;
 	struct blanks in;
 	uint64_t seed;
+	size_t turn; /* of the subtopic in the plan: others ask about others */
 	struct wn_synset pool[POOL_MAX];
-	size_t pool_n, things; /* the first of them are asked about */
+	size_t pool_n, things; /* the first of them are asked about, */
+	size_t own;            /* and of these the first belong to sub */
 	bool lenient;          /* a hint in the wording is no fault */
 	struct question *out;
 	size_t n;
@@ -41,13 +46,13 @@ static void pool_add(struct maker *m, const struct wn_synset *s)
 }
 
 static void pool_around(struct maker *m, const struct wn_synset *s,
-                        unsigned want)
+                        unsigned want, int enough)
 {
 	struct related v[POOL_EACH];
 	size_t n = relate(m->wn, s, want, v, COUNTOF(v));
 
 	for (size_t i = 0; i < n; i++)
-		if (v[i].score > 0)
+		if (v[i].score >= enough)
 			pool_add(m, &v[i].syn);
 }
 
@@ -61,56 +66,23 @@ static void pool_fill(struct maker *m)
 
 	if (m->sub->known) {
 		pool_add(m, &m->sub->syn);
-		pool_around(m, &m->sub->syn, WANT_KINDS | WANT_PARTS);
+		pool_around(m, &m->sub->syn, WANT_KINDS | WANT_PARTS,
+		            ASKED_ENOUGH);
 	}
+	m->own = m->pool_n;
 	if (m->topic->known) {
 		pool_add(m, &m->topic->syn);
 		pool_around(m, &m->topic->syn,
-		            WANT_KINDS | WANT_PARTS | WANT_TERMS);
+		            WANT_KINDS | WANT_PARTS | WANT_TERMS, ASKED_ENOUGH);
 	}
 	m->things = m->pool_n;
 	if (m->sub->known)
-		pool_around(m, &m->sub->syn, WANT_SISTERS);
+		pool_around(m, &m->sub->syn, WANT_SISTERS, 1);
 	if (!m->topic->known)
 		return;
-	pool_around(m, &m->topic->syn, WANT_SISTERS);
+	pool_around(m, &m->topic->syn, WANT_SISTERS, 1);
 	if (wordnet_synset(m->wn, wn_parent(&m->topic->syn), &up))
-		pool_around(m, &up, WANT_SISTERS);
-}
-
-static bool share_word(const struct wn_synset *a, const struct wn_synset *b)
-{
-	struct str x, y;
-
-	for (unsigned i = 0; wn_word(a, i, &x, NULL); i++)
-		for (unsigned k = 0; wn_word(b, k, &y, NULL); k++)
-			if (str_ieq(x, y))
-				return true;
-	return false;
-}
-
-static bool apart(const struct maker *m, const struct wn_synset *a,
-                  const struct wn_synset *b)
-{
-	return !wn_same(a->ref, b->ref) && !share_word(a, b) &&
-	       !wordnet_under(m->wn, a->ref, b->ref) &&
-	       !wordnet_under(m->wn, b->ref, a->ref);
-}
-
-/* No meaning of s's first word is a kind of up. */
-static bool never_under(const struct maker *m, const struct wn_synset *s,
-                        struct wn_ref up)
-{
-	struct wn_senses senses;
-	struct str lemma;
-
-	if (!wn_word(s, 0, &lemma, NULL) ||
-	    !wordnet_lookup(m->wn, WN_NOUN, lemma, &senses))
-		return false;
-	for (size_t i = 0; i < senses.n; i++)
-		if (wordnet_under(m->wn, senses.v[i], up))
-			return false;
-	return !wordnet_under(m->wn, up, s->ref);
+		pool_around(m, &up, WANT_SISTERS, 1);
 }
 
 /* --- writing a question ------------------------------------------------------------------ */
@@ -229,20 +201,30 @@ static enum err why_of(struct maker *m, const struct wn_synset *s,
 
 /* --- what does it mean, what is described ----------------------------------------------------- */
 
-/* Three of the pool that are certainly not s, as text made by say(). */
-static enum err wrong_options(struct maker *m, const struct wn_synset *s,
-                              enum err (*say)(struct maker *,
-                                              const struct wn_synset *,
-                                              struct str *),
-                              struct question *q)
-{
-	size_t n = 1;
+typedef enum err say_fn(struct maker *m, const struct wn_synset *s,
+                        struct str *out);
 
-	for (size_t i = 0; i < m->pool_n && n < OPTIONS_N; i++) {
-		const struct wn_synset *o = &m->pool[i];
+/*
+ * Three of the pool that are certainly not s, as text made by say(): what is
+ * nearest to it first, beginning anywhere, so that not all questions share them.
+ */
+static enum err wrong_options(struct maker *m, const struct wn_synset *s,
+                              say_fn *say, struct question *q)
+{
+	size_t n = 1, start = s->ref.offset % (m->pool_n ? m->pool_n : 1);
+	struct gloss mine, its;
+
+	prose_gloss(s->gloss, &mine);
+	for (size_t i = 0; i < 3 * m->pool_n && n < OPTIONS_N; i++) {
+		const struct wn_synset *o = &m->pool[(start + i) % m->pool_n];
 		enum err e;
 
-		if (!apart(m, o, s))
+		if (wrong_distance(s, o) != i / m->pool_n ||
+		    !wrong_apart(m->wn, o, s))
+			continue;
+		prose_gloss(o->gloss, &its);
+		if (wrong_says_same(mine.definition, its.definition) ||
+		    wrong_synonymous(m->wn, s, o))
 			continue;
 		e = say(m, o, &q->options[n]);
 		if (e == ERR_NOMEM)
@@ -330,7 +312,7 @@ static enum err ask_kind(struct maker *m, const struct wn_synset *s)
 	AUTO_BUF b = {0};
 	struct wn_synset up;
 	struct str name;
-	size_t n = 1;
+	size_t n = 1, start = s->ref.offset % (m->pool_n ? m->pool_n : 1);
 	enum err e;
 
 	if (!class_of(m, s, &up))
@@ -338,10 +320,13 @@ static enum err ask_kind(struct maker *m, const struct wn_synset *s)
 	e = name_of(m, &up, &name);
 	if (!e)
 		e = name_of(m, s, &q.options[0]);
-	for (size_t i = 0; i < m->pool_n && n < OPTIONS_N && !e; i++)
-		if (apart(m, &m->pool[i], s) &&
-		    never_under(m, &m->pool[i], up.ref))
-			e = name_of(m, &m->pool[i], &q.options[n++]);
+	for (size_t i = 0; i < 3 * m->pool_n && n < OPTIONS_N && !e; i++) {
+		const struct wn_synset *o = &m->pool[(start + i) % m->pool_n];
+
+		if (wrong_distance(s, o) == i / m->pool_n &&
+		    wrong_apart(m->wn, o, s) && wrong_class(m->wn, o, up.ref))
+			e = name_of(m, o, &q.options[n++]);
+	}
 	if (!e && n < OPTIONS_N)
 		e = ERR_NOT_FOUND;
 	/* "Which is a kind of calculus: integral calculus or algebra?" */
@@ -381,7 +366,8 @@ static enum err ask_part(struct maker *m, const struct wn_synset *s)
 	if (!e)
 		e = name_of(m, s, &q.options[0]);
 	for (size_t i = 0; i < found && n < OPTIONS_N && !e; i++)
-		if (apart(m, &v[i].syn, s) && apart(m, &v[i].syn, &whole))
+		if (wrong_apart(m->wn, &v[i].syn, s) &&
+		    wrong_apart(m->wn, &v[i].syn, &whole))
 			e = name_of(m, &v[i].syn, &q.options[n++]);
 	if (!e &&
 	    (n < OPTIONS_N || gives_away(m, q.options[0], name, q.options)))
@@ -422,9 +408,14 @@ static enum err ask_study(struct maker *m, const struct ask *row)
 
 static enum err ask_studies(struct maker *m, enum skill skill, size_t upto)
 {
-	for (size_t i = 0; i < asks_n && m->n < upto; i++)
-		if (asks[i].skill == skill &&
-		    ask_study(m, &asks[i]) == ERR_NOMEM)
+	size_t first = 0, n = 0;
+
+	while (first < asks_n && asks[first].skill != skill)
+		first++;
+	while (first + n < asks_n && asks[first + n].skill == skill)
+		n++;
+	for (size_t i = 0; i < n && m->n < upto; i++)
+		if (ask_study(m, &asks[first + (i + m->turn) % n]) == ERR_NOMEM)
 			return ERR_NOMEM;
 	return OK;
 }
@@ -440,6 +431,15 @@ static ask_fn *const orders[LEVEL_COUNT][4] = {
 	[LEVEL_UNDERGRAD] = {ask_meaning, ask_name, ask_kind, ask_part},
 };
 
+/* What belongs to the subtopic first, then the rest, beginning at its turn. */
+static const struct wn_synset *thing(const struct maker *m, size_t i)
+{
+	size_t rest = m->things - m->own;
+
+	return &m->pool[i < m->own ? i
+	                           : m->own + (i - m->own + m->turn) % rest];
+}
+
 /* One question about each thing, then the next form for each. */
 static enum err ask_things(struct maker *m, size_t upto)
 {
@@ -449,7 +449,7 @@ static enum err ask_things(struct maker *m, size_t upto)
 		for (size_t i = 0; i < m->things && m->n < upto; i++) {
 			size_t form = (round + i) % COUNTOF(orders[0]);
 
-			if (forms[form](m, &m->pool[i]) == ERR_NOMEM)
+			if (forms[form](m, thing(m, i)) == ERR_NOMEM)
 				return ERR_NOMEM;
 		}
 	return OK;
@@ -485,9 +485,18 @@ static enum err fill(struct maker *m, const struct facet *f)
 
 	pool_fill(m);
 	e = ask_subtopic(m);
-	/* A facet is a way to look at the topic: half of its questions are. */
+	/* A facet is a way to look at the topic: a third of its questions are. */
 	if (!e && f)
-		e = ask_studies(m, skill, m->things ? (count + 1) / 2 : count);
+		e = ask_studies(m, skill, m->things ? (count + 2) / 3 : count);
+	/* Of few things the facets of a plan would all ask the same. */
+	if (!e)
+		e = ask_things(m, f && m->things < THINGS_FEW && m->n < count
+		                          ? m->n + 1
+		                          : count);
+	if (!e && !m->sub->known)
+		e = ask_studies(m, skill, count);
+	if (!e && !m->sub->known)
+		e = ask_studies(m, SKILL_GENERAL, count);
 	if (!e)
 		e = ask_things(m, count);
 	if (!e)
@@ -525,6 +534,8 @@ enum err offline_quiz(const struct wordnet *wn, struct arena *a,
 		.ask = ask,
 		.in = {.t = topic.phrase, .s = subtopic},
 		.seed = text_hash(subtopic, text_hash(topic.key, 7)),
+		.turn = f ? (size_t)(f - facets)
+	                  : (size_t)(text_hash(subtopic, 3) % 64),
 		.out = out,
 	};
 	return fill(m, f);

@@ -2,6 +2,7 @@
 
 #include "svc-content/offline/prose.h"
 #include "svc-content/offline/subject.h"
+#include "svc-content/offline/unfit.h"
 #include "svc-content/text.h"
 
 enum {
@@ -15,6 +16,7 @@ enum {
 	POINTS_PERSON = -12,
 	POINTS_PROPER = -10, /* "Bach" is no kind of music to begin with */
 	POINTS_RARE = -9,    /* one long foreign-looking word nobody tagged */
+	POINTS_LOOSE = -4,   /* a phrase nobody tagged, under another name */
 	POINTS_OTHER = -8,   /* a kind of something else before this */
 	SCAN_MAX = 400,      /* links looked at; "person" has hundreds */
 	SCAN_SISTERS = 100,  /* of neighbours any few will do */
@@ -56,7 +58,7 @@ static bool pointless(const struct wn_synset *s, const struct wn_synset *of,
 {
 	return (relation == RELATION_PART && s->lex_file == WN_LEX_PERSON &&
 	        of->lex_file != WN_LEX_GROUP) ||
-	       str_starts(s->gloss, STR("(poetic"));
+	       str_starts(s->gloss, STR("(poetic")) || unfit_odd(s);
 }
 
 /* Trade names, archaic and informal words are not subtopics. */
@@ -68,14 +70,29 @@ static bool marked(const struct wn_synset *s)
 	return false;
 }
 
+static bool ends_in(struct str s, struct str tail)
+{
+	return s.n > tail.n && tail.n >= 3 &&
+	       str_ieq((struct str){s.p + s.n - tail.n, tail.n}, tail);
+}
+
+/* "plant cell" of "cell", "ionic bond" of "chemical bond", "lioness". */
 static bool shares_name(const struct wn_synset *s, const struct wn_synset *of)
 {
 	struct str word, lemma;
 
-	for (unsigned i = 0; wn_word(of, i, &lemma, NULL); i++)
+	for (unsigned i = 0; wn_word(of, i, &lemma, NULL); i++) {
+		const char *gap = memrchr(lemma.p, '_', lemma.n);
+		struct str head = lemma;
+
+		if (gap)
+			head = (struct str){gap,
+			                    (size_t)(lemma.p + lemma.n - gap)};
 		for (unsigned k = 0; wn_word(s, k, &word, NULL); k++)
-			if (word.n > lemma.n && text_has(word, lemma))
+			if (ends_in(word, head) ||
+			    (word.n > lemma.n && text_has(word, lemma)))
 				return true;
+	}
 	return false;
 }
 
@@ -104,7 +121,7 @@ static void judge(const struct wordnet *wn, const struct wn_synset *of,
 	unsigned rank = wordnet_rank(wn, &r->syn, 0);
 	unsigned count = wordnet_count(wn, &r->syn);
 	struct str lemma = {NULL, 0};
-	bool phrase;
+	bool phrase, named = shares_name(&r->syn, of);
 
 	(void)wn_word(&r->syn, 0, &lemma, NULL);
 	phrase = lemma.n && memchr(lemma.p, '_', lemma.n);
@@ -113,8 +130,10 @@ static void judge(const struct wordnet *wn, const struct wn_synset *of,
 	if (r->relation == RELATION_KIND &&
 	    !wn_same(wn_parent(&r->syn), of->ref))
 		r->score += POINTS_OTHER;
-	if (shares_name(&r->syn, of))
+	if (named)
 		r->score += POINTS_NAMED;
+	else if (phrase && count == 0 && r->relation == RELATION_KIND)
+		r->score += POINTS_LOOSE;
 	r->score += rank <= 1 ? POINTS_FIRST
 	                      : POINTS_LATER * (int)(rank < 5 ? rank - 1 : 4);
 	if (r->syn.lex_file == WN_LEX_PERSON && of->lex_file != WN_LEX_PERSON)
@@ -178,7 +197,7 @@ static void gather(const struct wordnet *wn, const struct wn_synset *from,
 		if (*n == max && r.score <= out[max - 1].score)
 			continue;
 		if (!marked(&r.syn) && !pointless(&r.syn, of, r.relation) &&
-		    !subject_delicate(&r.syn) && !subject_offends(wn, &r.syn))
+		    !unfit_delicate(&r.syn) && !unfit_offends(wn, &r.syn))
 			insert(out, n, max, &r);
 	}
 }

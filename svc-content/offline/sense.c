@@ -2,6 +2,7 @@
 
 #include "svc-content/offline/kind.h"
 #include "svc-content/offline/subject.h"
+#include "svc-content/offline/unfit.h"
 #include "svc-content/text.h"
 
 /* Points; chosen on the topics of tests/unit/test_sense.c. */
@@ -10,6 +11,7 @@ enum {
 	POINTS_FIELD_TERM = 8, /* belongs to a field of study */
 	POINTS_IS_FIELD = 14,  /* is one */
 	POINTS_HAS_TERMS = 10, /* others belong to it */
+	POINTS_LANGUAGE = 14,  /* "Japanese" is learned, not the people */
 	POINTS_RICH = 3,       /* has enough below it to teach */
 	POINTS_INSTANCE = -6,  /* a certain person, place or god */
 	POINTS_PERSON = -4,
@@ -65,6 +67,10 @@ static int academic(const struct wordnet *wn, const struct wn_synset *s)
 		else if (in_field(wn, s, field.ref))
 			points += POINTS_FIELD_TERM;
 	}
+	if (kind_sense(wn, STR("natural_language"), WN_LEX_COMMUNICATION, 0,
+	               &field) &&
+	    wordnet_under(wn, s->ref, field.ref))
+		points += POINTS_LANGUAGE;
 	if (links_of(s, WN_DOMAIN_TERM) >= 5)
 		points += POINTS_HAS_TERMS;
 	if (links_of(s, WN_HYPONYM) + links_of(s, WN_HAS_PART) >= 4)
@@ -185,7 +191,7 @@ bool sense_choose(const struct wordnet *wn, struct str lemma,
 		return false;
 	for (size_t i = 0; i < senses.n; i++) {
 		if (!wordnet_synset(wn, senses.v[i], &all[n]) ||
-		    subject_offends(wn, &all[n]))
+		    unfit_offends(wn, &all[n]))
 			continue;
 		points[n] = score(wn, &all[n], i, cx, &hinted[n]);
 		if (points[n] > points[best])

@@ -27,7 +27,7 @@ static const struct row rows[] = {
 static const struct row *row_for(struct str key)
 {
 	for (size_t i = 0; i < COUNTOF(rows); i++)
-		if (str_eq(key, str_from(rows[i].key)))
+		if (str_ieq(key, str_from(rows[i].key)))
 			return &rows[i];
 	return NULL;
 }
@@ -48,58 +48,7 @@ static bool hints_at(const struct row *row, struct str hint)
 	return false;
 }
 
-/* --- what learners must not be shown -------------------------------------------- */
-
-/* Glosses are in lower case, so memmem() rules most of them out fast. */
-static bool mentions(struct str s, const char *word)
-{
-	return memmem(s.p, s.n, word, strlen(word)) &&
-	       text_has_word(s, str_from(word));
-}
-
-bool subject_offends(const struct wordnet *wn, const struct wn_synset *s)
-{
-	static const char *const marks[] = {
-		"ethnic slur", "offensive",   "derogatory", "disparaging",
-		"obscene",     "vulgar",      "slang",      "contempt",
-		"pejorative",  "street name", "slur",
-	};
-	static const char *const usages[] = {
-		"slang", "disparagement", "ethnic_slur", "obscenity", "argot",
-	};
-
-	for (size_t i = 0; i < COUNTOF(marks); i++)
-		if (mentions(s->gloss, marks[i]))
-			return true;
-	for (struct wn_links l = wn_links(s); wn_next(&l);) {
-		struct wn_synset usage;
-		struct str lemma;
-
-		if (l.rel != WN_USAGE || !wordnet_synset(wn, l.to, &usage) ||
-		    !wn_word(&usage, 0, &lemma, NULL))
-			continue;
-		for (size_t i = 0; i < COUNTOF(usages); i++)
-			if (str_eq(lemma, str_from(usages[i])))
-				return true;
-	}
-	return false;
-}
-
-bool subject_delicate(const struct wn_synset *s)
-{
-	static const char *const marks[] = {
-		"sexual",      "sexually", "genital", "genitals", "pubic",
-		"erotic",      "sex",      "penis",   "vagina",   "anus",
-		"semen",       "rape",     "naked",   "nude",     "prostitute",
-		"pornography", "brothel",
-	};
-
-	for (size_t i = 0; i < COUNTOF(marks); i++)
-		if (mentions(s->gloss, marks[i]) ||
-		    mentions(s->words, marks[i]))
-			return true;
-	return false;
-}
+/* --- warnings ------------------------------------------------------------------ */
 
 void warnings_add(struct warnings *w, struct str text)
 {
@@ -280,23 +229,77 @@ static bool article_name(const struct subject *s)
 	return false;
 }
 
+/* How a subject was found, and how what was found is written. */
+struct naming {
+	struct str lemma; /* the word of the dictionary or of our table */
+	bool whole;       /* the whole name was looked up, not a part of it */
+	bool plural;      /* it was written in the plural */
+};
+
+/* Plurals that say something else than their singular. */
+static bool stays_plural(struct str key)
+{
+	static const char *const ends[] = {"rights", "studies", "sports",
+	                                   "arts", "games"};
+	struct str rest = key, word, last = {NULL, 0};
+
+	for (word = text_word(&rest); word.n; word = text_word(&rest))
+		last = word;
+	for (size_t i = 0; i < COUNTOF(ends); i++)
+		if (str_eq(last, str_from(ends[i])))
+			return true;
+	return false;
+}
+
+/* "The earthquake" stands for all of them, but "emotion" needs no article. */
+static bool plural_article(const struct wn_synset *s)
+{
+	static const enum wn_lex none[] = {
+		WN_LEX_FEELING, WN_LEX_SUBSTANCE, WN_LEX_FOOD,
+		WN_LEX_STATE,   WN_LEX_ATTRIBUTE,
+	};
+
+	for (size_t i = 0; i < COUNTOF(none); i++)
+		if (s->lex_file == none[i])
+			return false;
+	return !prose_proper(s);
+}
+
+static bool takes_article(const struct naming *how, const struct subject *s)
+{
+	if (!s->known || str_eq(s->bare, STR("this topic")))
+		return false;
+	if (str_starts(s->key, STR("the ")))
+		return how->lemma.n > 0;
+	if (how->plural && stays_plural(s->key))
+		return false;
+	return article_name(s) || (how->plural && plural_article(&s->syn)) ||
+	       (how->whole && prose_counted(&s->syn, s->bare));
+}
+
 /* "the lion", "democracy", "Paris": as it stands in a sentence. */
-static enum err set_phrase(struct arena *a, bool singular, struct subject *out)
+static enum err set_phrase(struct arena *a, const struct naming *how,
+                           struct subject *out)
 {
 	AUTO_BUF b = {0};
+	enum err e;
 
-	if (text_words(out->name) > SUBJECT_LONG_WORDS + 1 ||
-	    out->name.n > SUBJECT_LONG_BYTES) {
-		out->phrase = STR("this topic");
-		return OK;
+	out->bare = text_words(out->name) > SUBJECT_LONG_WORDS + 1 ||
+	                            out->name.n > SUBJECT_LONG_BYTES
+	                    ? STR("this topic")
+	                    : out->name;
+	if (how->lemma.n && !(how->plural && stays_plural(out->key))) {
+		prose_name(&b, how->lemma);
+		e = text_keep(a, &b, &out->bare);
+		if (e)
+			return e;
+		buf_clear(&b);
 	}
-	out->phrase = out->name;
-	if (!out->known || str_starts(out->key, STR("the ")) ||
-	    !(article_name(out) ||
-	      (singular && prose_counted(&out->syn, out->key))))
+	out->phrase = out->bare;
+	if (!takes_article(how, out))
 		return OK;
 	buf_str(&b, STR("the "));
-	buf_str(&b, out->name);
+	buf_str(&b, out->bare);
 	return text_keep(a, &b, &out->phrase);
 }
 
@@ -369,23 +372,67 @@ static struct str look_up(const struct wordnet *wn, struct str key)
 	return look;
 }
 
-/* The whole name, in the dictionary. */
+/* Base as s writes it: "dna" is "DNA". */
+static struct str spelled(const struct wn_synset *s, struct str base)
+{
+	struct str word;
+
+	for (unsigned i = 0; wn_word(s, i, &word, NULL); i++)
+		if (str_ieq(word, base))
+			return word;
+	return (struct str){NULL, 0};
+}
+
+/* "bridges": not the man of that name. */
+static bool find_plural(const struct wordnet *wn, struct str key,
+                        const struct sense_context *cx, struct sense_choice *c,
+                        char *text, struct str *base)
+{
+	struct sense_choice one;
+
+	if (c->taken.lex_file != WN_LEX_PERSON || !prose_proper(&c->taken) ||
+	    !wordnet_singular(wn, key, text, base) ||
+	    !sense_choose(wn, *base, cx, &one) || prose_proper(&one.taken))
+		return false;
+	*c = one;
+	return true;
+}
+
+/* The whole name, in the dictionary; our table may fix its meaning. */
 static bool find_whole(const struct wordnet *wn, struct str key,
                        struct str hint, const struct subject *within,
-                       bool tell_all, struct sense_choice *c, bool *singular)
+                       const struct row **row, struct sense_choice *c,
+                       struct naming *how)
 {
 	struct sense_context cx = {
-		.tell_all = tell_all,
 		.within = within && within->known ? &within->syn : NULL,
 		.hint = hint,
 	};
 	char text[WN_LEMMA_MAX];
 	struct str base;
+	struct wn_synset fixed;
 
 	if (!wordnet_base(wn, key, text, &base))
 		return false;
-	*singular = base.n == key.n;
-	return sense_choose(wn, base, &cx, c);
+	if (!*row && !within && base.n != key.n)
+		*row = row_for(base);
+	cx.tell_all = *row != NULL;
+	how->plural = base.n != key.n;
+	if (!sense_choose(wn, base, &cx, c))
+		return false;
+	if (find_plural(wn, key, &cx, c, text, &base))
+		how->plural = true;
+	if (*row && (*row)->lemma && !hint.n &&
+	    kind_sense(wn, str_from((*row)->lemma), (*row)->lex, (*row)->id,
+	               &fixed) &&
+	    !wn_same(fixed.ref, c->taken.ref)) {
+		if (c->others_n < SENSE_OTHERS_MAX)
+			c->others[c->others_n++] = c->taken;
+		c->taken = fixed;
+	}
+	how->lemma = spelled(&c->taken, base);
+	how->whole = how->lemma.n > 0;
+	return true;
 }
 
 /* "java island", "python snake": a word and what tells its meaning. */
@@ -466,31 +513,26 @@ static enum kind kind_of_head(const struct wordnet *wn, struct str key)
 	return lends_kind(k) ? k : KIND_ANY;
 }
 
-/* *found is false when nothing in the dictionary fits. */
+/* What cannot be found becomes a study plan. */
 static enum err resolve(const struct wordnet *wn, struct arena *a,
                         struct str hint, const struct subject *within,
-                        bool *singular, struct subject *out)
+                        struct naming *how, struct subject *out)
 {
 	struct str look = look_up(wn, out->key);
 	const struct row *row = within ? NULL : row_for(look);
 	struct sense_choice c;
 
-	*singular = false;
-	if (row && row->meaning && (!hint.n || !wn || hints_at(row, hint)))
+	*how = (struct naming){.whole = false};
+	if (row && row->meaning && (!hint.n || !wn || hints_at(row, hint))) {
+		how->lemma = str_from(row->key);
 		return take_ours(wn, a, row, hint, out);
+	}
 	if (!wn)
 		return tell_unknown(a, out);
-	if (find_whole(wn, look, hint, within, row != NULL, &c, singular)) {
-		struct wn_synset fixed;
-
-		if (row && row->lemma && !hint.n &&
-		    kind_sense(wn, str_from(row->lemma), row->lex, row->id,
-		               &fixed) &&
-		    !wn_same(fixed.ref, c.taken.ref)) {
-			if (c.others_n < SENSE_OTHERS_MAX)
-				c.others[c.others_n++] = c.taken;
-			c.taken = fixed;
-		}
+	if (find_whole(wn, look, hint, within, &row, &c, how)) {
+		/* "Human heart" is not called "heart" by who asks for it. */
+		if (look.n != without_the(out->key).n)
+			how->lemma.n = 0;
 		return take_choice(wn, a, &c,
 		                   row && !hint.n ? row->kind : KIND_ANY, out);
 	}
@@ -507,17 +549,17 @@ enum err subject_of(const struct wordnet *wn, struct arena *a, struct str topic,
                     const struct subject *within, struct subject *out)
 {
 	struct subject s = {.topic = str_trim(topic), .kind = KIND_ANY};
+	struct naming how;
 	struct str hint;
-	bool singular;
 	enum err e;
 
 	s.name = unwrap(s.topic);
 	hint = hint_of(&s.name);
 	e = text_key(a, s.name, &s.key);
 	if (!e)
-		e = resolve(wn, a, hint, within, &singular, &s);
+		e = resolve(wn, a, hint, within, &how, &s);
 	if (!e)
-		e = set_phrase(a, singular, &s);
+		e = set_phrase(a, &how, &s);
 	if (!e)
 		*out = s;
 	return e;

@@ -23,7 +23,8 @@
 struct subject {
 	struct str topic;  /* as it was written, trimmed */
 	struct str name;   /* without "introduction to" and "(planet)" */
-	struct str phrase; /* name as it stands in a sentence: "the lion" */
+	struct str bare;   /* name as it stands in a sentence: "lion", "DNA" */
+	struct str phrase; /* bare with its article: "the lion" */
 	struct str key;    /* of name */
 	enum kind kind;
 	bool known;           /* synset and meaning hold */
@@ -39,12 +40,6 @@ struct subject {
 enum err subject_of(const struct wordnet *wn, struct arena *a, struct str topic,
                     const struct subject *within,
                     struct subject *out) MUST_CHECK;
-
-/* Not fit for learners: slurs, vulgar and slang words, by mark or gloss. */
-bool subject_offends(const struct wordnet *wn, const struct wn_synset *s);
-
-/* Fit as a topic of its own, but not to be brought up unasked. */
-bool subject_delicate(const struct wn_synset *s);
 
 void warnings_add(struct warnings *w, struct str text);
 /* What the offline provider cannot do: other languages, work without data. */

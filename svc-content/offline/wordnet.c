@@ -287,8 +287,8 @@ static bool irregular(const struct wordnet *wn, struct str lemma, char *out,
 	       known(wn, *base);
 }
 
-bool wordnet_base(const struct wordnet *wn, struct str word, char *out,
-                  struct str *base)
+bool wordnet_singular(const struct wordnet *wn, struct str word, char *out,
+                      struct str *base)
 {
 	char text[WN_LEMMA_MAX];
 	struct str lemma;
@@ -296,8 +296,7 @@ bool wordnet_base(const struct wordnet *wn, struct str word, char *out,
 	if (!spell(word, text, &lemma))
 		return false;
 	memcpy(out, text, lemma.n + 1);
-	*base = (struct str){out, lemma.n};
-	if (known(wn, *base) || irregular(wn, lemma, out, base))
+	if (irregular(wn, lemma, out, base))
 		return true;
 	for (size_t i = 0; i < COUNTOF(plurals); i++) {
 		struct str e = plurals[i].ending;
@@ -311,6 +310,21 @@ bool wordnet_base(const struct wordnet *wn, struct str word, char *out,
 			return true;
 	}
 	return false;
+}
+
+bool wordnet_base(const struct wordnet *wn, struct str word, char *out,
+                  struct str *base)
+{
+	char text[WN_LEMMA_MAX];
+	struct str lemma;
+
+	if (!spell(word, text, &lemma))
+		return false;
+	if (!known(wn, lemma))
+		return wordnet_singular(wn, word, out, base);
+	memcpy(out, text, lemma.n + 1);
+	*base = (struct str){out, lemma.n};
+	return true;
 }
 
 /* --- synsets ------------------------------------------------------------------ */

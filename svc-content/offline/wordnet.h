@@ -119,6 +119,9 @@ bool wordnet_lookup(const struct wordnet *wn, enum wn_pos pos, struct str lemma,
  */
 bool wordnet_base(const struct wordnet *wn, struct str word, char *out,
                   struct str *base);
+/* The same, of a word that is a plural: "bridges" is "bridge", not a name. */
+bool wordnet_singular(const struct wordnet *wn, struct str word, char *out,
+                      struct str *base);
 bool wordnet_synset(const struct wordnet *wn, struct wn_ref ref,
                     struct wn_synset *out);
 /* How often the synset was tagged in the sense-tagged texts; 0 for most. */
