@@ -186,6 +186,7 @@ $(B)/sim/test_cache $(B)/sim/test_redis_model: $(B)/sim/%: $(B)/tests/sim/%.o \
 	$(link) $(addprefix -Wl$(comma)--wrap=,$(cachesim_wrap)) -lcmocka
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libkae.a
 	$(link)
+$(B)/bench/offline $(B)/unit/test_offline: $(B)/tests/offline_score.o $(B)/tests/offline_prose.o
 $(B)/replay/%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libkae.a
 	$(link)
 $(B)/fuzzers/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libkae.a
