@@ -259,6 +259,43 @@ static void put_title(struct writer *w, const char *look)
 	put(w);
 }
 
+/* Lions do not "come in at a point", nor do they stand on the map. */
+static bool thing_suits(const struct wn_synset *s, enum skill skill)
+{
+	static const enum wn_lex places[] = {WN_LEX_LOCATION, WN_LEX_OBJECT};
+	static const enum wn_lex steps[] = {
+		WN_LEX_PROCESS, WN_LEX_PHENOMENON, WN_LEX_ACT,
+		WN_LEX_EVENT,   WN_LEX_SUBSTANCE,  WN_LEX_BODY,
+	};
+	bool space = skill == SKILL_SPACE;
+	const enum wn_lex *of = space ? places : steps;
+	size_t n = space ? COUNTOF(places) : COUNTOF(steps);
+
+	if (!space && skill != SKILL_PROCESS)
+		return true;
+	for (size_t i = 0; i < n; i++)
+		if (s->lex_file == of[i])
+			return true;
+	return false;
+}
+
+static const struct wn_synset *thing_for(const struct around *all,
+                                         const struct facet *f)
+{
+	size_t n = all->n;
+
+	while (n > 0 && all->v[n - 1].score < THING_ENOUGH)
+		n--;
+	for (size_t i = 0; i < n; i++) {
+		const struct related *r =
+			&all->v[((size_t)(f - facets) + i) % n];
+
+		if (thing_suits(&r->syn, f->skill))
+			return &r->syn;
+	}
+	return NULL;
+}
+
 /*
  * A thing of the topic to hold on to, with its definition: "Ask, for instance,
  * where {x} belongs."  Facets of one skill get different things.
@@ -268,16 +305,10 @@ static void put_thing(struct writer *w, const struct facet *f)
 	struct blanks in = w->in;
 	AUTO_BUF name = {0};
 	AUTO_BUF bare = {0};
-	const struct wn_synset *s;
+	const struct wn_synset *s = thing_for(w->around, f);
 	struct str lemma;
-	size_t n = w->around->n;
 
-	while (n > 0 && w->around->v[n - 1].score < THING_ENOUGH)
-		n--;
-	if (n == 0)
-		return;
-	s = &w->around->v[(size_t)(f - facets) % n].syn;
-	if (!wn_word(s, 0, &lemma, NULL) || str_ieq(lemma, w->topic->key))
+	if (!s || !wn_word(s, 0, &lemma, NULL) || str_ieq(lemma, w->topic->key))
 		return;
 	prose_name(&bare, lemma);
 	if (prose_counted(s, lemma))

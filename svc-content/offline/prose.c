@@ -391,11 +391,8 @@ bool prose_counted(const struct wn_synset *s, struct str name)
 	       s->lex_file == WN_LEX_QUANTITY || s->lex_file == WN_LEX_EVENT;
 }
 
-/*
- * "large predatory feline of Africa": a noun that only lacks its article.  The
- * word before the first preposition tells the number.
- */
-static bool bare_singular(struct str definition)
+/* The word before the first preposition or mark: it tells the number. */
+static struct str head_noun(struct str definition, bool *cut)
 {
 	static const char *const ends[] = {
 		"of",    "that", "with",  "having", "in",     "from",  "used",
@@ -404,17 +401,38 @@ static bool bare_singular(struct str definition)
 	};
 	struct str rest = definition, word, last = {NULL, 0};
 
+	*cut = false;
 	for (word = text_word(&rest); word.n; word = text_word(&rest)) {
 		for (size_t i = 0; i < COUNTOF(ends); i++)
 			if (str_eq(word, str_from(ends[i])))
-				return last.n > 2 &&
-				       last.p[last.n - 1] != 's' &&
-				       !str_ieq(last, STR("various"));
+				return last;
 		last = word;
-		if (rest.n && strchr(",;(", rest.p[0]))
-			return false;
+		*cut = rest.n && strchr(",;(", rest.p[0]);
+		if (*cut)
+			return last;
 	}
-	return false;
+	return last;
+}
+
+/* "large predatory feline of Africa": a noun that only lacks its article. */
+static bool bare_singular(struct str definition)
+{
+	bool cut;
+	struct str head = head_noun(definition, &cut);
+
+	return !cut && head.n > 2 && head.n < definition.n &&
+	       head.p[head.n - 1] != 's' && !str_ieq(head, STR("various"));
+}
+
+/* "the branches of mathematics that ...": no thing is that. */
+static bool many(struct str definition)
+{
+	bool cut;
+	struct str head = head_noun(definition, &cut);
+
+	return str_starts(definition, STR("the ")) && plural(head) &&
+	       !str_ieq(head, STR("physics")) &&
+	       !str_ieq(head, STR("mathematics"));
 }
 
 void prose_define(struct buf *b, const struct wn_synset *s, struct str name)
@@ -424,7 +442,8 @@ void prose_define(struct buf *b, const struct wn_synset *s, struct str name)
 	size_t at = b->n;
 
 	prose_gloss(s->gloss, &g);
-	article = starts_any(g.definition, articles, COUNTOF(articles));
+	article = starts_any(g.definition, articles, COUNTOF(articles)) &&
+	          (proper || !many(g.definition));
 	if (g.domain.n) {
 		buf_str(b, STR("In "));
 		buf_str(b, g.domain);

@@ -15,6 +15,7 @@
 #define POOL_MAX          48 /* things asked about, and wrong options */
 #define POOL_EACH         12
 #define MEANING_WORDS_MAX 32
+#define FARNESS           4 /* values of farness() */
 #define THINGS_FEW        8
 #define ASKED_ENOUGH      16 /* points of relate() for what is asked about */
 
@@ -201,6 +202,16 @@ static enum err why_of(struct maker *m, const struct wn_synset *s,
 
 /* --- what does it mean, what is described ----------------------------------------------------- */
 
+/* Things of the topic are better wrong options than its neighbours. */
+static size_t farness(const struct maker *m, const struct wn_synset *s,
+                      const struct wn_synset *o)
+{
+	unsigned d = wrong_distance(s, o);
+	bool around = o >= m->pool + m->things;
+
+	return d == 0 ? 0 : d == 1 ? 1U + around : 3;
+}
+
 typedef enum err say_fn(struct maker *m, const struct wn_synset *s,
                         struct str *out);
 
@@ -215,11 +226,11 @@ static enum err wrong_options(struct maker *m, const struct wn_synset *s,
 	struct gloss mine, its;
 
 	prose_gloss(s->gloss, &mine);
-	for (size_t i = 0; i < 3 * m->pool_n && n < OPTIONS_N; i++) {
+	for (size_t i = 0; i < FARNESS * m->pool_n && n < OPTIONS_N; i++) {
 		const struct wn_synset *o = &m->pool[(start + i) % m->pool_n];
 		enum err e;
 
-		if (wrong_distance(s, o) != i / m->pool_n ||
+		if (farness(m, s, o) != i / m->pool_n ||
 		    !wrong_apart(m->wn, o, s))
 			continue;
 		prose_gloss(o->gloss, &its);
@@ -320,10 +331,11 @@ static enum err ask_kind(struct maker *m, const struct wn_synset *s)
 	e = name_of(m, &up, &name);
 	if (!e)
 		e = name_of(m, s, &q.options[0]);
-	for (size_t i = 0; i < 3 * m->pool_n && n < OPTIONS_N && !e; i++) {
+	for (size_t i = 0; i < FARNESS * m->pool_n && n < OPTIONS_N && !e;
+	     i++) {
 		const struct wn_synset *o = &m->pool[(start + i) % m->pool_n];
 
-		if (wrong_distance(s, o) == i / m->pool_n &&
+		if (farness(m, s, o) == i / m->pool_n &&
 		    wrong_apart(m->wn, o, s) && wrong_class(m->wn, o, up.ref))
 			e = name_of(m, o, &q.options[n++]);
 	}

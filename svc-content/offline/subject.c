@@ -209,7 +209,7 @@ static enum err tell_unknown(struct arena *a, struct subject *out)
 
 /* --- taking a meaning ------------------------------------------------------------------ */
 
-/* Names that take an article: "the French Revolution", "the Roman Empire". */
+/* Names that take an article: "the French Revolution", "the Moon". */
 static bool article_name(const struct subject *s)
 {
 	static const char *const ends[] = {
@@ -220,6 +220,17 @@ static bool article_name(const struct subject *s)
 		" islands",    " mountains", " system",
 	};
 
+	static const char *const names[] = {
+		"moon",   "sun",    "renaissance", "enlightenment",
+		"bible",  "koran",  "holocaust",   "netherlands",
+		"alps",   "andes",  "himalayas",   "crusades",
+		"nile",   "amazon", "sahara",      "balkans",
+		"talmud", "torah",  "vatican",     "philippines",
+	};
+
+	for (size_t i = 0; i < COUNTOF(names); i++)
+		if (str_eq(s->key, str_from(names[i])))
+			return prose_proper(&s->syn);
 	for (size_t i = 0; i < COUNTOF(ends); i++) {
 		struct str e = str_from(ends[i]), k = s->key;
 
