@@ -22,12 +22,14 @@ ifeq ($(opt.$(FLAVOR)),)
 $(error unknown FLAVOR '$(FLAVOR)')
 endif
 
-PKGS     := libmicrohttpd gnutls libcurl zlib libpq hiredis msgpack libjwt sqlite3 openssl libsodium jansson libutf8proc
+PKGS      = libmicrohttpd gnutls libcurl zlib libpq hiredis $(msgpack) libjwt sqlite3 openssl libsodium jansson libutf8proc
 CPPFLAGS += -I. -D_GNU_SOURCE -DKAE_VERSION='"$(VERSION)"' -MMD -MP
 CFLAGS   += -std=gnu17 $(opt.$(FLAVOR)) $(WARN) $(HARD)
 LDFLAGS  += $(filter -fsanitize% --coverage,$(opt.$(FLAVOR))) -pie -rdynamic -Wl,-z,relro,-z,now
 # Asked for when something is linked, so that `make help` and `make deps` work
 # before the libraries are there.
+# msgpack-c has another name from version 6 on.
+msgpack    = $(shell pkg-config --exists msgpack && echo msgpack || echo msgpack-c)
 pkg_cflags = $(shell pkg-config --cflags $(PKGS))
 pkg_libs   = $(shell pkg-config --libs $(PKGS)) -lnng -lm -lpthread
 
@@ -126,8 +128,8 @@ $(B)/gen/openapi_tool: $(B)/local/openapi_tool.o $(B)/gen/lib.a
 $(B)/gen/pages.c: $(B)/gen/openapi_tool local/operations.json gateway/style.css
 	$^ > $@
 # The filter of common passwords, out of a Debian package's lists.
-COMMON_PASSWORDS ?= /usr/lib/python3/dist-packages/zxcvbn/frequency_lists.py
-$(B)/gen/blocklist_tool: $(addprefix $(B)/,svc-auth/blocklist_tool.o svc-auth/fold.o)
+COMMON_PASSWORDS ?= $(addprefix /usr/share/perl5/Data/Password/zxcvbn/RankedDictionaries/,Common.pm English.pm)
+$(B)/gen/blocklist_tool: $(addprefix $(B)/,svc-auth/blocklist_tool.o svc-auth/fold.o common/base/str.o)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(pkg_libs)
 $(B)/gen/blocklist.c: $(B)/gen/blocklist_tool $(COMMON_PASSWORDS)

@@ -4,8 +4,8 @@
  * Why:     guessing begins with the passwords that most people choose.  A site
  *          without internet cannot ask anybody which these are, so the program
  *          carries them, as a filter that can say yes or no and shows none.
- * Source:  every list of Debian's python3-zxcvbn: 30,000 passwords by how often
- *          they were seen in breaches, and the commonest words, names and
+ * Source:  every list of Debian's libdata-password-zxcvbn-perl: 30,000
+ *          passwords by how often they were seen in breaches, and the commonest words, names and
  *          titles of English.  The Makefile builds it (blocklist_tool.c).
  * Bounds:  512 KiB.  No listed word is ever missed; of others 1 in two million is
  *          refused without need (tests/unit/test_blocklist.c measures it).

@@ -3,20 +3,24 @@
  *
  *     blocklist_tool FILE... > blocklist.c
  *
- * A word is what stands between quotes, commas and line ends, so that lists of
- * a word per line and the Python source of zxcvbn's lists are read alike.  What
- * else stands in such a source comes along; nobody has it as a password.
+ * A word is a line, or of a line `'word' => rank` what stands between the quotes,
+ * so that lists of a word per line and the Perl source of zxcvbn's lists are read
+ * alike.  What else stands in such a source comes along; nobody has it as a
+ * password.
  */
 #include "svc-auth/blocklist_bits.h"
 #include "svc-auth/fold.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Fewer mean that a file was not what it should be. */
 #define WORDS_MIN 10000
 /* More, and too many passwords would be refused without need. */
 #define WORDS_MAX 120000
+/* A longer line is as good as two. */
+#define LINE_MAX_BYTES 2048
 
 static uint64_t cells[BLOCKLIST_CELLS];
 static unsigned words;
@@ -39,27 +43,52 @@ static void add(struct str word)
 	words += fresh;
 }
 
+/* In Perl only the quote and the backslash itself have a backslash before them. */
+static struct str unescape(struct str s, char *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '\\' && i + 1 < s.n)
+			i++;
+		out[n++] = s.p[i];
+	}
+	return (struct str){out, n};
+}
+
+static void add_line(struct str line)
+{
+	const struct str arrow = STR("' => ");
+	struct str entry = str_trim(line);
+	char word[LINE_MAX_BYTES];
+	const char *end;
+
+	if (!str_starts(entry, STR("'"))) {
+		add(entry);
+		return;
+	}
+	end = memmem(entry.p + 1, entry.n - 1, arrow.p, arrow.n);
+	if (!end)
+		add(entry);
+	else
+		add(unescape((struct str){entry.p + 1,
+		                          (size_t)(end - entry.p) - 1},
+		             word));
+}
+
 static int read_words(const char *path)
 {
 	FILE *f = fopen(path, "re");
-	char word[FOLD_TEXT_MAX + 1];
-	size_t n = 0;
-	int c;
+	char line[LINE_MAX_BYTES];
 
 	if (!f) {
 		perror(path);
 		return 1;
 	}
-	do {
-		c = getc(f);
-		if (c != EOF && !strchr("\",\r\n", c)) {
-			if (n < sizeof(word))
-				word[n++] = (char)c;
-			continue;
-		}
-		add((struct str){word, n});
-		n = 0;
-	} while (c != EOF);
+	while (fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\r\n")] = '\0';
+		add_line(str_from(line));
+	}
 	return fclose(f) != 0;
 }
 

@@ -10,14 +10,14 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
-#ifndef COMMON_PASSWORDS
-#define COMMON_PASSWORDS \
-	"/usr/lib/python3/dist-packages/zxcvbn/frequency_lists.py"
-#endif
-#define PASSWORDS_HEAD "\"passwords\": \""
+#define COMMON_PASSWORDS                                           \
+	"/usr/share/perl5/Data/Password/zxcvbn/RankedDictionaries" \
+	"/Common.pm"
+#define PASSWORDS_HEAD "  'passwords' => {\n"
 
 static bool has(struct str word)
 {
@@ -40,21 +40,34 @@ static char *whole(const char *path, size_t *n)
 	return p;
 }
 
+/* The word of a line `'word' => rank,`, as it is between its quotes: none of the
+ * list has a quote or a backslash in it. */
+static bool cut_word(struct str *list, struct str *word)
+{
+	struct str line = str_trim(str_cut(list, '\n'));
+	const char *end;
+
+	if (!str_starts(line, STR("'")))
+		return false;
+	end = memrchr(line.p, '\'', line.n);
+	*word = (struct str){line.p + 1, (size_t)(end - line.p) - 1};
+	assert_null(memchr(word->p, '\\', word->n));
+	return true;
+}
+
 /* All words of the list of passwords, in any case of letters. */
 static void every_listed_password_is_found(void **state)
 {
 	size_t n = 0, words = 0, long_enough = 0;
 	char *text = whole(COMMON_PASSWORDS, &n);
 	char *head = memmem(text, n, PASSWORDS_HEAD, strlen(PASSWORDS_HEAD));
-	struct str rest, list;
+	struct str list, word;
 
 	(void)state;
 	assert_non_null(head);
 	head += strlen(PASSWORDS_HEAD);
-	rest = (struct str){head, n - (size_t)(head - text)};
-	list = str_cut(&rest, '"');
-	while (list.n) {
-		struct str word = str_cut(&list, ',');
+	list = (struct str){head, n - (size_t)(head - text)};
+	while (cut_word(&list, &word)) {
 		char upper[FOLD_TEXT_MAX];
 
 		assert_true(word.n <= sizeof(upper));
