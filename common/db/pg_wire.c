@@ -478,6 +478,9 @@ static bool take_result(struct pg *g, const char *name, PGresult *r,
 	case PGRES_NONFATAL_ERROR:
 	case PGRES_COPY_BOTH:
 	case PGRES_SINGLE_TUPLE:
+#ifdef LIBPQ_HAS_CHUNK_MODE /* libpq 17 */
+	case PGRES_TUPLES_CHUNK:
+#endif
 	default:
 		/* A connection that broke has no SQLSTATE. */
 		if (PQstatus(g->c) == CONNECTION_BAD &&
