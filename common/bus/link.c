@@ -13,6 +13,7 @@
 #define SMALL_BYTES (BUS_FRAME_MAX - BUS_PART_MAX - ITEM_HEAD)
 #define ROOM_MIN    ((size_t)1024)
 #define ROOM_MAX    ((size_t)64 << 10)
+#define SP_ROOM     ((size_t)16)
 /* Below this much waiting the remaining times in a frame are true enough. */
 #define AGE_MIN_MS 2
 
@@ -250,6 +251,8 @@ static size_t items_size(const struct link *l)
 /*
  * An empty frame with room: the head is written when it leaves.  Room is asked
  * for in one piece, because growing a message by appending copies it each time.
+ * Some is left in front, for the SP header: over inproc:// nng puts it there, and
+ * where there is none 1.10 writes it over our first bytes.
  */
 static nng_msg *frame_new(const struct link *l)
 {
@@ -261,7 +264,8 @@ static nng_msg *frame_new(const struct link *l)
 		room *= 2;
 	if (nng_msg_alloc(&m, room) != 0)
 		return NULL;
-	if (nng_msg_chop(m, room - head) != 0) {
+	if (nng_msg_trim(m, SP_ROOM) != 0 ||
+	    nng_msg_chop(m, room - SP_ROOM - head) != 0) {
 		nng_msg_free(m);
 		return NULL;
 	}
