@@ -197,9 +197,10 @@ $(B)/fuzzers/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libkae.a
 
 # --- documents made from tables ------------------------------------------------
 .PHONY: docs lint lint-rules format format-check audit-auth clean help
-docs: all ## write what docs/ and deploy/ have from tables: settings, errors, routes, privacy, network policies
+docs: all ## write what docs/, deploy/ and .env.example have from tables: settings, errors, routes, privacy, policies
 	@$(B)/bin/kae-gateway --doc config > docs/config.md
 	@$(B)/bin/kae-gateway --doc gone > docs/migrating-settings.md
+	@$(B)/bin/kae-gateway --doc env > .env.example
 	@$(B)/bin/kae-gateway --doc errors > docs/errors.md
 	@$(B)/bin/knowalledge --doc openapi > docs/openapi.yaml
 	@$(B)/bin/knowalledge --doc privacy > docs/privacy.md

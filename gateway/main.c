@@ -93,6 +93,7 @@ static int print_doc(const char *value)
 		void (*write)(FILE *f);
 	} docs[] = {{"config", conf_document},
 	            {"gone", conf_document_gone},
+	            {"env", conf_env_example},
 	            {"errors", doc_errors}};
 
 	for (size_t i = 0; i < COUNTOF(docs); i++) {
@@ -102,7 +103,7 @@ static int print_doc(const char *value)
 		}
 	}
 	(void)fprintf(stderr,
-	              "kae-gateway: --doc takes config, gone or errors\n");
+	              "kae-gateway: --doc takes config, gone, env or errors\n");
 	return 2;
 }
 
@@ -117,7 +118,7 @@ int main(int argc, char **argv)
 	                 "reason",
 	         .run = print_audit},
 		{.name = "--doc",
-	         .value = "config|gone|errors",
+	         .value = "config|gone|env|errors",
 	         .help = "a document made from its table",
 	         .run = print_doc},
 	};

@@ -426,3 +426,51 @@ void conf_document(FILE *f)
 		(void)fprintf(f, " | %s |\n", r->help);
 	}
 }
+
+/* A default that is words and no value. */
+static bool is_words(const struct row *r)
+{
+	struct str fallback = str_from(r->fallback);
+
+	return str_eq(fallback, IN_DEVELOPMENT) || str_eq(fallback, WITH_HTTPS);
+}
+
+void conf_env_example(FILE *f)
+{
+	(void)fputs(
+		"# Every setting, with its default. Generated from\n"
+		"# common/base/conf.def; `make docs` writes it again.\n"
+		"#\n"
+		"#     cp .env.example .env\n"
+		"#     docker build -t knowalledge-api .\n"
+		"#     docker run -p 5000:5000 --env-file .env knowalledge-api\n"
+		"#\n"
+		"# starts as it is, in production: what is behind a # keeps "
+		"its default. The images\n"
+		"# set ENVIRONMENT=production, BIND=0.0.0.0, "
+		"ADMIN_BIND=0.0.0.0 and DATA_DIR=/data;\n"
+		"# in that of `knowalledge` KEY_ENCRYPTION_KEY is made in "
+		"DATA_DIR on the first start\n"
+		"# where none is given, and so is the administrator's key. "
+		"Both are lost with the\n"
+		"# volume: keep it (`-v knowalledge:/data`). Front ends on "
+		"other origins need\n"
+		"# CORS_ORIGINS; programs that run apart over tcp:// need "
+		"BUS_KEY.\n"
+		"#\n"
+		"# Values stand as they are: docker takes quotes for part of "
+		"them.\n",
+		f);
+	for (size_t i = 0; i < COUNTOF(rows); i++) {
+		const struct row *r = &rows[i];
+
+		(void)fprintf(f, "\n# %s\n", r->help);
+		if (is_words(r))
+			(void)fprintf(f, "# true %s unless set.\n#%s=\n",
+			              r->fallback, r->name);
+		else
+			(void)fprintf(f, "#%s=%s\n", r->name, r->fallback);
+		if (r->flags != FLAG_PLAIN)
+			(void)fprintf(f, "#%s_FILE=\n", r->name);
+	}
+}

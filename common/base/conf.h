@@ -61,6 +61,8 @@ void conf_help(unsigned who, FILE *f);
 void conf_document(FILE *f);
 /* docs/migrating-settings.md. */
 void conf_document_gone(FILE *f);
+/* .env.example: every name, each behind a #. */
+void conf_env_example(FILE *f);
 const char *env_name(enum env e);
 
 #endif

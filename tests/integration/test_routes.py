@@ -143,6 +143,7 @@ class Documents(unittest.TestCase):
     def test_the_documents_are_what_the_tables_say(self):
         for program, name, path in (("kae-gateway", "config", "docs/config.md"),
                                     ("kae-gateway", "gone", "docs/migrating-settings.md"),
+                                    ("kae-gateway", "env", ".env.example"),
                                     ("kae-gateway", "errors", "docs/errors.md"),
                                     ("knowalledge", "openapi", "docs/openapi.yaml"),
                                     ("knowalledge", "privacy", "docs/privacy.md"),

@@ -390,6 +390,33 @@ static void every_setting_is_documented(void **state)
 	free(text);
 }
 
+/* Nothing is set in it: who copies it to .env has the defaults. */
+static void the_example_names_every_setting_and_sets_none(void **state)
+{
+	static const char *const names[] = {
+#define SETTING(who, flags, type, name, field, fallback, min, max, help) name,
+#include "common/base/conf.def"
+#undef SETTING
+	};
+	char *text = NULL, *line, *rest, want[80];
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+
+	(void)state;
+	assert_non_null(f);
+	conf_env_example(f);
+	(void)fclose(f);
+	for (size_t i = 0; i < COUNTOF(names); i++) {
+		(void)snprintf(want, sizeof(want), "\n#%s=", names[i]);
+		assert_non_null(strstr(text, want));
+	}
+	assert_non_null(strstr(text, "\n#BUS_KEY_FILE="));
+	assert_null(strstr(text, "\n#PORT_FILE="));
+	for (rest = text; (line = strsep(&rest, "\n")) != NULL;)
+		assert_true(line[0] == '#' || line[0] == '\0');
+	free(text);
+}
+
 /* What log lines go where before the log is up: standard error. */
 static void captured(struct loaded *l, struct buf *out)
 {
