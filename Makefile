@@ -77,21 +77,26 @@ check: deps-test ## under two minutes: format, banned calls, unit tests, saved f
 	@$(MAKE) --no-print-directory -s format-check lint-rules
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit
 
-.PHONY: deps deps-run deps-test tests
+.PHONY: deps deps-run deps-test deps-docker tests
 deps: ## print the missing Debian packages and install them
 	@deploy/deps.sh build run test
 deps-run:
 	@deploy/deps.sh build run
 deps-test:
 	@deploy/deps.sh build run test
+deps-docker:
+	@[ -n "$(SKIP_DOCKER)" ] || deploy/deps.sh docker
 tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
 .PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean test-deb bench-quick fuzz
+.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-clean bench-quick fuzz
 test-unit test-store test-sim test-integration: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)
 	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/fault/table.py $(if $(WRITE),--write)
+test-compose: deps-test deps-docker ## images and compose.yaml, in a Docker daemon of their own
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) containers
 test-asan: deps-test ## unit and integration under address + undefined sanitizers
 	@$(MAKE) --no-print-directory -s -j2 FLAVOR=asan all tests
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor asan unit store integration

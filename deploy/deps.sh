@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and nothing when none is.
-#   deploy/deps.sh build run test bench fuzz
+#   deploy/deps.sh build run test docker bench fuzz
 # NO_INSTALL=1, or neither root nor sudo: prints the command and exits 2.
 set -eu
 
@@ -12,6 +12,10 @@ build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-de
 run="wordnet-base"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
 	curl prometheus systemd"
+test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 clang-format
+	curl"
+# A Docker daemon of the tests' own (tests/containers), unless SKIP_DOCKER is set.
+docker="docker.io docker-compose debootstrap iptables iproute2"
 bench="nginx-light wrk"
 deb="dpkg-dev"
 fuzz="clang libclang-rt-dev"
@@ -22,6 +26,7 @@ for group in "$@"; do
 	build) want="$want $build" ;;
 	run) want="$want $run" ;;
 	test) want="$want $test" ;;
+	docker) want="$want $docker" ;;
 	bench) want="$want $bench" ;;
 	deb) want="$want $deb" ;;
 	fuzz) want="$want $fuzz" ;;

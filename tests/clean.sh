@@ -39,7 +39,8 @@ mount -t tmpfs tmpfs "$root/tmp"
 git bundle create -q "$root/root/src.bundle" HEAD
 cat >"$root/root/inside.sh" <<'INSIDE'
 set -eu
-export LANG=C.UTF-8 CI=true
+# Docker in a chroot is another matter than what this proves.
+export LANG=C.UTF-8 CI=true SKIP_DOCKER=1
 apt-get update -q >/dev/null
 apt-get install -y -q --no-install-recommends git make >/dev/null 2>&1
 git clone -q /root/src.bundle /root/knowalledge 2>/dev/null

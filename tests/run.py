@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the test suites and adds up what they say.
 
-    tests/run.py --build build --flavor release unit store sim integration fault sanitizers
+    tests/run.py --build build --flavor release SUITE...
 
 unit         every cmocka program of tests/unit, and every saved fuzz input
 store        every cmocka program of tests/store, on SQLite and on PostgreSQL
@@ -10,6 +10,8 @@ sim          every cmocka program of tests/sim: KAE_SEEDS says how many seeds,
 integration  every module of tests/integration against the built programs
 fault        every module of tests/fault: what happens when something is away,
              slow or lying; long forms only with KAE_FULL set
+containers   every module of tests/containers: images and compose.yaml, in a Docker
+             daemon of their own; nothing with SKIP_DOCKER set
 sanitizers   unit, store, a few seeds of sim and a short integration under address +
              undefined behaviour sanitizers; then `threads` under the thread sanitizer
 threads      the programs in THREADS, of the given flavor
@@ -339,6 +341,9 @@ class Runner:
     def fault(self, flavor):
         self.modules("fault", flavor)
 
+    def containers(self, flavor):
+        self.modules("containers", flavor)
+
     def threads(self, flavor):
         self.store(flavor, THREADS["store"])
         self.unit(flavor, THREADS["unit"])
@@ -418,12 +423,13 @@ def main():
     ap.add_argument("--build", default="build")
     ap.add_argument("--flavor", default="release")
     ap.add_argument("suites", nargs="+", choices=(
-        "unit", "store", "sim", "integration", "fault", "sanitizers", "threads"))
+        "unit", "store", "sim", "integration", "fault", "containers",
+        "sanitizers", "threads"))
     args = ap.parse_args()
     runner = Runner(args.build)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kae-pg-template-") as folder:
-        if set(args.suites) - {"unit", "sim"}:
+        if set(args.suites) - {"unit", "sim", "containers"}:
             from tests.harness.postgres import template
             os.environ["KAE_PG_TEMPLATE"] = template(folder)
         for suite in args.suites:
