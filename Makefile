@@ -89,8 +89,7 @@ deps-docker:
 tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
-.PHONY: test-unit test-store test-sim test-integration test-fault test-asan test-tsan test-clean test-deb bench-quick fuzz
-.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-clean bench-quick fuzz
+.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-clean test-deb bench-quick fuzz
 test-unit test-store test-sim test-integration: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)

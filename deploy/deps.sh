@@ -12,8 +12,6 @@ build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-de
 run="wordnet-base"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
 	curl prometheus systemd"
-test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 clang-format
-	curl"
 # A Docker daemon of the tests' own (tests/containers), unless SKIP_DOCKER is set.
 docker="docker.io docker-compose debootstrap iptables iproute2"
 bench="nginx-light wrk"
