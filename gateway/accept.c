@@ -9,6 +9,7 @@ static const struct {
 	[FORM_JSON] = {"application/json", STR("application"), STR("json")},
 	[FORM_HTML] = {"text/html; charset=utf-8", STR("text"), STR("html")},
 	[FORM_CSS] = {"text/css; charset=utf-8", STR("text"), STR("css")},
+	[FORM_CSV] = {"text/csv; charset=utf-8", STR("text"), STR("csv")},
 };
 
 const char *form_type(enum form f)

@@ -188,7 +188,8 @@ static const char *cache_of(const struct req *rq)
 
 static void add_vary(const struct req *rq, struct lines *l)
 {
-	bool by_form = rq->forms == FORMS_PAGE || rq->file.page;
+	bool by_form = rq->forms == FORMS_PAGE || rq->forms == FORMS_TABLE ||
+	               rq->file.page;
 	bool by_coding = l->may_pack || (is_file(rq) && rq->file.coded);
 
 	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",
@@ -216,6 +217,8 @@ static void add_headers(struct req *rq, struct lines *l)
 	add_cors(rq, l);
 	if (rq->set_cookie)
 		add(l, "Set-Cookie", rq->set_cookie);
+	if (rq->set_visitor)
+		add(l, "Set-Cookie", rq->set_visitor);
 	add_limits(rq, l);
 	if (rq->err)
 		add_problem(rq, l);

@@ -49,12 +49,38 @@ struct str session_cookie_name(bool https)
 	return https ? STR(SESSION_COOKIE) : STR(SESSION_COOKIE_PLAIN);
 }
 
-void session_cookie_write(struct buf *out, bool https, struct str token,
-                          int64_t seconds)
+struct str visitor_cookie_name(bool https)
+{
+	return https ? STR(VISITOR_COOKIE) : STR(VISITOR_COOKIE_PLAIN);
+}
+
+struct made {
+	struct str name, value;
+	int64_t seconds;
+	const char *same_site;
+	bool https;
+};
+
+static void set(struct buf *out, const struct made *c)
 {
 	buf_printf(out,
 	           "%.*s=%.*s; Path=/; Max-Age=%" PRId64
-	           "; HttpOnly; SameSite=Strict%s",
-	           STR_FMT(session_cookie_name(https)), STR_FMT(token),
-	           token.n ? seconds : (int64_t)0, https ? "; Secure" : "");
+	           "; HttpOnly; SameSite=%s%s",
+	           STR_FMT(c->name), STR_FMT(c->value),
+	           c->value.n ? c->seconds : (int64_t)0, c->same_site,
+	           c->https ? "; Secure" : "");
+}
+
+void session_cookie_write(struct buf *out, bool https, struct str token,
+                          int64_t seconds)
+{
+	set(out, &(struct made){session_cookie_name(https), token, seconds,
+	                        "Strict", https});
+}
+
+void visitor_cookie_write(struct buf *out, bool https, struct str value,
+                          int64_t seconds)
+{
+	set(out, &(struct made){visitor_cookie_name(https), value, seconds,
+	                        "Lax", https});
 }

@@ -34,6 +34,8 @@ static const struct known {
 	KNOWN("cookie", cookie, ONCE), /* RFC 6265, 5.4 */
 	KNOWN("sec-fetch-site", sec_fetch_site, ONCE),
 	KNOWN("x-csrf-token", csrf_token, ONCE),
+	KNOWN("sec-gpc", sec_gpc, MANY),
+	KNOWN("dnt", dnt, MANY),
 	KNOWN("expect", expect, MANY),
 	KNOWN("accept", accept, NEVER),
 	KNOWN("x-request-id", request_id, MANY),

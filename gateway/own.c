@@ -322,6 +322,14 @@ static enum err style(struct req *rq)
 	return OK;
 }
 
+/* What the browser has measured of itself: nobody asks for it, so it is taken and
+ * forgotten (contract 2.4). */
+static enum err drop(struct req *rq)
+{
+	rq->status = 204;
+	return OK;
+}
+
 const struct own *own_find(const char *call)
 {
 	static const struct own own[] = {
@@ -348,6 +356,10 @@ const struct own *own_find(const char *call)
 		{.call = "breaker_state",
 	         .run = admin_breaker,
 	         .ask = admin_ask_breaker},
+		{.call = "metrics_performance",
+	         .run = drop,
+	         .forms = FORMS_FILE,
+	         .drops = true},
 		{.call = "csrf_token", .run = vouch_token},
 		{.call = "explain", .run = explain_tell},
 		{.call = "static", .run = front_run, .forms = FORMS_FILE},

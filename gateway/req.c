@@ -13,6 +13,7 @@
 #include "gateway/query.h"
 #include "gateway/secure.h"
 #include "gateway/survey.h"
+#include "gateway/visitor.h"
 #include "gateway/vouch.h"
 
 #include <assert.h>
@@ -406,8 +407,23 @@ static void identified(void *arg, enum err e, const struct who *who)
 		rq->who = *who;
 	else if (!goes_on_without(rq, e))
 		rq->err = e;
-	rq->step = rq->err ? STEP_REPLY : e ? STEP_LIMIT : STEP_AUTHORIZE;
+	rq->step = rq->err ? STEP_REPLY : e ? STEP_GUEST : STEP_AUTHORIZE;
 	req_resume(rq);
+}
+
+static enum next without(struct req *rq, enum err e)
+{
+	return goes_on_without(rq, e) ? go(rq, STEP_GUEST) : fail(rq, e);
+}
+
+/* Of an open route that would have heeded a login, and there is none. */
+static enum next step_guest(struct req *rq)
+{
+	enum err e = visitor_meant(rq);
+
+	if (!e && !rq->route->built)
+		e = ERR_NOT_BUILT;
+	return e ? fail(rq, e) : go(rq, STEP_LIMIT);
 }
 
 static enum next step_identify(struct req *rq)
@@ -428,14 +444,14 @@ static enum next step_identify(struct req *rq)
 	if (rq->route->access == ACCESS_ANYONE && !route_heeds_login(rq->route))
 		return rq->route->built ? go(rq, STEP_LIMIT)
 		                        : fail(rq, ERR_NOT_BUILT);
-	/* Where anyone may ask a cookie says nothing: who goes on with a session
-	 * there is given tokens, and the cookie is to keep those from scripts. */
-	if (rq->route->access != ACCESS_ANYONE) {
+	if (rq->route->access == ACCESS_ANYONE)
+		visitor_look(rq);
+	if (route_heeds_cookie(rq->route)) {
 		c.cookie = rq->cookie;
 		e = rq->cookie_bad ? ERR_BAD_TOKEN : OK;
 		vouch_known(rq, e);
 		if (e)
-			return fail(rq, e);
+			return without(rq, e);
 	}
 	rq->wait = WAIT_IDENTITY;
 	c.tp = reqtrace_ask(rq, tp);
@@ -450,7 +466,7 @@ static enum next step_identify(struct req *rq)
 	vouch_known(rq, e);
 	if (!e)
 		return go(rq, STEP_AUTHORIZE);
-	return goes_on_without(rq, e) ? go(rq, STEP_LIMIT) : fail(rq, e);
+	return without(rq, e);
 }
 
 /*
@@ -612,7 +628,9 @@ static enum err choose_form(struct req *rq, unsigned forms)
 	                form_type(forms & FORMS_JSON   ? FORM_JSON
 	                          : forms & FORMS_HTML ? FORM_HTML
 	                                               : FORM_CSS),
-	                forms == FORMS_PAGE ? " or text/html" : "");
+	                forms == FORMS_PAGE    ? " or text/html"
+	                : forms == FORMS_TABLE ? " or text/csv"
+	                                       : "");
 }
 
 enum next own_go_on(struct req *rq)
@@ -634,7 +652,7 @@ static enum next run_own(struct req *rq)
 
 	rq->forms = own->forms ? own->forms : FORMS_JSON;
 	e = choose_form(rq, rq->forms);
-	if (!e)
+	if (!e && !own->drops)
 		e = decode_body(rq);
 	if (e)
 		return fail(rq, e);
@@ -650,7 +668,9 @@ static enum next step_decode(struct req *rq)
 	if (rq->route->service == PEER_GATEWAY)
 		return run_own(rq);
 	rq->streams = route_streams(rq->route);
-	rq->forms = rq->streams ? FORMS_PAGE : FORMS_JSON;
+	rq->forms = rq->streams                  ? FORMS_PAGE
+	            : route_gives_csv(rq->route) ? FORMS_TABLE
+	                                         : FORMS_JSON;
 	e = choose_form(rq, rq->forms);
 	if (e)
 		return fail(rq, e);
@@ -667,6 +687,8 @@ static enum next step_decode(struct req *rq)
 	/* A service that streams writes the form itself. */
 	if (rq->streams && rq->form == FORM_HTML)
 		rq->cx.form = STR("html");
+	if (rq->form == FORM_CSV)
+		rq->cx.form = STR("csv");
 	return e ? fail(rq, e) : go(rq, STEP_FORWARD);
 }
 
@@ -709,6 +731,7 @@ enum err req_take_reply(struct req *rq, struct str bytes)
 	if (e)
 		return e;
 	rq->hop = v.times;
+	rq->form = rq->forms == FORMS_TABLE ? FORM_JSON : rq->form;
 	if (v.err) {
 		rq->cx.problem = v.problem;
 		return v.err;
@@ -729,6 +752,10 @@ enum err req_take_reply(struct req *rq, struct str bytes)
 			rq->media = copied(rq->cx.arena, v.headers[i].value);
 			if (!rq->media)
 				return ERR_NOMEM;
+			continue;
+		}
+		if (str_ieq(v.headers[i].name, STR(VISITOR_HEADER))) {
+			visitor_set(rq, v.headers[i].value);
 			continue;
 		}
 		rq->extra[at].name = copied(rq->cx.arena, v.headers[i].name);
@@ -844,8 +871,9 @@ static enum next step_reply(struct req *rq)
 
 static enum next (*const steps[STEP_COUNT])(struct req *) = {
 	[STEP_IDENTIFY] = step_identify, [STEP_AUTHORIZE] = step_authorize,
-	[STEP_LIMIT] = step_limit,       [STEP_DECODE] = step_decode,
-	[STEP_FORWARD] = req_forward,    [STEP_REPLY] = step_reply,
+	[STEP_GUEST] = step_guest,       [STEP_LIMIT] = step_limit,
+	[STEP_DECODE] = step_decode,     [STEP_FORWARD] = req_forward,
+	[STEP_REPLY] = step_reply,
 };
 
 enum next req_run(struct req *rq)

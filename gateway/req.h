@@ -26,6 +26,7 @@
 enum step {
 	STEP_IDENTIFY,
 	STEP_AUTHORIZE,
+	STEP_GUEST,
 	STEP_LIMIT,
 	STEP_DECODE,
 	STEP_FORWARD,
@@ -69,9 +70,10 @@ struct req {
 	unsigned again_n; /* how often it has waited */
 	uint64_t began_ms, began_us;
 	struct who who;
-	struct str cookie;      /* what the session cookie holds, or empty */
-	bool cookie_bad;        /* there is one, and it is none */
-	const char *set_cookie; /* the value of Set-Cookie, or NULL */
+	struct str cookie;       /* what the session cookie holds, or empty */
+	bool cookie_bad;         /* there is one, and it is none */
+	const char *set_cookie;  /* the value of Set-Cookie, or NULL */
+	const char *set_visitor; /* of another, visitor.h; or NULL */
 	/* For explain.c. */
 	struct bus_trip trip;
 	uint64_t whole_us, known_us, allowed_us, asked_us,
@@ -186,6 +188,7 @@ struct own {
 	own_fn *run;
 	own_fn *ask;    /* before it, and run waits for the answers; or NULL */
 	unsigned forms; /* FORMS_*; 0: JSON */
+	bool drops;     /* the body, whatever it is */
 	/* Checks the request and appends what the audit log is told before it
 	 * is done (noted.h); NULL: nothing. */
 	enum err (*note)(struct req *rq, struct buf *body);

@@ -111,12 +111,27 @@ bool route_needs_body(const struct route *r)
 bool route_heeds_login(const struct route *r)
 {
 	static const struct named heeds[] = {
-#define HEEDS(verb, path) {VERB_##verb, path},
+#define HEEDS(verb, path, by) {VERB_##verb, path},
 #include "gateway/heeds.def"
 #undef HEEDS
 	};
 
 	return is_named(heeds, COUNTOF(heeds), r);
+}
+
+bool route_heeds_cookie(const struct route *r)
+{
+	static const struct named heeds[] = {
+#define BY_COOKIE(verb, path) {VERB_##verb, path},
+#define BY_HEADER(verb, path)
+#define HEEDS(verb, path, by) BY_##by(verb, path)
+#include "gateway/heeds.def"
+#undef HEEDS
+#undef BY_HEADER
+#undef BY_COOKIE
+	};
+
+	return r->access != ACCESS_ANYONE || is_named(heeds, COUNTOF(heeds), r);
 }
 
 bool route_takes_files(const struct route *r)
@@ -139,6 +154,17 @@ bool route_streams(const struct route *r)
 	};
 
 	return is_named(streams, COUNTOF(streams), r);
+}
+
+bool route_gives_csv(const struct route *r)
+{
+	static const struct named tables[] = {
+#define CSV(verb, path) {VERB_##verb, path},
+#include "gateway/csv.def"
+#undef CSV
+	};
+
+	return is_named(tables, COUNTOF(tables), r);
 }
 
 /* --- the tree -------------------------------------------------------------- */

@@ -77,10 +77,14 @@ const char *route_reason(const struct route *r);
 bool route_needs_body(const struct route *r);
 /* Whether a login counts although anyone may call it (heeds.def). */
 bool route_heeds_login(const struct route *r);
+/* Whether the cookie of a session, or of a visitor, says who asks. */
+bool route_heeds_cookie(const struct route *r);
 /* Whether the body may be a form with files (uploads.def). */
 bool route_takes_files(const struct route *r);
 /* Whether the service streams its answer, as JSON or HTML (streams.def). */
 bool route_streams(const struct route *r);
+/* Whether the answer may be a table in CSV (csv.def). */
+bool route_gives_csv(const struct route *r);
 
 #define ROUTE_DEPTH_MAX  8
 #define ROUTE_PARAMS_MAX ROUTE_DEPTH_MAX

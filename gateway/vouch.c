@@ -4,6 +4,7 @@
 #include "common/codec/mp.h"
 #include "gateway/cookie.h"
 #include "gateway/csrf.h"
+#include "gateway/visitor.h"
 
 static bool may_have(const struct req *rq)
 {
@@ -35,7 +36,7 @@ static void write_cookie(struct req *rq, struct str token, int64_t seconds)
 void vouch_known(struct req *rq, enum err e)
 {
 	/* Where anyone may ask it has not been looked at. */
-	bool has = rq->route->access != ACCESS_ANYONE &&
+	bool has = route_heeds_cookie(rq->route) &&
 	           (rq->cookie.n || rq->cookie_bad);
 
 	/* Else a browser would bring it until it ends, beside whatever good
@@ -44,11 +45,11 @@ void vouch_known(struct req *rq, enum err e)
 		write_cookie(rq, (struct str){0}, 0);
 }
 
-enum err vouch_meant(struct req *rq)
+enum err vouch_meant_by(struct req *rq, struct str cookie)
 {
 	const struct head *h = &rq->head;
 	const struct csrf_request r = {
-		.session = rq->cookie,
+		.session = cookie,
 		.sec_fetch_site = h->sec_fetch_site,
 		.origin = h->origin,
 		.host = h->host,
@@ -63,6 +64,11 @@ enum err vouch_meant(struct req *rq)
 		return OK;
 	e = csrf_check(&r, rq->loop->live->cors, &why);
 	return e && why ? ctx_fail(&rq->cx, e, "%s", why) : e;
+}
+
+enum err vouch_meant(struct req *rq)
+{
+	return vouch_meant_by(rq, rq->cookie);
 }
 
 enum err vouch_allowed(struct req *rq)
@@ -96,7 +102,9 @@ enum err vouch_token(struct req *rq)
 	int64_t ends_s = wall_ms() / 1000 +
 	                 (int64_t)rq->loop->site->conf->csrf_token_ttl_s;
 
-	(void)csrf_make(rq->cookie, ends_s, token);
+	visitor_look(rq);
+	(void)csrf_make(rq->cookie.n ? rq->cookie : rq->cx.visitor, ends_s,
+	                token);
 	buf_printf(&rq->out,
 	           "{\"csrf_token\":\"%s\",\"header_name\":\"X-CSRF-Token\"}",
 	           token);

@@ -19,6 +19,8 @@ void vouch_look(struct req *rq);
 void vouch_known(struct req *rq, enum err e);
 /* Of a request that nothing but the cookie vouches for: OK, or the CSRF codes. */
 enum err vouch_meant(struct req *rq) MUST_CHECK;
+/* The same for another cookie, of this value. */
+enum err vouch_meant_by(struct req *rq, struct str cookie) MUST_CHECK;
 /* ERR_HTTPS_NEEDED: it asks svc-auth for a cookie where none is given. */
 enum err vouch_allowed(struct req *rq) MUST_CHECK;
 /* The value of svc-auth's SESSION_HEADER. */

@@ -158,11 +158,20 @@ static const char *form_of(const struct operation *op)
 	return form ? form : "application/json";
 }
 
+static bool says_nothing(const struct operation *op)
+{
+	return json_integer_value(json_object_get(op->told, "status")) == 204;
+}
+
 static json_t *answer(const struct operation *op, const char *words)
 {
 	json_t *shape = json_object_get(op->told, "response");
-	json_t *content = json_object(), *headers = json_object(), *out;
+	json_t *content, *headers, *out;
 
+	if (says_nothing(op))
+		return json_pack("{s:s}", "description", words);
+	content = json_object();
+	headers = json_object();
 	if (shape)
 		(void)json_object_set_new(
 			content, form_of(op),
@@ -173,6 +182,10 @@ static json_t *answer(const struct operation *op, const char *words)
 		                          json_pack("{s:{}}", "schema"));
 	if (json_is_true(json_object_get(op->told, "page")))
 		(void)json_object_set_new(content, "text/html",
+		                          json_pack("{s:{s:s}}", "schema",
+		                                    "type", "string"));
+	if (route_gives_csv(op->route))
+		(void)json_object_set_new(content, "text/csv",
 		                          json_pack("{s:{s:s}}", "schema",
 		                                    "type", "string"));
 	(void)json_object_set_new(headers, "X-Request-ID",

@@ -77,9 +77,11 @@ struct ctx {
 
 	struct str ip, ua, lang; /* lang: one of the supported codes */
 	struct str idk;          /* Idempotency-Key or empty */
-	struct str form;         /* "html": a stream is asked for as a page */
-	struct effect *effect;   /* of a method that has one; or NULL */
-	struct problem problem;  /* for the client; see ctx_fail() */
+	struct str form;    /* "html": a stream is asked for as a page; "csv" */
+	struct str visitor; /* as the cookie of a visitor has it; or empty */
+	struct str track;   /* "no": the browser asks not to be watched */
+	struct effect *effect;  /* of a method that has one; or NULL */
+	struct problem problem; /* for the client; see ctx_fail() */
 };
 
 enum {

@@ -31,6 +31,8 @@ static const struct text_key {
 	{STR("idk"), offsetof(struct ctx, idk), ENTRY_IDK_MAX},
 	{STR("jti"), offsetof(struct ctx, jti), ENTRY_SID_MAX},
 	{STR("form"), offsetof(struct ctx, form), 16},
+	{STR("vis"), offsetof(struct ctx, visitor), ENTRY_VISITOR_MAX},
+	{STR("trk"), offsetof(struct ctx, track), 8},
 };
 
 /* msgpack values of struct entry. */

@@ -3,7 +3,7 @@
  * with short keys (design D7).
  *
  *   request  v 1 · op method · rid · tp · sub hnd role tier scp sid jti at ·
- *            ip ua lang idk form · q p b (maps; absent when empty)
+ *            ip ua lang idk form vis trk · q p b (maps; absent when empty)
  *   reply    st HTTP status · b body  or  e {c code number, d detail,
  *            ra retry_after_s, ch challenge, f [[pointer, code,
  *            message]...], qu [period, tier, usage, limit, reset_s]} ·
@@ -28,14 +28,15 @@
 #include "common/base/buf.h"
 #include "common/base/ctx.h"
 
-#define ENTRY_OP_MAX  64
-#define ENTRY_RID_MAX 128
-#define ENTRY_SUB_MAX 64
-#define ENTRY_HND_MAX 128
-#define ENTRY_SID_MAX 64
-#define ENTRY_IP_MAX  64
-#define ENTRY_UA_MAX  256
-#define ENTRY_IDK_MAX 255
+#define ENTRY_OP_MAX      64
+#define ENTRY_RID_MAX     128
+#define ENTRY_SUB_MAX     64
+#define ENTRY_HND_MAX     128
+#define ENTRY_SID_MAX     64
+#define ENTRY_IP_MAX      64
+#define ENTRY_UA_MAX      256
+#define ENTRY_IDK_MAX     255
+#define ENTRY_VISITOR_MAX 128
 
 struct entry {
 	struct str op;                /* never empty */
@@ -58,6 +59,9 @@ enum err entry_read(struct str bytes, struct ctx *cx,
 /* From svc-auth to the gateway, never to a client: what the session cookie is
  * to hold, "<seconds> <token>", or "0": nothing any more. */
 #define SESSION_HEADER "KAE-Session"
+/* From svc-content to the gateway, likewise: what the cookie of a visitor is to
+ * hold, "<seconds> <value>". */
+#define VISITOR_HEADER "KAE-Visitor"
 
 struct reply {
 	unsigned status; /* HTTP; 0 means 200 */
