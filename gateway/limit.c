@@ -11,7 +11,8 @@
 #define SECOND_NS 1000000000U
 #define TIERS     (TIER_UNLIMITED + 1)
 
-enum counts { COUNTS_ADDRESS, COUNTS_PERSON, COUNTS_KEY };
+/* GUEST: the address, of whoever has no login. */
+enum counts { COUNTS_ADDRESS, COUNTS_PERSON, COUNTS_KEY, COUNTS_GUEST };
 enum unit { IN_REQUESTS, IN_TOKENS };
 
 static const struct policy {
@@ -32,14 +33,14 @@ static const struct policy {
 static const unsigned by_rate[RATE_COUNT] = {
 	[RATE_HEALTH] = 0,
 	[RATE_READ] = BIT(READ) | BIT(KEY),
-	[RATE_WRITE] = BIT(WRITE) | BIT(KEY),
+	[RATE_WRITE] = BIT(WRITE) | BIT(KEY) | BIT(VISITOR),
 	[RATE_LOGIN] = BIT(LOGIN) | BIT(KEY),
 	[RATE_GENERATE] = BIT(GENERATE) | BIT(TOKENS) | BIT(KEY),
 	[RATE_EXPORT] = BIT(WRITE) | BIT(KEY),
 	[RATE_PRIVACY] = BIT(WRITE) | BIT(KEY),
 	[RATE_ADMIN] = BIT(READ) | BIT(KEY),
-	/* Guests: their address is all that is known. */
-	[RATE_INGEST] = 0,
+	/* What a browser tells of itself is no write of its person's. */
+	[RATE_INGEST] = BIT(VISITOR),
 };
 
 #define LEASES 20 /* of a quota */
@@ -88,6 +89,7 @@ static void read_quotas(struct limits *l, const struct settings *c)
 	same_for_all(l, LIMIT_WRITE, c->rate_limit_write);
 	same_for_all(l, LIMIT_LOGIN, c->rate_limit_login);
 	same_for_all(l, LIMIT_KEY, c->rate_limit_key);
+	same_for_all(l, LIMIT_VISITOR, c->rate_limit_visitor);
 }
 
 struct limits *limits_new(const struct settings *conf)
@@ -132,9 +134,16 @@ static uint64_t quota_of(const struct limits *l, enum limit_policy p,
 	enum counts counts = policies[p].counts;
 
 	if ((counts == COUNTS_PERSON && who->sub.n == 0) ||
-	    (counts == COUNTS_KEY && who->key.n == 0))
+	    (counts == COUNTS_KEY && who->key.n == 0) ||
+	    (counts == COUNTS_GUEST && who->sub.n > 0))
 		return 0;
 	return l->quota[p][who->tier];
+}
+
+static bool by_address(enum limit_policy p)
+{
+	return policies[p].counts == COUNTS_ADDRESS ||
+	       policies[p].counts == COUNTS_GUEST;
 }
 
 static struct meeting meet(const struct limits *l, enum limit_policy p,
@@ -147,7 +156,7 @@ static struct meeting meet(const struct limits *l, enum limit_policy p,
 
 	if (m.quota == 0)
 		return m;
-	if (pol->counts == COUNTS_ADDRESS)
+	if (by_address(p))
 		subject = (struct str){(const char *)net.b, sizeof(net.b)};
 	else if (pol->counts == COUNTS_KEY)
 		subject = who->key;
@@ -192,7 +201,7 @@ static void name_in_redis(enum limit_policy p, const struct limit_who *who,
 	char text[ADDR_TEXT_MAX];
 	struct str subject = who->sub;
 
-	if (policies[p].counts == COUNTS_ADDRESS)
+	if (by_address(p))
 		subject = addr_text(&net, text);
 	else if (policies[p].counts == COUNTS_KEY)
 		subject = who->key;

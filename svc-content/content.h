@@ -14,6 +14,7 @@
 #include "common/cache/cache.h"
 #include "common/db/db.h"
 #include "common/event/event.h"
+#include "common/obs/metrics.h"
 #include "common/service/idempotency.h"
 
 struct content {
@@ -25,6 +26,7 @@ struct content {
 	struct llm *llm;    /* NULL: no provider, offline answers only */
 	struct quota *quota;
 	uint64_t outline_ttl_ms, quiz_ttl_ms;
+	struct metric_family *site_events; /* by outcome; NULL in tests */
 	/* Tells the relay that the outbox has something; NULL in tests. */
 	void (*kick)(void *arg);
 	void *arg;

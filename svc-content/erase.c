@@ -33,6 +33,9 @@ static const struct eraser erasers[] = {
 	ERASER("content", quota_holds),
 	ERASER("content", model_usage),
 	ERASER("content", quota_people),
+	ERASER("content", reactions),
+	ERASER("content", site_events),
+	ERASER("content", site_consent),
 };
 
 struct topics {

@@ -2,6 +2,8 @@
 
 #include "common/event/event.h"
 #include "common/service/idempotency.h"
+#include "svc-content/site/tables.h"
+#include "svc-content/social/tables.h"
 
 /* t: the schema's prefix; tree: rows stored in their key. */
 #define TABLES(t, tree)                                                           \
@@ -98,4 +100,6 @@ const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
          ERASED_TABLE_POSTGRES("content")},
 	{6, "quotas, and what was used of language models",
          QUOTAS("", " WITHOUT ROWID"), QUOTAS("content.", "")},
+	{7, "likes, ratings, visits", SOCIAL_SQLITE, SOCIAL_POSTGRES},
+	{8, "events of the web analytics", SITE_SQLITE, SITE_POSTGRES},
 };

@@ -1,10 +1,10 @@
 #define METHODS_TABLE
 #include "svc-content/methods.h"
 
+#include "svc-content/apply.h"
 #include "svc-content/content.h"
 #include "svc-content/erase.h"
 #include "svc-content/migrations.h"
-#include "svc-content/restricted.h"
 #include "svc-content/service.h"
 #include "svc-content/stmts.h"
 
@@ -74,6 +74,10 @@ static enum err start(struct service *sv, void **state)
 	ct->idem = service_idem(sv);
 	ct->outline_ttl_ms = conf->subtopics_ttl_s * 1000;
 	ct->quiz_ttl_ms = conf->quiz_ttl_s * 1000;
+	ct->site_events = metrics_family(
+		service_metrics(sv), METRIC_COUNTER, "kae_site_events_total",
+		"Events that browsers sent, by what became of them.",
+		(const char *const[]){"outcome", NULL}, NULL, 0);
 	ct->kick = kick;
 	ct->arg = sv;
 	ct->cache = service_cache(sv);
@@ -140,6 +144,6 @@ const struct service_def content_service = {
 	.stop = stop,
 	.figures = figures,
 	.llm_reset = reset_models,
-	.apply = restricted_apply,
+	.apply = content_apply,
 	.erase = &content_erase,
 };

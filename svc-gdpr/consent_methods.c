@@ -87,7 +87,9 @@ enum err method_gdpr_consent(void *state, struct ctx *cx, const void *in,
 /* --- changing it ------------------------------------------------------------ */
 
 struct setting {
+	const struct gdpr_state *st;
 	struct ctx *cx;
+	bool told; /* the outbox has something */
 	const char *mechanism;
 	int64_t now_ms;
 	size_t n;
@@ -244,6 +246,37 @@ static enum err tell(struct db *db, const struct setting *s)
 	return OK;
 }
 
+/* svc-content keeps events of those alone who have agreed to analytics.  The
+ * policy and the category of cookies are two doors to one thing: what was said
+ * last counts, and of both in one request the no. */
+static enum err tell_analytics(struct db *db, const struct setting *s,
+                               bool *told)
+{
+	bool given = true;
+	AUTO_BUF body = {0};
+
+	*told = false;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct consent_change *c = &s->v[i];
+
+		if (!c->recorded || (c->which != CONSENT_ANALYTICS &&
+		                     c->which != CONSENT_COOKIE_ANALYTICS))
+			continue;
+		given = given && c->given;
+		*told = true;
+	}
+	if (!*told)
+		return OK;
+	mp_map(&body, 3);
+	mp_kv_bool(&body, "given", given);
+	mp_kv_str(&body, "hnd", s->cx->hnd);
+	mp_kv_i64(&body, "at", s->now_ms);
+	if (body.failed)
+		return ERR_NOMEM;
+	return event_emit(s->st->events, db, PEER_CONTENT, s->cx->sub,
+	                  STR("consent.analytics"), buf_view(&body), s->now_ms);
+}
+
 /* An idem_fn. */
 static enum err set(struct db *db, void *arg, struct reply *out)
 {
@@ -255,6 +288,8 @@ static enum err set(struct db *db, void *arg, struct reply *out)
 
 	if (!e)
 		e = look(db, &l);
+	if (!e)
+		e = tell_analytics(db, s, &s->told);
 	if (!e)
 		e = tell(db, s); /* last: audit.h */
 	if (e)
@@ -279,10 +314,14 @@ enum err method_gdpr_consent_set(void *state, struct ctx *cx, const void *in,
                                  struct reply *out)
 {
 	struct gdpr_state *st = state;
-	struct setting s = {.cx = cx, .now_ms = wall_ms()};
+	struct setting s = {.st = st, .cx = cx, .now_ms = wall_ms()};
 	enum err e = read_setting(cx, in, &s);
 
-	return e ? e : idem_write(st->idem, cx, set, &s, out);
+	if (!e)
+		e = idem_write(st->idem, cx, set, &s, out);
+	if (!e && !out->replayed && s.told)
+		gdpr_kick(st);
+	return e;
 }
 
 /* --- what it was before ------------------------------------------------------ */

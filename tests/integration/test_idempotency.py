@@ -301,7 +301,57 @@ def reported(stack):
                    elsewhere=another_admin(stack))
 
 
+def reaction(what, body, other, sum_of):
+    """Of a graph that nobody else has, so the sum shows how often it was done."""
+    def make(stack):
+        _, me = stack.register(fresh("reacts"))
+        _, elsewhere = stack.register(fresh("reacts"))
+        graphs = [f"/api/social/graphs/{uuid.uuid4().hex[:16]}" for _ in range(2)]
+        path = f"{graphs[0]}/{what}"
+        return Request(me, "POST", path, body,
+                       (path if other else f"{graphs[1]}/{what}", other or body),
+                       lambda: me.get(graphs[0] + "/stats").json["stats"][sum_of], elsewhere)
+    return make
+
+
+def graph(stack):
+    _, me = stack.register(fresh("looks"))
+    _, other = stack.register(fresh("looks"))
+    path = "/api/social/graphs/id"
+    return Request(me, "POST", path, {"topic": "Law"}, (path, {"topic": "Music"}),
+                   elsewhere=other)
+
+
+def event(stack):
+    admin, name, path = stack.api(key=stack.admin_key), fresh("task"), "/api/analytics"
+    body = {"eventType": "task_completion", "data": {"taskName": name}}
+
+    def effects():
+        r = admin.get("/api/analytics/export?event_type=task_completion")
+        return sum(e["data"]["name"] == name for e in r.json["events"])
+
+    return Request(stack.api(), "POST", path, body,
+                   (path, {"eventType": "task_completion", "data": {"taskName": fresh("task")}}),
+                   effects, From(stack.port, "127.0.7.4"))
+
+
+def cleanup(stack):
+    admin = stack.api(key=stack.admin_key)
+    r = admin.post("/api/auth/admin/generate-key", {"user_id": fresh("admin"), "role": "admin"})
+    path = "/api/analytics/cleanup?days="
+    return Request(admin, "POST", path + "30", {}, (path + "40", {}),
+                   elsewhere=stack.api(key=r.json["api_key"]))
+
+
 CASES = {
+    ("POST", "/api/social/graphs/id"): graph,
+    ("POST", "/api/social/graphs/{id}/like"): reaction(
+        "like", {"liked": True}, {"liked": False}, "likes"),
+    ("POST", "/api/social/graphs/{id}/rate"): reaction(
+        "rate", {"rating": 4}, {"rating": 5}, "total_ratings"),
+    ("POST", "/api/social/graphs/{id}/share"): reaction("share", {}, None, "shares"),
+    ("POST", "/api/analytics"): event,
+    ("POST", "/api/analytics/cleanup"): cleanup,
     ("POST", "/api/auth/register"): register,
     ("POST", "/api/auth/login"): login,
     ("POST", "/api/auth/refresh"): refresh,
@@ -338,6 +388,7 @@ REPEATABLE = {
     ("POST", "/api/cache/clear"),
     ("POST", "/api/cache/invalidate"),
     ("POST", "/api/circuit-breaker/{name}/reset"),
+    ("POST", "/api/metrics/performance"),
 }
 # The person is the key, and no answer about them is kept: tests/fault/test_erasure.py.
 ERASES = {

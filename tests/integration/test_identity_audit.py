@@ -29,6 +29,7 @@ FAMILIES = {
                         r"|POST /api/og/graphs/og-image/generate)",
     "social reads": r"(POST /api/social/graphs/id"
                     r"|GET /api/social/graphs/(\{id\}/stats|trending|top-rated))",
+    "reactions of visitors": r"POST /api/social/graphs/\{id\}/(like|rate|share)",
     "gamification catalogues": r"GET /api/gamification/(achievements|skills|challenges"
                                r"|leaderboard)",
 }

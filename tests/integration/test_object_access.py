@@ -18,6 +18,10 @@ OWNER = "object.owner"
 PUBLIC = {
     ("GET", "/problems/{code}"): "the catalogue of problems",
     ("GET", "/static/{path}"): "files of the front end",
+    ("GET", "/api/social/graphs/{id}/stats"): "a graph is nobody's; what oneself said is told by who asks",
+    ("POST", "/api/social/graphs/{id}/like"): "a graph is nobody's, and everybody has their own say",
+    ("POST", "/api/social/graphs/{id}/rate"): "a graph is nobody's, and everybody has their own say",
+    ("POST", "/api/social/graphs/{id}/share"): "a graph is nobody's, and everybody has their own say",
     ("GET", "/api/user/erasure/{receipt_id}"): "nobody can guess the id, and who has it is erased",
 }
 

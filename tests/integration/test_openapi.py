@@ -196,8 +196,11 @@ class Answers(OnStack):
     def asked(self, who, verb, path, body=None, target=None):
         r = who.ask(verb, target or path, body=body)
         answer = self.ops[(verb, path)]["responses"].get(str(r.status))
-        self.assertTrue(answer and "content" in answer,
+        self.assertTrue(answer and ("content" in answer) == (r.status != 204),
                         f"{verb} {path}: {r.status} is not documented: {r.raw[:300]}")
+        if r.status == 204:
+            self.done.add((verb, path))
+            return None
         form = r.headers["content-type"].split(";")[0]
         schema = answer["content"][form]["schema"]
         value = r.json if form == "application/json" else r.raw.decode()
@@ -236,6 +239,21 @@ class Answers(OnStack):
                           (admin, "/api/admin/breaches/{breach_id}/reported")):
             self.asked(who, "POST", path, target=path.replace("{breach_id}", told))
 
+    def watched(self, me, admin):
+        graph = "/api/social/graphs/"
+        name = self.post(me, graph + "id")["graph_id"]
+        for what in ("like", "rate", "share"):
+            path = f"{graph}{{id}}/{what}"
+            self.asked(me, "POST", path, self.example("POST", path), f"{graph}{name}/{what}")
+        self.asked(me, "GET", graph + "{id}/stats", target=f"{graph}{name}/stats")
+        self.post(self.api, "/api/metrics/performance")
+        me.post("/api/user/consent", {"type": "analytics", "given": True})
+        wait_until(lambda: self.post(me, "/api/analytics")["stored"], 20, what="the consent")
+        journey = "/api/analytics/user-journey"
+        handle = me.get("/api/auth/validate").json["user_id"]
+        self.asked(admin, "GET", journey, target=f"{journey}?user_id={handle}")
+        self.post(admin, "/api/analytics/cleanup")
+
     def guard(self):
         _, me = self.stack.register("two.factors")
         secret = self.asked(me, "POST", "/api/auth/factors/totp", {})["secret"]
@@ -255,7 +273,7 @@ class Answers(OnStack):
         # Before there is anything, and after.
         built = [k for k, op in self.ops.items() if any(s[0] == "2" for s in op["responses"])]
         reads = [path for verb, path in built if verb == "GET" and "{" not in path
-                 and not path.endswith("/rank")]
+                 and not path.endswith(("/rank", "/user-journey"))]
 
         def read(path):
             for_admins = self.ops[("GET", path)].get("x-role") == "admin"
@@ -269,6 +287,7 @@ class Answers(OnStack):
         wait_until(lambda: me.get("/api/gamification/achievements/user").json["unlocked"] or
                    me.get("/api/gamification/stats").json["stats"]["progress"]["total_xp"], 10,
                    what="XP")
+        self.watched(me, admin)
         self.rights(me, admin)
         for path in [*reads, "/api/gamification/leaderboard/rank"]:
             read(path)

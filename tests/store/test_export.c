@@ -48,6 +48,7 @@ static const struct fixed {
 	{"breach_notices.breach_id", "%s-breaches.id"},
 	{"consent_origins.person", "%s-pseudonyms.person"},
 	{"refresh_tokens.counter", "7%d"},
+	{"reactions.rating", "300"},
 };
 
 static struct {

@@ -226,6 +226,8 @@ static void every_route_asks_for_what_its_row_says(void **state)
 		    strcmp(r->call, "explain") == 0 ||
 		    strncmp(r->call, "breaker_", 8) == 0)
 			open = 404;
+		if (strcmp(r->call, "metrics_performance") == 0)
+			open = 204; /* taken and forgotten */
 		if (r->access == ACCESS_INTERNAL)
 			open = 404;
 		if (r->access == ACCESS_ANYONE ||
@@ -653,17 +655,20 @@ static void another_persons_user_id_is_refused(void **state)
 		{"/api/gamification/stats?user_id=%zz", 403},
 	};
 
+	struct answer a;
+
 	(void)state;
 	for (size_t i = 0; i < COUNTOF(cases); i++) {
-		struct answer a = ask(st, "GET", cases[i].target, ALICE, NULL);
-
+		a = ask(st, "GET", cases[i].target, ALICE, NULL);
 		if (a.status != cases[i].status)
 			fail_msg("%s: %u", cases[i].target, a.status);
 		answer_fini(&a);
 	}
 	/* An administrator's query names somebody else on purpose. */
-	problem(st, "GET", "/api/analytics/user-journey?user_id=bob", ADMIN,
-	        NULL, 501, "NOT_IMPLEMENTED");
+	a = ask(st, "GET", "/api/analytics/user-journey?user_id=bob", ADMIN,
+	        NULL);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
 }
 
 static void a_scope_that_is_missing_is_refused(void **state)

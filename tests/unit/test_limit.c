@@ -195,6 +195,7 @@ static struct settings settings(void)
 		.rate_limit_read = 4,
 		.rate_limit_write = 2,
 		.rate_limit_login = 2,
+		.rate_limit_visitor = 3,
 		.rate_limit_ip = 6,
 		.rate_limit_key = 3,
 		.quota_free_rpm = 3,
@@ -250,6 +251,12 @@ static void each_class_counts_by_its_own_quota(void **state)
 	assert_int_equal(let_in(l, &w, RATE_ADMIN, 9, T0), 0);
 	w.sub = STR(BOB);
 	assert_int_equal(let_in(l, &w, RATE_READ, 100, T0), 4);
+	/* Guests are counted together, by address, in both classes. */
+	w.sub = STR("");
+	assert_int_equal(let_in(l, &w, RATE_INGEST, 2, T0), 2);
+	assert_int_equal(let_in(l, &w, RATE_WRITE, 9, T0), 1);
+	assert_int_equal(let_in(l, &w, RATE_INGEST, 9, T0), 0);
+	w.sub = STR(BOB);
 	/* The same address: logins are not the person's. */
 	assert_int_equal(let_in(l, &w, RATE_LOGIN, 100, T0), 0);
 }
