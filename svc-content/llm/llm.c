@@ -260,18 +260,16 @@ enum err llm_start(const struct settings *conf, struct metrics *metrics,
 
 enum err llm_limit(struct llm *l, struct quota *q)
 {
-	struct quota_provider list[LLM_PROVIDERS_MAX];
+	struct quota_provider list[LLM_PROVIDERS_MAX] = {{0}};
 	enum err e;
 
-	if (!l)
-		return OK;
-	for (unsigned i = 0; i < l->n; i++)
+	for (unsigned i = 0; l && i < l->n; i++)
 		list[i] = (struct quota_provider){l->providers[i].name,
 		                                  l->providers[i].model,
 		                                  l->providers[i].price_in,
 		                                  l->providers[i].price_out};
-	e = quota_providers(q, list, l->n);
-	if (!e)
+	e = quota_providers(q, list, l ? l->n : 0);
+	if (!e && l)
 		l->quota = q;
 	return e;
 }

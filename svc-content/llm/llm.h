@@ -66,7 +66,7 @@ enum err llm_start(const struct settings *conf, struct metrics *metrics,
 /*
  * Tells q of the providers; what each may be asked (quota/provider.h) is then
  * taken before each request and settled behind it, and a provider that is held
- * back is passed over.  Before the first call; q outlives l.  NULL l is fine.
+ * back is passed over.  Before the first call; q outlives l.  NULL l has none.
  */
 struct quota;
 enum err llm_limit(struct llm *l, struct quota *q) MUST_CHECK;

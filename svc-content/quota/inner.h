@@ -15,7 +15,8 @@ struct quota {
 	struct metric *exceeded[QUOTA_LIMITS];
 	struct metric *held_back[2]; /* of providers: by requests, by tokens */
 	const struct settings *conf;
-	struct metrics *metrics; /* whose collector is ours; or NULL */
+	struct metrics *metrics; /* or NULL */
+	bool watched;            /* its collector is ours */
 	struct provider_quota *budget;
 	unsigned providers_n;
 	struct {
@@ -24,8 +25,8 @@ struct quota {
 	} providers[PROVIDERS_MAX];
 };
 
-/* watch.c: figures of the providers; false without memory. */
-bool quota_watch_providers(struct quota *q, struct metrics *metrics) MUST_CHECK;
+/* watch.c: the providers' part, without providers; false without memory. */
+bool quota_start_providers(struct quota *q, struct metrics *metrics) MUST_CHECK;
 void quota_forget_providers(struct quota *q);
 
 /* As each limit counts: usage, and what is held. */

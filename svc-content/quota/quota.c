@@ -26,7 +26,7 @@ struct quota *quota_new(const struct settings *conf, struct db_pool *pool,
 	q->conf = conf;
 	q->now_ms = wall_ms;
 	quota_limits_read(conf, &q->limits);
-	if (!quota_watch_providers(q, metrics))
+	if (!quota_start_providers(q, metrics))
 		return NULL;
 	return STEAL(q);
 }

@@ -65,7 +65,8 @@ void quota_clock(struct quota *q, int64_t (*now_ms)(void));
 
 /*
  * The providers in the order in which they are asked; copied.  Before the first
- * request; without it there are none, and estimates use the prices of Gemini.
+ * request, also where there are none: their figures are shown from then on.
+ * Without prices, estimates use those of Gemini.
  */
 struct quota_provider {
 	const char *name, *model;
@@ -73,7 +74,7 @@ struct quota_provider {
 };
 enum err quota_providers(struct quota *q, const struct quota_provider *list,
                          unsigned n) MUST_CHECK;
-/* Whether this process may send that provider one more request of about so many
+/* For svc-content/llm, before each try and behind it: whether this process may send that provider one more request of about so many
  * tokens now (provider.h).  False: ask the next one, or answer offline. */
 bool quota_provider_take(struct quota *q, unsigned provider, uint64_t tokens,
                          struct provider_take *out) MUST_CHECK;

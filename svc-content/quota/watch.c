@@ -4,52 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- asking ---------------------------------------------------------------------- */
-
-enum err quota_providers(struct quota *q, const struct quota_provider *list,
-                         unsigned n)
-{
-	struct provider_limits limits[PROVIDERS_MAX];
-
-	n = n < PROVIDERS_MAX ? n : PROVIDERS_MAX;
-	for (unsigned i = 0; i < n; i++) {
-		limits[i] = provider_limits_of(q->conf, strcmp(list[i].name,
-		                                               "gemini") == 0);
-		(void)snprintf(q->providers[i].name,
-		               sizeof(q->providers[i].name), "%s",
-		               list[i].name);
-		(void)snprintf(q->providers[i].model,
-		               sizeof(q->providers[i].model), "%s",
-		               list[i].model);
-		q->providers[i].price_in = list[i].price_in;
-		q->providers[i].price_out = list[i].price_out;
-	}
-	AUTO(provider) made = provider_new(limits, n);
-
-	if (!made)
-		return ERR_NOMEM;
-	provider_free(q->budget);
-	q->budget = STEAL(made);
-	q->providers_n = n;
-	return OK;
-}
-
-bool quota_provider_take(struct quota *q, unsigned provider, uint64_t tokens,
-                         struct provider_take *out)
-{
-	bool ok = provider_take(q->budget, provider, tokens, q->now_ms(), out);
-
-	if (!ok)
-		metric_add(q->held_back[out->by_tokens], 1);
-	return ok;
-}
-
-void quota_provider_settle(struct quota *q, const struct provider_take *t,
-                           uint64_t tokens)
-{
-	provider_settle(q->budget, t, tokens);
-}
-
 static void make_counters(struct quota *q, struct metrics *m)
 {
 	static const char *const labels[] = {"limit_type", NULL};
@@ -135,23 +89,70 @@ static void collect(void *arg, struct buf *out)
 	}
 }
 
-bool quota_watch_providers(struct quota *q, struct metrics *metrics)
+/* --- asking ---------------------------------------------------------------------- */
+
+enum err quota_providers(struct quota *q, const struct quota_provider *list,
+                         unsigned n)
 {
-	if (quota_providers(q, NULL, 0))
-		return false;
-	if (!metrics)
-		return true;
-	make_counters(q, metrics);
+	struct provider_limits limits[PROVIDERS_MAX];
+
+	n = n < PROVIDERS_MAX ? n : PROVIDERS_MAX;
+	for (unsigned i = 0; i < n; i++) {
+		limits[i] = provider_limits_of(q->conf, strcmp(list[i].name,
+		                                               "gemini") == 0);
+		(void)snprintf(q->providers[i].name,
+		               sizeof(q->providers[i].name), "%s",
+		               list[i].name);
+		(void)snprintf(q->providers[i].model,
+		               sizeof(q->providers[i].model), "%s",
+		               list[i].model);
+		q->providers[i].price_in = list[i].price_in;
+		q->providers[i].price_out = list[i].price_out;
+	}
+	AUTO(provider) made = provider_new(limits, n);
+
+	if (!made)
+		return ERR_NOMEM;
+	/* Nobody looks before this is done: figures are collected from now on. */
+	provider_free(q->budget);
+	q->budget = STEAL(made);
+	q->providers_n = n;
+	if (!q->metrics || q->watched)
+		return OK;
+	q->watched = metrics_collector(q->metrics, collect, q);
+	return q->watched ? OK : ERR_NOMEM;
+}
+
+bool quota_provider_take(struct quota *q, unsigned provider, uint64_t tokens,
+                         struct provider_take *out)
+{
+	bool ok = provider_take(q->budget, provider, tokens, q->now_ms(), out);
+
+	if (!ok)
+		metric_add(q->held_back[out->by_tokens], 1);
+	return ok;
+}
+
+void quota_provider_settle(struct quota *q, const struct provider_take *t,
+                           uint64_t tokens)
+{
+	provider_settle(q->budget, t, tokens);
+}
+
+/* --- life ------------------------------------------------------------------------- */
+
+bool quota_start_providers(struct quota *q, struct metrics *metrics)
+{
 	q->metrics = metrics;
-	if (metrics_collector(metrics, collect, q))
-		return true;
-	q->metrics = NULL;
-	return false;
+	if (metrics)
+		make_counters(q, metrics);
+	q->budget = provider_new(NULL, 0);
+	return q->budget != NULL;
 }
 
 void quota_forget_providers(struct quota *q)
 {
-	if (q->metrics)
+	if (q->watched)
 		metrics_forget(q->metrics, collect, q);
 	provider_free(q->budget);
 }
