@@ -326,7 +326,8 @@ static enum err ask_kind(struct maker *m, const struct wn_synset *s)
 	size_t n = 1, start = s->ref.offset % (m->pool_n ? m->pool_n : 1);
 	enum err e;
 
-	if (!class_of(m, s, &up))
+	/* Plato is a philosopher, but no kind of philosopher. */
+	if (prose_proper(s) || !class_of(m, s, &up))
 		return ERR_NOT_FOUND;
 	e = name_of(m, &up, &name);
 	if (!e)
