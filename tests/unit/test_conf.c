@@ -538,6 +538,8 @@ int main(void)
 	                               clean),
 		cmocka_unit_test_setup(every_setting_is_documented, clean),
 		cmocka_unit_test_setup(
+			the_example_names_every_setting_and_sets_none, clean),
+		cmocka_unit_test_setup(
 			names_of_the_old_system_and_misspelt_ones_are_told,
 			clean),
 		cmocka_unit_test(what_is_gone_is_no_setting),
