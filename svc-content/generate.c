@@ -1,4 +1,6 @@
 /* Handlers that make material: outlines, presentations, quizzes. */
+#include "svc-content/generate/generate.h"
+
 #include "svc-content/erase.h"
 #include "svc-content/methods.h"
 #include "svc-content/offline/offline.h"
@@ -105,10 +107,10 @@ bool content_outline_peek(void *state, struct ctx *cx, const void *in,
 	       !outline_reply(out, cx, v, &info);
 }
 
-enum err method_create_subtopics(void *state, struct ctx *cx, const void *in,
-                                 struct reply *out)
+enum err generate_subtopics(struct content *ct, struct ctx *cx, const void *in,
+                            const struct sink *sink, struct reply *out)
 {
-	struct outline_job j = outline_job(state, cx, in);
+	struct outline_job j = outline_job(ct, cx, in);
 	struct cache_want want = {
 		.key = outline_key(&j),
 		.ttl_ms = j.ct->outline_ttl_ms,
@@ -127,7 +129,11 @@ enum err method_create_subtopics(void *state, struct ctx *cx, const void *in,
 	want.tags[0] = content_topic_tag(key, tag);
 	if (!e)
 		e = cached_load(cx, j.ct->cache, &want, &v, &info);
-	return e ? e : outline_reply(out, cx, v, &info);
+	if (!e)
+		e = outline_reply(out, cx, v, &info);
+	if (!e)
+		sink_item(sink, "subtopics", 0, buf_view(&out->body));
+	return e;
 }
 
 /* --- presentations ---------------------------------------------------------------- */
@@ -150,6 +156,7 @@ struct showing {
 	struct ctx *cx;
 	const struct create_presentation_in *in;
 	const struct lesson *lessons;
+	const struct sink *sink;
 	struct presentation p;
 	struct str keys[FOCUS_MAX];
 };
@@ -187,10 +194,25 @@ static enum err note_presentation(struct content *ct, struct showing *sh,
 	return e ? e : idem_write(ct->idem, sh->cx, show, sh, out);
 }
 
-enum err method_create_presentation(void *state, struct ctx *cx, const void *in,
-                                    struct reply *out)
+static enum err tell_lessons(const struct showing *sh)
 {
-	struct content *ct = state;
+	const struct strs *focus = &sh->in->focus;
+	AUTO_BUF b = {0};
+
+	for (size_t i = 0; sh->sink && i < focus->n; i++) {
+		buf_clear(&b);
+		pack_lesson(&b, focus->v[i], &sh->lessons[i]);
+		if (b.failed)
+			return ERR_NOMEM;
+		sink_item(sh->sink, "explanation", i, buf_view(&b));
+	}
+	return OK;
+}
+
+enum err generate_presentation(struct content *ct, struct ctx *cx,
+                               const void *in, const struct sink *sink,
+                               struct reply *out)
+{
 	const struct create_presentation_in *r = in;
 	const struct lesson_ask ask = {
 		.topic = r->topic,
@@ -201,13 +223,16 @@ enum err method_create_presentation(void *state, struct ctx *cx, const void *in,
 	};
 	struct lesson *lessons =
 		arena_alloc(cx->arena, r->focus.n * sizeof(*lessons));
-	struct showing sh = {.cx = cx, .in = r, .lessons = lessons};
+	struct showing sh = {
+		.cx = cx, .in = r, .lessons = lessons, .sink = sink};
 	enum err e;
 
 	if (!lessons)
 		return ERR_NOMEM;
 	e = offline_lessons(ct->wn, cx->arena, &ask, r->focus.v, r->focus.n,
 	                    lessons);
+	if (!e)
+		e = tell_lessons(&sh);
 	return e ? e : note_presentation(ct, &sh, out);
 }
 
@@ -311,12 +336,24 @@ static enum err hand_out(struct db *db, void *arg, struct reply *out)
 	return records_attempt(db, at);
 }
 
-enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
-                              struct reply *out)
+static void tell_questions(const struct sink *sink, struct str body)
+{
+	struct mp m = mp_open(body);
+	struct str one;
+	uint32_t n;
+
+	if (!sink || !mp_get_array(&m, &n))
+		return;
+	for (uint32_t i = 0; i < n && mp_skip(&m, &one); i++)
+		sink_item(sink, "question", i, one);
+}
+
+enum err generate_quiz(struct content *ct, struct ctx *cx, const void *in,
+                       const struct sink *sink, struct reply *out)
 {
 	const struct quiz_generate_in *r = in;
 	struct quiz_job j = {
-		.ct = state,
+		.ct = ct,
 		.cx = cx,
 		.ask = {.topic = r->topic,
 	                .subtopic = r->subtopic,
@@ -363,5 +400,67 @@ enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
 	}
 	if (!e && !out->replayed)
 		cached_tell(out, cx, &info);
+	if (!e)
+		tell_questions(sink, buf_view(&out->body));
 	return e;
+}
+
+/* --- advice --------------------------------------------------------------------------- */
+
+enum err generate_recommendations(struct content *ct, struct ctx *cx,
+                                  const void *in, const struct sink *sink,
+                                  struct reply *out)
+{
+	const struct recommendations_in *r = in;
+	struct advice advice[ADVICE_N];
+	struct str key, *done;
+	size_t n;
+	enum err e = text_key(cx->arena, r->topic, &key);
+
+	if (!e)
+		e = records_done(ct, cx, cx->sub, key, &done, &n);
+	if (!e)
+		e = offline_advice(ct->wn, cx->arena, r->topic, done, n,
+		                   advice);
+	if (e)
+		return e;
+	mp_array(&out->body, ADVICE_N);
+	for (size_t i = 0; i < ADVICE_N; i++) {
+		size_t from = out->body.n;
+
+		mp_map(&out->body, 2);
+		mp_kv_str(&out->body, "subtopic", advice[i].subtopic);
+		mp_kv_str(&out->body, "reason", advice[i].reason);
+		if (!out->body.failed)
+			sink_item(sink, "recommendation", i,
+			          (struct str){out->body.p + from,
+			                       out->body.n - from});
+	}
+	return out->body.failed ? ERR_NOMEM : OK;
+}
+
+/* --- without anybody who listens -------------------------------------------------------- */
+
+enum err method_create_subtopics(void *state, struct ctx *cx, const void *in,
+                                 struct reply *out)
+{
+	return generate_subtopics(state, cx, in, NULL, out);
+}
+
+enum err method_create_presentation(void *state, struct ctx *cx, const void *in,
+                                    struct reply *out)
+{
+	return generate_presentation(state, cx, in, NULL, out);
+}
+
+enum err method_quiz_generate(void *state, struct ctx *cx, const void *in,
+                              struct reply *out)
+{
+	return generate_quiz(state, cx, in, NULL, out);
+}
+
+enum err method_recommendations(void *state, struct ctx *cx, const void *in,
+                                struct reply *out)
+{
+	return generate_recommendations(state, cx, in, NULL, out);
 }

@@ -1,6 +1,5 @@
-/* Handlers that tell people where they stand and what could come next. */
+/* Handlers that tell people where they stand. */
 #include "svc-content/methods.h"
-#include "svc-content/offline/offline.h"
 #include "svc-content/records.h"
 #include "svc-content/text.h"
 
@@ -51,30 +50,4 @@ enum err method_progress(void *state, struct ctx *cx, const void *in,
 	}
 	buf_fini(&l.rows);
 	return e;
-}
-
-enum err method_recommendations(void *state, struct ctx *cx, const void *in,
-                                struct reply *out)
-{
-	struct content *ct = state;
-	const struct recommendations_in *r = in;
-	struct advice advice[ADVICE_N];
-	struct str key, *done;
-	size_t n;
-	enum err e = text_key(cx->arena, r->topic, &key);
-
-	if (!e)
-		e = records_done(ct, cx, cx->sub, key, &done, &n);
-	if (!e)
-		e = offline_advice(ct->wn, cx->arena, r->topic, done, n,
-		                   advice);
-	if (e)
-		return e;
-	mp_array(&out->body, ADVICE_N);
-	for (size_t i = 0; i < ADVICE_N; i++) {
-		mp_map(&out->body, 2);
-		mp_kv_str(&out->body, "subtopic", advice[i].subtopic);
-		mp_kv_str(&out->body, "reason", advice[i].reason);
-	}
-	return out->body.failed ? ERR_NOMEM : OK;
 }
