@@ -159,7 +159,7 @@ struct llm {
 };
 
 /* The thread of the loop. */
-void *loop_run(void *llm);
+void *loop_thread(void *llm);
 /* Appends text for who waits; false without memory, or beyond LLM_TEXT_MAX. */
 bool call_text(struct llm_call *c, struct str text);
 void call_void_text(struct llm_call *c);

@@ -225,7 +225,7 @@ static enum err begin(struct llm *l, const struct settings *conf,
 		curl_global_cleanup();
 		return ERR_NOMEM;
 	}
-	if (pthread_create(&l->thread, NULL, loop_run, l) != 0)
+	if (pthread_create(&l->thread, NULL, loop_thread, l) != 0)
 		return ERR_NOMEM;
 	(void)pthread_setname_np(l->thread, "llm");
 	return OK;

@@ -417,7 +417,7 @@ static bool transfer(struct llm *l)
 	return any;
 }
 
-void *loop_run(void *arg)
+void *loop_thread(void *arg)
 {
 	struct llm *l = arg;
 
