@@ -145,7 +145,8 @@ struct cache_want {
 	size_t tags_n;
 	struct str tags[CACHE_TAGS_MAX];
 	uint64_t now_ms, deadline_ms; /* mono_ms() */
-	/* Appends the value to *out. */
+	/* Appends the value to *out.  NULL: there is none; what neither tier
+	 * has, fresh or stale, is ERR_UNAVAILABLE, and that is no failure. */
 	enum err (*load)(void *arg, struct buf *out);
 	void *arg;
 	/*

@@ -170,7 +170,7 @@ static void run_loader(struct job *j, struct result *r)
 	*r = (struct result){.from = CACHE_FROM_LOADER,
 	                     .life = {.born_ms = now_of(w, j->began_ms),
 	                              .jitter = true}};
-	r->e = w->load(w->arg, &b);
+	r->e = w->load ? w->load(w->arg, &b) : ERR_UNAVAILABLE;
 	if (!r->e) {
 		r->value = b.failed ? NULL : value_new(buf_view(&b));
 		r->e = r->value ? OK : ERR_NOMEM;
@@ -211,12 +211,12 @@ static void land(struct job *j, const struct result *r, struct cache_info *info)
 	else if (write)
 		info->stored =
 			core_keep(j->s, &j->w, j->hash, fresh, &r->life, &dead);
-	else if (has_failed(r->e))
+	else if (has_failed(r->e) && j->w.load)
 		spare_loader(j);
 	if (info->stored)
 		info->ttl_ms = clock_left(fresh->expires_ms,
 		                          now_of(&j->w, j->began_ms));
-	j->s->stats.load_failures += !good;
+	j->s->stats.load_failures += !good && j->w.load;
 	flight_land(j->s, j->f, r->e, r->value, info);
 	pthread_mutex_unlock(&j->s->lock);
 	core_bury(j->c, dead);

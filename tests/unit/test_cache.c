@@ -169,6 +169,31 @@ static void a_stale_value_is_served_while_the_loader_fails(void **state)
 	assert_int_equal(cache_load(c, &w, &v, &info), ERR_DATABASE);
 }
 
+static void without_a_loader_what_there_is_serves(void **state)
+{
+	AUTO(cache) c = memory(1 << 20);
+	struct source so = {.text = "old"};
+	struct cache_want w = want(&so, "k", 0);
+	struct cache_want look;
+	struct cache_value *v = NULL;
+	struct cache_info info;
+	struct cache_stats st;
+
+	(void)state;
+	w.stale_ms = 5000;
+	look = w;
+	look.load = NULL;
+	assert_int_equal(cache_load(c, &look, &v, &info), ERR_UNAVAILABLE);
+	(void)expect(c, &w, "old");
+	look.now_ms = w.now_ms = 1000;
+	assert_int_equal(expect(c, &look, "old"), CACHE_FROM_STALE);
+	/* Nothing has failed, so that a loader is asked at once. */
+	cache_stats(c, &st);
+	assert_int_equal(st.load_failures, 0);
+	so.text = "new";
+	assert_int_equal(expect(c, &w, "new"), CACHE_FROM_LOADER);
+}
+
 static void a_tag_takes_all_that_carry_it(void **state)
 {
 	AUTO(cache) c = memory(1 << 20);
@@ -592,6 +617,7 @@ int main(void)
 		cmocka_unit_test(not_found_replaces_an_old_value),
 		cmocka_unit_test(
 			a_stale_value_is_served_while_the_loader_fails),
+		cmocka_unit_test(without_a_loader_what_there_is_serves),
 		cmocka_unit_test(a_tag_takes_all_that_carry_it),
 		cmocka_unit_test(what_is_forgotten_during_its_load_is_not_kept),
 		cmocka_unit_test(
