@@ -77,10 +77,13 @@ struct ctx {
 
 	struct str ip, ua, lang; /* lang: one of the supported codes */
 	struct str idk;          /* Idempotency-Key or empty */
-	struct str form;    /* "html": a stream is asked for as a page; "csv" */
-	struct str visitor; /* as the cookie of a visitor has it; or empty */
-	struct str track;   /* "no": the browser asks not to be watched */
-	struct effect *effect;  /* of a method that has one; or NULL */
+	struct str form;         /* "html": a stream is asked for as a page; "csv" */
+	struct str visitor;      /* as the cookie of a visitor has it; or empty */
+	struct str track;        /* "no": the browser asks not to be watched */
+	struct effect *effect;   /* of a method that has one; or NULL */
+	/* quick: on a thread that must not be held for seconds.  Who finds that
+	 * it takes them says so, see ctx_slow(). */
+	bool quick, slow;
 	struct problem problem; /* for the client; see ctx_fail() */
 };
 
@@ -105,5 +108,16 @@ enum err ctx_fail(struct ctx *cx, enum err code, const char *fmt, ...)
  */
 enum err ctx_fault(struct ctx *cx, const char *pointer, const char *code,
                    const char *fmt, ...) PRINTF(4, 5);
+
+/*
+ * True: return ERR_BUSY at once, having changed nothing; the request is run
+ * again, from the start, where it may take long (the SLOW lane, design D13).
+ * False: it may take long here.
+ */
+static inline bool ctx_slow(struct ctx *cx)
+{
+	cx->slow = cx->quick;
+	return cx->slow;
+}
 
 #endif

@@ -408,6 +408,9 @@ static void answer(struct request *rq, enum err e)
 	release(rq);
 }
 
+static void lane_run(struct lane_job *job);
+static void lane_drop(struct lane_job *job, enum err why);
+
 /* --- the way of a request ------------------------------------------------------- */
 
 static void wipe_identity(struct ctx *cx)
@@ -514,14 +517,47 @@ static enum err run_method(struct request *rq)
 	return m->run(rq->d->state, &rq->cx, rq->in, &rq->reply);
 }
 
+/* The next handler starts afresh on what this one may have begun. */
+static void start_afresh(struct request *rq)
+{
+	rq->reply.status = 0;
+	rq->reply.headers_n = 0;
+	buf_clear(&rq->reply.body);
+	rq->cx.problem = (struct problem){0};
+	rq->started_us = 0;
+	if (rq->cx.span)
+		rq->cx.span = &rq->span; /* that was no handler's work */
+}
+
+static void enter_lane(struct request *rq, enum lane lane)
+{
+	enum err e;
+
+	rq->cx.quick = lane != LANE_SLOW && rq->d->conf.lanes[LANE_SLOW];
+	rq->cx.slow = false;
+	rq->job = (struct lane_job){.deadline_ms = rq->it.deadline_ms,
+	                            .run = lane_run,
+	                            .drop = lane_drop};
+	e = lane_push(rq->d->conf.lanes[lane], &rq->job);
+	if (e)
+		refuse(rq, e);
+}
+
 static void run(struct request *rq)
 {
 	builtin_fn *builtin = rq->row->builtin;
+	enum err e;
 
 	begin_handler(rq);
-	answer(rq, builtin ? builtin(rq->d->conf.builtin_arg, &rq->cx,
-	                             rq->entry.body, &rq->reply.body)
-	                   : run_method(rq));
+	e = builtin ? builtin(rq->d->conf.builtin_arg, &rq->cx, rq->entry.body,
+	                      &rq->reply.body)
+	            : run_method(rq);
+	if (e && rq->cx.slow) {
+		start_afresh(rq);
+		enter_lane(rq, LANE_SLOW);
+		return;
+	}
+	answer(rq, e);
 }
 
 /* True when the request has been answered from memory. */
@@ -535,14 +571,7 @@ static bool peeked(struct request *rq)
 		answer(rq, e ? e : rq->cx.problem.code);
 		return true;
 	}
-	/* The handler starts afresh on what peek may have begun. */
-	rq->reply.status = 0;
-	rq->reply.headers_n = 0;
-	buf_clear(&rq->reply.body);
-	rq->cx.problem = (struct problem){0};
-	rq->started_us = 0;
-	if (rq->cx.span)
-		rq->cx.span = &rq->span; /* that was no handler's work */
+	start_afresh(rq);
 	return false;
 }
 
@@ -550,7 +579,7 @@ static void lane_run(struct lane_job *job)
 {
 	struct request *rq = (struct request *)(void *)job;
 
-	rq->cx.spent.lane = mono_us() - rq->job.queued_us;
+	rq->cx.spent.lane += mono_us() - rq->job.queued_us;
 	rq->reply.part = rq->d->conf.part;
 	tell_wait(rq);
 	if (rq->d->conf.cancelled(rq->it.item))
@@ -605,12 +634,7 @@ static void route(struct request *rq)
 		lane = LANE_SLOW;
 	if (m->peek && lane == m->lane && peeked(rq))
 		return;
-	rq->job = (struct lane_job){.deadline_ms = rq->it.deadline_ms,
-	                            .run = lane_run,
-	                            .drop = lane_drop};
-	e = lane_push(rq->d->conf.lanes[lane], &rq->job);
-	if (e)
-		refuse(rq, e);
+	enter_lane(rq, lane);
 }
 
 static bool serves(struct dispatch *d, const struct row *row)

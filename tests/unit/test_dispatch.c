@@ -172,6 +172,10 @@ enum err method_look(void *state, struct ctx *cx, const void *in,
 		return ctx_fail(cx, ERR_INVALID, "the handler says no");
 	atomic_fetch_add(&s->runs, 1);
 	mp_text(&out->body, "from the lane");
+	if (((const struct look_in *)in)->n == 5 && ctx_slow(cx)) {
+		out->status = 203;
+		return ctx_fail(cx, ERR_BUSY, "that takes long");
+	}
 	return OK;
 }
 
@@ -571,6 +575,32 @@ static void peek_answers_without_a_worker(void **state)
 	                 ERR_NOT_FOUND);
 }
 
+static void what_takes_long_is_run_again_in_the_slow_lane(void **state)
+{
+	struct rig *r = *state;
+	AUTO_BUF bytes = {0};
+	struct call c = {.op = "look", .key = "n", .number = 5};
+	struct item it;
+	struct reply_view v;
+	struct str text;
+	struct mp m;
+
+	pack_call(&bytes, &c);
+	v = ask(r, &it, &bytes, &c);
+	assert_int_equal(v.err, OK);
+	assert_int_equal(v.status, 200);
+	m = mp_open(v.body);
+	assert_true(mp_get_str(&m, &text));
+	assert_true(str_eq(text, STR("from the lane")));
+	assert_true(m.p == m.end);
+	assert_int_equal(atomic_load(&r->seen.runs), 2);
+	buf_fini(&it.reply);
+	/* Where that one takes nothing, it is too busy. */
+	lane_stop(r->slow);
+	assert_int_equal(err_of(r, &c), ERR_UNAVAILABLE);
+	assert_int_equal(atomic_load(&r->seen.runs), 3);
+}
+
 static void what_peek_began_does_not_reach_the_reply(void **state)
 {
 	struct rig *r = *state;
@@ -943,6 +973,7 @@ int main(void)
 		TEST(each_lane_runs_its_methods),
 		TEST(peek_answers_without_a_worker),
 		TEST(what_peek_began_does_not_reach_the_reply),
+		TEST(what_takes_long_is_run_again_in_the_slow_lane),
 		TEST(what_came_too_late_is_not_run),
 		TEST(what_expires_or_is_cancelled_in_the_queue_is_not_run),
 		TEST(a_full_lane_is_busy_at_once),
