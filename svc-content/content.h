@@ -6,6 +6,7 @@
 #ifndef SVC_CONTENT_CONTENT_H
 #define SVC_CONTENT_CONTENT_H
 
+#include "svc-content/generate/setup.h"
 #include "svc-content/llm/llm.h"
 #include "svc-content/offline/wordnet.h"
 #include "svc-content/quota/quota.h"
@@ -24,6 +25,7 @@ struct content {
 	struct cache *cache;
 	struct wordnet *wn; /* NULL: no dictionary, study plans only */
 	struct llm *llm;    /* NULL: no provider, offline answers only */
+	struct generation gen;
 	struct quota *quota;
 	uint64_t outline_ttl_ms, quiz_ttl_ms;
 	struct metric_family *site_events; /* by outcome; NULL in tests */

@@ -111,6 +111,19 @@ static double relevance(struct str explanation, struct str subtopic)
 	return (double)used / (double)all;
 }
 
+/* Scripts without blanks between words: about two characters are one. */
+static size_t dense(struct str s)
+{
+	size_t at = 0, n = 0;
+	uint32_t cp;
+
+	while (utf8_next(s, &at, &cp))
+		n += (cp >= 0x3041 && cp <= 0x30ff) ||
+		     (cp >= 0x3400 && cp <= 0x9fff) ||
+		     (cp >= 0xf900 && cp <= 0xfaff);
+	return n / 2;
+}
+
 static double length_penalty(size_t words, struct verdict *out)
 {
 	if (words < 20) {
@@ -135,7 +148,7 @@ static double sentence_penalty(size_t words, size_t sentences,
 void quality_lesson(struct str explanation, struct str subtopic,
                     struct verdict *out)
 {
-	size_t words = text_words(explanation);
+	size_t words = text_words(explanation) + dense(explanation);
 	size_t filler = found(explanation, fillers, COUNTOF(fillers));
 	double share = relevance(explanation, subtopic), score = 1;
 

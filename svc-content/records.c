@@ -426,7 +426,7 @@ enum err records_progress(struct content *ct, struct ctx *cx, struct str sub,
 struct done_job {
 	struct ctx *cx;
 	struct str sub, topic_key;
-	struct str *v;
+	struct mastered *v;
 	size_t n;
 };
 
@@ -436,7 +436,8 @@ static enum err done_row(void *arg, const struct db_row *row)
 
 	if (j->n == DONE_MAX)
 		return OK;
-	return keep(j->cx, row, 0, &j->v[j->n++]);
+	j->v[j->n].level = db_row_i64(row, 1);
+	return keep(j->cx, row, 0, &j->v[j->n++].key);
 }
 
 static enum err done(struct db *db, void *arg)
@@ -450,13 +451,14 @@ static enum err done(struct db *db, void *arg)
 }
 
 enum err records_done(struct content *ct, struct ctx *cx, struct str sub,
-                      struct str topic_key, struct str **out, size_t *n)
+                      struct str topic_key, struct mastered **out, size_t *n)
 {
 	struct done_job j = {.cx = cx,
 	                     .sub = sub,
 	                     .topic_key = topic_key,
 	                     .v = arena_alloc(cx->arena,
-	                                      DONE_MAX * sizeof(struct str))};
+	                                      DONE_MAX *
+	                                              sizeof(struct mastered))};
 	enum err e;
 
 	if (!j.v)

@@ -93,9 +93,14 @@ typedef enum err records_row_fn(void *arg, const struct db_row *row);
 enum err records_progress(struct content *ct, struct ctx *cx, struct str sub,
                           struct str topic_key, records_row_fn *fn,
                           void (*restart)(void *arg), void *arg) MUST_CHECK;
-/* Keys of the subtopics with mastery 2 or more, in the arena of cx. */
+struct mastered {
+	struct str key;
+	int64_t level; /* 2 or 3 */
+};
+/* Subtopics with mastery 2 or more, the latest first, in the arena of cx; none
+ * of a person who is restricted. */
 enum err records_done(struct content *ct, struct ctx *cx, struct str sub,
-                      struct str topic_key, struct str **out,
+                      struct str topic_key, struct mastered **out,
                       size_t *n) MUST_CHECK;
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "common/base/log.h"
 #include "common/service/erase.h"
+#include "common/service/lane.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -99,6 +100,8 @@ static enum err start(struct service *sv, void **state)
 	if (!e && health && ct->llm &&
 	    !health_check(health, "content", "llm", false, llm_health, ct->llm))
 		e = ERR_NOMEM;
+	if (!e)
+		generation_setup(&ct->gen, conf, ct->llm);
 	if (e)
 		return e;
 	*state = STEAL(ct);
@@ -108,6 +111,13 @@ static enum err start(struct service *sv, void **state)
 static void stop(void *state)
 {
 	content_free(state);
+}
+
+/* Generations wait there for language models; the queue holds twice as many. */
+static void slow_lane(const struct settings *conf, struct lane_conf *lane)
+{
+	lane->threads = (unsigned)conf->llm_concurrency;
+	lane->queue_max = 2 * (unsigned)conf->llm_concurrency;
 }
 
 static void figures(void *state, struct service_figures *out)
@@ -139,7 +149,7 @@ const struct service_def content_service = {
 	.migrations_n = CONTENT_MIGRATIONS,
 	.retention = retention,
 	.retention_n = COUNTOF(retention),
-	.slow_threads = 1,
+	.slow_lane = slow_lane,
 	.start = start,
 	.stop = stop,
 	.figures = figures,

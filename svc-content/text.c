@@ -79,16 +79,19 @@ size_t text_words(struct str s)
 	return n;
 }
 
-/* The ideographic full stop and its full-width relatives. */
-static bool cjk_stop(struct str s, size_t i)
+/* Bytes of a full stop that no blank needs to follow: the ideographic one and
+ * its full-width relatives, those of Arabic and Urdu.  0: there is none. */
+static size_t foreign_stop(struct str s, size_t i)
 {
-	static const char *const stops[] = {"\xe3\x80\x82", "\xef\xbc\x81",
-	                                    "\xef\xbc\x9f"};
+	static const struct str stops[] = {
+		STR("\xe3\x80\x82"), STR("\xef\xbc\x81"), STR("\xef\xbc\x9f"),
+		STR("\xd8\x9f"),     STR("\xdb\x94"),
+	};
 
 	for (size_t k = 0; k < COUNTOF(stops); k++)
-		if (s.n - i >= 3 && memcmp(s.p + i, stops[k], 3) == 0)
-			return true;
-	return false;
+		if (str_starts((struct str){s.p + i, s.n - i}, stops[k]))
+			return stops[k].n;
+	return 0;
 }
 
 static bool letter(char c)
@@ -111,13 +114,13 @@ size_t text_sentences(struct str s)
 	while (i < s.n) {
 		char c = s.p[i];
 		bool stop = c == '.' || c == '!' || c == '?';
-		bool cjk = cjk_stop(s, i);
-		size_t next = i + (cjk ? 3 : 1);
+		size_t foreign = foreign_stop(s, i);
+		size_t next = i + (foreign ? foreign : 1);
 
 		if (stop)
 			while (next < s.n && closing(s.p[next]))
 				next++;
-		if ((cjk || (stop && (next == s.n || space(s.p[next])))) &&
+		if ((foreign || (stop && (next == s.n || space(s.p[next])))) &&
 		    words) {
 			n++;
 			words = false;

@@ -23,7 +23,8 @@ enum err text_keep(struct arena *a, const struct buf *b,
                    struct str *out) MUST_CHECK;
 
 size_t text_words(struct str s); /* runs of anything but white space */
-/* Runs of words that end in . ! ? (then a blank or the end), CJK stops too. */
+/* Runs of words that end in . ! ? (then a blank or the end), or in a full stop
+ * of Chinese, Japanese, Arabic or Urdu. */
 size_t text_sentences(struct str s);
 /* ASCII case ignored; an empty needle is found nowhere. */
 bool text_has(struct str s, struct str needle);
