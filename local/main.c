@@ -14,6 +14,7 @@
 #include "local/openapi.h"
 #include "local/privacy_doc.h"
 #include "svc-auth/service.h"
+#include "svc-content/image/worker.h"
 #include "svc-content/service.h"
 #include "svc-gdpr/audit_check.h"
 #include "svc-gdpr/receipt_cli.h"
@@ -218,5 +219,7 @@ int main(int argc, char **argv)
 		.stop = stop,
 	};
 
+	if (worker_is_asked(argc, argv))
+		return worker_main(argv);
 	return program_main(&knowalledge, argc, argv);
 }
