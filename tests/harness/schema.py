@@ -13,6 +13,7 @@ FORMATS = {
     "date": r"\d{4}-\d\d-\d\d",
     "uuid": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "uri-reference": r"[^\s]+",
+    "binary": r"(?s).*",
 }
 SILENT = {"description", "default", "example", "title", "$schema", "$defs"}
 KNOWN = SILENT | {

@@ -98,8 +98,9 @@ static __attribute__((unused)) void png_fill(unsigned char *row, unsigned y,
 			png_sample(row, at, k->depth, c);
 		else if (n == 1)
 			png_sample(row, at, k->depth,
-			           k->depth < 8 ? grey[c] >> (8 - k->depth)
-			                        : grey[c]);
+			           k->depth < 8
+			                   ? (unsigned)grey[c] >> (8 - k->depth)
+			                   : grey[c]);
 		else
 			for (unsigned i = 0; i < 3; i++)
 				png_sample(row, at + i, k->depth,
