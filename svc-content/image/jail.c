@@ -76,6 +76,9 @@ static bool filter_calls(void)
 		ALLOW(getrandom),
 		ALLOW(clock_gettime),
 		ALLOW(rt_sigreturn),
+#if SANITIZED
+		ALLOW(sigaltstack), /* AddressSanitizer's longjmp() and exit */
+#endif
 		ALLOW(exit),
 		ALLOW(exit_group),
 		ALLOW_NO_CODE(mmap),
