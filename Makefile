@@ -22,8 +22,7 @@ ifeq ($(opt.$(FLAVOR)),)
 $(error unknown FLAVOR '$(FLAVOR)')
 endif
 
-PKGS      = libmicrohttpd gnutls libcurl zlib libpq hiredis $(msgpack) libjwt sqlite3 openssl libsodium jansson libutf8proc
-PKGS     := libmicrohttpd gnutls libcurl zlib libpng libjpeg libgif libwebp libwebpdemux libpq hiredis msgpack libjwt sqlite3 openssl libsodium jansson libutf8proc
+PKGS      = libmicrohttpd gnutls libcurl zlib libpng libjpeg libgif libwebp libwebpdemux libpq hiredis $(msgpack) libjwt sqlite3 openssl libsodium jansson libutf8proc
 CPPFLAGS += -I. -D_GNU_SOURCE -DKAE_VERSION='"$(VERSION)"' -MMD -MP
 CFLAGS   += -std=gnu17 $(opt.$(FLAVOR)) $(WARN) $(HARD)
 LDFLAGS  += $(filter -fsanitize% --coverage,$(opt.$(FLAVOR))) -pie -rdynamic -Wl,-z,relro,-z,now

@@ -7,10 +7,8 @@ set -eu
 build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-dev
 	zlib1g-dev libpq-dev
 	libhiredis-dev libmsgpack-dev libjwt-dev libcurl4-gnutls-dev libsqlite3-dev libssl-dev
-	libsodium-dev libjansson-dev libutf8proc-dev
-	libdata-password-zxcvbn-perl"
 	libsodium-dev libjansson-dev libutf8proc-dev libpng-dev libjpeg62-turbo-dev libgif-dev
-	libwebp-dev python3-zxcvbn"
+	libwebp-dev libdata-password-zxcvbn-perl"
 run="wordnet-base"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
 	curl prometheus systemd"
