@@ -146,7 +146,9 @@ static json_t *request_body(const struct operation *op)
 		(void)json_object_set_new(content, "example",
 		                          json_deep_copy(example));
 	return json_pack("{s:b,s:{s:o}}", "required", need, "content",
-	                 "application/json", content);
+	                 route_takes_files(op->route) ? "multipart/form-data"
+	                                              : "application/json",
+	                 content);
 }
 
 /* --- what goes out ------------------------------------------------------------- */

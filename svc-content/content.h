@@ -7,6 +7,7 @@
 #define SVC_CONTENT_CONTENT_H
 
 #include "svc-content/generate/setup.h"
+#include "svc-content/image/decode.h"
 #include "svc-content/llm/llm.h"
 #include "svc-content/offline/wordnet.h"
 #include "svc-content/quota/quota.h"
@@ -27,6 +28,8 @@ struct content {
 	struct llm *llm;    /* NULL: no provider, offline answers only */
 	struct generation gen;
 	struct quota *quota;
+	struct decoder *decoder; /* of pictures */
+	uint64_t image_pixels, image_ttl_ms;
 	uint64_t outline_ttl_ms, quiz_ttl_ms;
 	struct metric_family *site_events; /* by outcome; NULL in tests */
 	/* Tells the relay that the outbox has something; NULL in tests. */

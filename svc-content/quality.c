@@ -145,6 +145,11 @@ static double sentence_penalty(size_t words, size_t sentences,
 	return words / sentences < 5 || words / sentences > 40 ? 0.2 : 0;
 }
 
+bool quality_refuses(struct str text)
+{
+	return found(text, refusals, COUNTOF(refusals)) > 0;
+}
+
 void quality_lesson(struct str explanation, struct str subtopic,
                     struct verdict *out)
 {
@@ -153,7 +158,7 @@ void quality_lesson(struct str explanation, struct str subtopic,
 	double share = relevance(explanation, subtopic), score = 1;
 
 	*out = (struct verdict){.valid = true};
-	if (found(explanation, refusals, COUNTOF(refusals)) > 0) {
+	if (quality_refuses(explanation)) {
 		out->refusal = true;
 		issue(out, "the text refuses instead of explaining");
 		return;

@@ -27,6 +27,8 @@ enum err quality_outline(const struct str *subtopics, size_t n, size_t want,
                          struct arena *a, struct verdict *out) MUST_CHECK;
 void quality_lesson(struct str explanation, struct str subtopic,
                     struct verdict *out);
+/* Whether a model speaks about itself instead of the matter. */
+bool quality_refuses(struct str text);
 /* One correct option, four distinct ones, something asked and something said. */
 void quality_question(const struct question *q, struct verdict *out);
 

@@ -39,6 +39,7 @@ static void content_free(struct content *ct)
 	llm_stop(ct->llm);
 	wordnet_close(ct->wn);
 	quota_free(ct->quota);
+	decoder_free(ct->decoder);
 	free(ct);
 }
 AUTO_TYPE(content, struct content *, content_free)
@@ -56,6 +57,19 @@ static enum err open_dictionary(struct content *ct, const struct settings *conf)
 	log_warn(NULL, "content.dictionary_missing",
 	         LOG_STR("dir", conf->wordnet_dir));
 	return OK;
+}
+
+static enum err open_decoder(struct content *ct, const struct settings *conf)
+{
+	const struct decode_conf dc = {
+		.pixels = conf->image_max_megapixels * 1000000,
+		.workers = (unsigned)conf->image_workers,
+	};
+
+	ct->image_pixels = dc.pixels;
+	ct->image_ttl_ms = conf->image_topic_ttl_s * 1000;
+	ct->decoder = decoder_new(&dc);
+	return ct->decoder ? OK : ERR_NOMEM;
 }
 
 static enum err start(struct service *sv, void **state)
@@ -84,6 +98,9 @@ static enum err start(struct service *sv, void **state)
 	ct->cache = service_cache(sv);
 	if (!ct->cache)
 		return ERR_NOMEM; /* NOLINT: AUTO frees ct, unseen */
+	e = open_decoder(ct, conf);
+	if (e)
+		return e;
 	ct->quota = quota_new(conf, ct->pool, erase_erased(service_erase(sv)),
 	                      service_metrics(sv));
 	if (!ct->quota)

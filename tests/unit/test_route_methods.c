@@ -20,6 +20,8 @@ static const struct {
 	{"content.create_subtopics", "makes text, keeps nothing of anybody"},
 	{"content.recommendations", "reads what is mastered"},
 	{"content.metrics_estimate", "calculates"},
+	{"content.image2topic", "makes text, keeps nothing of anybody"},
+	{"content.generate_image", "no provider makes pictures"},
 };
 
 static const struct {
@@ -60,6 +62,7 @@ static const char *const either[] = {
 	"auth.login",        /* api_key, or e-mail and password */
 	"auth.admin_change", /* role, or quota_tier */
 	"content.quiz_submit",
+	"content.image2topic", /* image, or imagePath to be told better */
 };
 
 enum { FROM_BODY, FROM_QUERY, FROM_PATH };

@@ -6,10 +6,7 @@
 
 #include <cmocka.h>
 
-#include "gateway/route.h"
 #include "tests/unit/gateway_fixture.h"
-
-#include <sys/mman.h>
 
 #define PATH "/api/image2topic"
 #define FORM "Content-Type: multipart/form-data; boundary=b\r\n"
@@ -21,39 +18,10 @@
 
 static struct stack *st;
 
-/*
- * No route that takes a form is built yet, so in this process those rows say
- * that they are: all else is as it will be.  The table is const, and its pages
- * are opened for that.
- */
-static void build_routes(void)
-{
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t from = (uintptr_t)routes / page * page;
-	uintptr_t to = (uintptr_t)(routes + routes_n);
-	union {
-		uintptr_t at;
-		void *p;
-	} first = {from};
-
-	assert_int_equal(mprotect(first.p, to - from, PROT_READ | PROT_WRITE),
-	                 0);
-	for (size_t i = 0; i < routes_n; i++) {
-		union {
-			const struct route *is;
-			struct route *ours;
-		} row = {&routes[i]};
-
-		if (route_takes_files(row.is))
-			row.ours->built = true;
-	}
-}
-
 static int start(void **state)
 {
 	(void)state;
 	quiet();
-	build_routes();
 	st = stack_start(NULL, 0);
 	return 0;
 }
