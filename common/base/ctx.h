@@ -77,7 +77,10 @@ struct ctx {
 
 	struct str ip, ua, lang; /* lang: one of the supported codes */
 	struct str idk;          /* Idempotency-Key or empty */
-	struct str form;         /* "html": a stream is asked for as a page; "csv" */
+	/* What the answer is to be: "html", a stream as a page; "csv"; "events",
+	 * what happens as it happens, behind the event last_event or from the
+	 * start. */
+	struct str form, last_event;
 	struct str visitor;      /* as the cookie of a visitor has it; or empty */
 	struct str track;        /* "no": the browser asks not to be watched */
 	struct effect *effect;   /* of a method that has one; or NULL */

@@ -33,6 +33,7 @@ static const struct text_key {
 	{STR("form"), offsetof(struct ctx, form), 16},
 	{STR("vis"), offsetof(struct ctx, visitor), ENTRY_VISITOR_MAX},
 	{STR("trk"), offsetof(struct ctx, track), 8},
+	{STR("lei"), offsetof(struct ctx, last_event), ENTRY_LEI_MAX},
 };
 
 /* msgpack values of struct entry. */

@@ -3,7 +3,7 @@
  * with short keys (design D7).
  *
  *   request  v 1 · op method · rid · tp · sub hnd role tier scp sid jti at ·
- *            ip ua lang idk form vis trk · q p b (maps; absent when empty)
+ *            ip ua lang idk form vis trk lei · q p b (maps; absent when empty)
  *   reply    st HTTP status · b body  or  e {c code number, d detail,
  *            ra retry_after_s, ch challenge, f [[pointer, code,
  *            message]...], qu [period, tier, usage, limit, reset_s]} ·
@@ -37,6 +37,7 @@
 #define ENTRY_UA_MAX      256
 #define ENTRY_IDK_MAX     255
 #define ENTRY_VISITOR_MAX 128
+#define ENTRY_LEI_MAX     64
 
 struct entry {
 	struct str op;                /* never empty */

@@ -121,6 +121,11 @@ static bool takes_key(const struct dispatch *d, const struct method *m)
 	       m->caller != CALL_SERVICE;
 }
 
+static bool wants_events(const struct request *rq)
+{
+	return str_eq(rq->cx.form, STR("events"));
+}
+
 static bool takes_secrets(const struct method *m)
 {
 	for (size_t i = 0; i < m->fields_n; i++)
@@ -474,6 +479,18 @@ static enum err read_fields(struct request *rq)
 	                   en->path, in);
 }
 
+static enum err run_handler(struct request *rq)
+{
+	struct dispatch *d = rq->d;
+	const struct method *m = rq->row->m;
+
+	if (!wants_events(rq))
+		return m->run(d->state, &rq->cx, rq->in, &rq->reply);
+	return d->conf.events ? d->conf.events(d->state, &rq->cx, m,
+	                                       rq->entry.body, &rq->reply)
+	                      : ERR_NOT_ACCEPTABLE;
+}
+
 /* The handler of a method that has an effect, or the answer of the first time
  * that the request was made. */
 static enum err run_effect(struct request *rq)
@@ -494,7 +511,7 @@ static enum err run_effect(struct request *rq)
 	rq->cx.effect = ef;
 	e = idem_begin(d->conf.idem, &rq->cx, &rq->reply);
 	if (!e && !rq->reply.replayed)
-		e = m->run(d->state, &rq->cx, rq->in, &rq->reply);
+		e = run_handler(rq);
 	idem_end(d->conf.idem, &rq->cx);
 	if (!e && !ef->written) {
 		/* A handler with an effect of its own would double it. */
@@ -505,16 +522,25 @@ static enum err run_effect(struct request *rq)
 	return e;
 }
 
+/* What is asked for as events is begun, whatever the method does; who goes on
+ * behind an event begins nothing. */
+static bool has_effect(const struct request *rq)
+{
+	if (!wants_events(rq))
+		return takes_key(rq->d, rq->row->m);
+	return rq->d->conf.idem && rq->d->conf.events &&
+	       rq->cx.last_event.n == 0;
+}
+
 static enum err run_method(struct request *rq)
 {
-	const struct method *m = rq->row->m;
 	enum err e = rq->in ? OK : read_fields(rq);
 
 	if (e)
 		return e;
-	if (takes_key(rq->d, m))
+	if (has_effect(rq))
 		return run_effect(rq);
-	return m->run(rq->d->state, &rq->cx, rq->in, &rq->reply);
+	return run_handler(rq);
 }
 
 /* The next handler starts afresh on what this one may have begun. */
@@ -630,9 +656,11 @@ static void route(struct request *rq)
 		run(rq);
 		return;
 	}
-	if (brings_secret(rq))
+	if (wants_events(rq))
+		lane = LANE_DB;
+	else if (brings_secret(rq))
 		lane = LANE_SLOW;
-	if (m->peek && lane == m->lane && peeked(rq))
+	if (m->peek && lane == m->lane && !wants_events(rq) && peeked(rq))
 		return;
 	enter_lane(rq, lane);
 }

@@ -57,6 +57,7 @@ struct dispatch_conf {
 	struct figures *figures;             /* or NULL */
 	struct idem *idem;                   /* NULL: no keys, as in tests */
 	struct erased *erased;               /* NULL: nobody is */
+	events_fn *events;                   /* NULL: there are none */
 	builtin_fn *builtin[BUILTIN_COUNT];  /* NULL: there is none */
 	void *builtin_arg;
 	/* The transport's; item is what dispatch_item() was given. */

@@ -53,6 +53,9 @@ void idem_hash_id(const unsigned char *key, const struct ctx *cx,
 	add_str(&h, ef->session ? cx->sid : STR(""));
 	add_str(&h, str_from(ef->method));
 	add_str(&h, cx->idk);
+	/* Events are no answer to who wants all at once. */
+	if (cx->form.n)
+		add_str(&h, cx->form);
 	end(&h, out);
 }
 

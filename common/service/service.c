@@ -586,6 +586,7 @@ static enum err make_dispatch(struct service *sv)
 		.figures = sv->env.figures,
 		.idem = sv->idem,
 		.erased = sv->erased,
+		.events = sv->def->events,
 		.builtin = {[BUILTIN_EVENTS] =
 	                            sv->def->apply ? apply_events : NULL,
 	                    [BUILTIN_HEALTH] =
@@ -766,6 +767,8 @@ void service_drain(struct service *sv, uint64_t grace_ms)
 	for (size_t i = 0; i < LANE_COUNT; i++)
 		if (sv->lanes[i])
 			lane_stop(sv->lanes[i]);
+	if (sv->state && sv->def->drain)
+		sv->def->drain(sv->state);
 	event_relay_free(take_relay(sv));
 }
 

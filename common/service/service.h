@@ -65,6 +65,11 @@ typedef enum err method_fn(void *state, struct ctx *cx, const void *in,
                            struct reply *out);
 typedef bool peek_fn(void *state, struct ctx *cx, const void *in,
                      struct reply *out);
+struct method;
+/* Instead of m->run, on the DB lane, where a request's form is "events"; its
+ * fields, read from body, are good.  Answers as a method that is RETRY. */
+typedef enum err events_fn(void *state, struct ctx *cx, const struct method *m,
+                           struct str body, struct reply *out);
 
 struct method {
 	const char *name; /* "quiz.submit" */
@@ -109,6 +114,9 @@ struct service_def {
 	 * ERR_DATABASE: tried again.  The method table is not served before.
 	 */
 	enum err (*start)(struct service *sv, void **state);
+	/* Requests have ended, and all of the service is still there: ends what
+	 * works by itself; or NULL.  Before stop(). */
+	void (*drain)(void *state);
 	/* Requests have ended; ends threads and frees the state. */
 	void (*stop)(void *state);
 	/* Or NULL.  What the state counts; and an operator closes the breakers of
@@ -118,6 +126,8 @@ struct service_def {
 	void (*llm_reset)(void *state);
 	/* Events for this service (design D21), or NULL. */
 	event_apply_fn *apply;
+	/* Answers as they are made, to be followed; or NULL: there are none. */
+	events_fn *events;
 	/* What it has of people, or NULL.  Its migrations then have the table of
 	 * event/erased.h. */
 	const struct erase_def *erase;
