@@ -19,11 +19,14 @@
 #include "common/obs/metrics.h"
 #include "common/service/idempotency.h"
 
+struct jobs;
+
 struct content {
 	struct db_pool *pool;
 	struct event_store *events;
 	struct idem *idem;
 	struct cache *cache;
+	struct jobs *jobs;  /* NULL: nothing is asked for as events */
 	struct wordnet *wn; /* NULL: no dictionary, study plans only */
 	struct llm *llm;    /* NULL: no provider, offline answers only */
 	struct generation gen;

@@ -20,7 +20,18 @@ static enum err erase_questions(void *arg, struct db *db,
 	return db_change(db, STMT(QUESTIONS_OF), v, COUNTOF(v), rows);
 }
 
+static enum err erase_job_events(void *arg, struct db *db,
+                                 const struct erasee *who, int64_t *rows)
+{
+	const struct db_val v[] = {DB_STR(who->sub)};
+
+	(void)arg;
+	return db_change(db, STMT(JOB_EVENTS_OF), v, COUNTOF(v), rows);
+}
+
 static const struct eraser erasers[] = {
+	ERASER_BY("job_events", erase_job_events),
+	ERASER("content", jobs),
 	ERASER_BY("questions", erase_questions),
 	ERASER("content", attempts),
 	ERASER("content", presentation_subtopics),

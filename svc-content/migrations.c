@@ -87,6 +87,24 @@
 	"PRIMARY KEY (sub, day, route, model))" tree ";"                        \
 	"CREATE INDEX model_usage_day ON " t "model_usage (day);"
 
+/* Generations that are asked for as events (jobs/store.h); state: 0 runs, 1 is
+ * done, 2 has failed; place: of an item, else -1. */
+#define JOBS(t, bytes)                                                        \
+	"CREATE TABLE " t "jobs (id TEXT PRIMARY KEY, sub TEXT NOT NULL, "    \
+	"method TEXT NOT NULL, digest TEXT NOT NULL, "                        \
+	"request " bytes " NOT NULL, lang TEXT NOT NULL, "                    \
+	"state BIGINT NOT NULL, seq BIGINT NOT NULL, run BIGINT NOT NULL, "   \
+	"lease BIGINT NOT NULL, expires BIGINT NOT NULL, "                    \
+	"created_at BIGINT NOT NULL, ended_at BIGINT, outcome " bytes ");"    \
+	"CREATE UNIQUE INDEX jobs_running ON " t "jobs (sub, digest) "        \
+	"WHERE state = 0;"                                                    \
+	"CREATE INDEX jobs_of ON " t "jobs (sub, created_at, id);"            \
+	"CREATE INDEX jobs_expire ON " t "jobs (expires);"                    \
+	"CREATE TABLE " t "job_events (job_id TEXT NOT NULL "                 \
+	"REFERENCES " t "jobs (id) ON DELETE CASCADE, seq BIGINT NOT NULL, "  \
+	"type TEXT NOT NULL, place BIGINT NOT NULL, data " bytes " NOT NULL," \
+	" PRIMARY KEY (job_id, seq));"
+
 const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
 	{1, "tables", TABLES("", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
          TABLES("content.", "") EVENT_TABLES_POSTGRES("content")},
@@ -102,4 +120,6 @@ const struct db_migration content_migrations[CONTENT_MIGRATIONS] = {
          QUOTAS("", " WITHOUT ROWID"), QUOTAS("content.", "")},
 	{7, "likes, ratings, visits", SOCIAL_SQLITE, SOCIAL_POSTGRES},
 	{8, "events of the web analytics", SITE_SQLITE, SITE_POSTGRES},
+	{9, "generations as events", JOBS("", "BLOB"),
+         JOBS("content.", "bytea")},
 };

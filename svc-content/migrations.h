@@ -10,7 +10,7 @@
 
 #include "common/db/db.h"
 
-#define CONTENT_MIGRATIONS 8
+#define CONTENT_MIGRATIONS 9
 extern const struct db_migration content_migrations[CONTENT_MIGRATIONS];
 
 #endif

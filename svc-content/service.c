@@ -4,6 +4,7 @@
 #include "svc-content/apply.h"
 #include "svc-content/content.h"
 #include "svc-content/erase.h"
+#include "svc-content/jobs/jobs.h"
 #include "svc-content/migrations.h"
 #include "svc-content/service.h"
 #include "svc-content/stmts.h"
@@ -36,6 +37,7 @@ static void content_free(struct content *ct)
 {
 	if (!ct)
 		return;
+	jobs_free(ct->jobs);
 	llm_stop(ct->llm);
 	wordnet_close(ct->wn);
 	quota_free(ct->quota);
@@ -70,6 +72,53 @@ static enum err open_decoder(struct content *ct, const struct settings *conf)
 	ct->image_ttl_ms = conf->image_topic_ttl_s * 1000;
 	ct->decoder = decoder_new(&dc);
 	return ct->decoder ? OK : ERR_NOMEM;
+}
+
+static void tell(void *arg, struct str id)
+{
+	service_push(arg, id);
+}
+
+static enum err start_jobs(struct content *ct, struct service *sv)
+{
+	const struct settings *conf = service_conf(sv);
+
+	ct->jobs = jobs_new(&(struct jobs_conf){
+		.pool = ct->pool,
+		.idem = ct->idem,
+		.content = ct,
+		.methods = methods,
+		.methods_n = COUNTOF(methods),
+		.kinds = job_kinds,
+		.kinds_n = job_kinds_n,
+		.threads = (unsigned)conf->stream_jobs,
+		.waiting = (unsigned)conf->stream_jobs_waiting,
+		.per_person = (unsigned)conf->stream_jobs_per_person,
+		.run_ms = conf->stream_job_s * 1000,
+		.lease_ms = conf->stream_lease_s * 1000,
+		.keep_ms = conf->stream_keep_s * 1000,
+		.join_ms = conf->stream_join_s * 1000,
+		.tell = tell,
+		.arg = sv,
+	});
+	return ct->jobs ? OK : ERR_NOMEM;
+}
+
+static enum err open_events(void *state, struct ctx *cx, const struct method *m,
+                            struct str body, struct reply *out)
+{
+	const struct content *ct = state;
+
+	return jobs_open(ct->jobs, cx, m, body, out);
+}
+
+enum err method_job_events(void *state, struct ctx *cx, const void *in,
+                           struct reply *out)
+{
+	const struct content *ct = state;
+	const struct job_events_in *ask = in;
+
+	return jobs_follow(ct->jobs, cx, ask->job, ask->after, out);
 }
 
 static enum err start(struct service *sv, void **state)
@@ -119,10 +168,19 @@ static enum err start(struct service *sv, void **state)
 		e = ERR_NOMEM;
 	if (!e)
 		generation_setup(&ct->gen, conf, ct->llm);
+	if (!e)
+		e = start_jobs(ct, sv);
 	if (e)
 		return e;
 	*state = STEAL(ct);
 	return OK;
+}
+
+static void drain(void *state)
+{
+	const struct content *ct = state;
+
+	jobs_stop(ct->jobs);
 }
 
 static void stop(void *state)
@@ -168,9 +226,11 @@ const struct service_def content_service = {
 	.retention_n = COUNTOF(retention),
 	.slow_lane = slow_lane,
 	.start = start,
+	.drain = drain,
 	.stop = stop,
 	.figures = figures,
 	.llm_reset = reset_models,
 	.apply = content_apply,
+	.events = open_events,
 	.erase = &content_erase,
 };

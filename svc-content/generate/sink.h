@@ -9,6 +9,10 @@
  *             `index` of the array; "topic": the whole answer).  In the order of
  *             readiness; every part once, also those that come from the cache.
  *
+ *   have      asked before a part is made: one that an earlier run of the same
+ *             generation has told of, which is then not made again; NULL: there
+ *             is none.  A generation that does not ask loses nothing but work.
+ *
  * What a sink hears of is not the answer yet: the reply that the generation ends
  * with is, and an error may come instead.
  *
@@ -25,6 +29,8 @@ struct sink {
 	void (*progress)(void *arg, const char *stage, size_t done, size_t all);
 	void (*item)(void *arg, const char *kind, size_t index,
 	             struct str packed);
+	bool (*have)(void *arg, const char *kind, size_t index,
+	             struct str *packed);
 	void *arg;
 };
 
@@ -41,6 +47,13 @@ static inline void sink_item(const struct sink *s, const char *kind,
 {
 	if (s)
 		s->item(s->arg, kind, index, packed);
+}
+
+/* True: *packed is that part, good as long as the generation. */
+static inline bool sink_have(const struct sink *s, const char *kind,
+                             size_t index, struct str *packed)
+{
+	return s && s->have && s->have(s->arg, kind, index, packed);
 }
 
 #endif
