@@ -10,6 +10,7 @@ static const struct {
 	[FORM_HTML] = {"text/html; charset=utf-8", STR("text"), STR("html")},
 	[FORM_CSS] = {"text/css; charset=utf-8", STR("text"), STR("css")},
 	[FORM_CSV] = {"text/csv; charset=utf-8", STR("text"), STR("csv")},
+	[FORM_EVENTS] = {"text/event-stream", STR("text"), STR("event-stream")},
 };
 
 const char *form_type(enum form f)

@@ -16,7 +16,14 @@
 #include "common/base/str.h"
 
 /* In the order of our preference. */
-enum form { FORM_JSON, FORM_HTML, FORM_CSS, FORM_CSV, FORM_COUNT };
+enum form {
+	FORM_JSON,
+	FORM_HTML,
+	FORM_CSS,
+	FORM_CSV,
+	FORM_EVENTS,
+	FORM_COUNT,
+};
 
 /* Sets of forms. */
 #define FORMS_JSON  1U
@@ -24,6 +31,7 @@ enum form { FORM_JSON, FORM_HTML, FORM_CSS, FORM_CSV, FORM_COUNT };
 #define FORMS_HTML  2U
 #define FORMS_CSS   4U
 #define FORMS_TABLE 9U     /* JSON, or a table in CSV */
+#define FORMS_LIVE  17U    /* JSON, or events as they happen */
 #define FORMS_FILE  0x100U /* whatever the file is; nothing to choose */
 
 const char *form_type(enum form f); /* a Content-Type */

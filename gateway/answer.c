@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#define LINES_MAX 44
+#define LINES_MAX 46
 
 struct line {
 	const char *name, *value;
@@ -167,14 +167,19 @@ static bool is_file(const struct req *rq)
 
 static bool flows(const struct req *rq)
 {
-	return !rq->err && rq->flow.answers;
+	return !rq->err && (rq->flow.answers || rq->events.answers);
+}
+
+static bool is_live(const struct req *rq)
+{
+	return !rq->err && rq->events.answers;
 }
 
 static const char *policy_of(const struct req *rq)
 {
 	if (is_file(rq))
 		return FRONT_POLICY;
-	if (flows(rq))
+	if (flows(rq) && !is_live(rq))
 		return POLICY_SANDBOX;
 	return !rq->err && rq->form == FORM_HTML ? PAGE_POLICY : POLICY_NONE;
 }
@@ -189,6 +194,7 @@ static const char *cache_of(const struct req *rq)
 static void add_vary(const struct req *rq, struct lines *l)
 {
 	bool by_form = rq->forms == FORMS_PAGE || rq->forms == FORMS_TABLE ||
+	               rq->forms == FORMS_LIVE ||
 	               rq->file.page;
 	bool by_coding = l->may_pack || (is_file(rq) && rq->file.coded);
 
@@ -241,6 +247,8 @@ static void add_headers(struct req *rq, struct lines *l)
 		    rq->err     ? PROBLEM_TYPE
 		    : rq->media ? rq->media
 		                : form_type(rq->form));
+	if (is_live(rq)) /* a proxy is not to collect what it passes on */
+		add(l, "X-Accel-Buffering", "no");
 	if (rq->close)
 		add(l, "Connection", "close");
 }
@@ -349,7 +357,9 @@ enum MHD_Result answer_queue(struct req *rq)
 	enum MHD_Result ok;
 
 	compose(rq, &l);
-	rs = flows(rq) ? flow_response(rq) : response_from(body_of(rq));
+	rs = is_live(rq) ? events_response(rq)
+	     : flows(rq) ? flow_response(rq)
+	                 : response_from(body_of(rq));
 	if (!rs)
 		return MHD_NO;
 	for (size_t i = 0; i < l.n; i++)

@@ -19,10 +19,11 @@
 #define CORS_ORIGINS_MAX 64
 
 #define CORS_METHODS "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-#define CORS_HEADERS                                              \
-	"Content-Type, Authorization, X-API-Key, X-CSRF-Token, "  \
-	"Accept-Language, X-User-ID, X-Request-ID, X-Timestamp, " \
-	"X-Signature, X-Encrypted-Request, Idempotency-Key, traceparent"
+#define CORS_HEADERS                                                       \
+	"Content-Type, Authorization, X-API-Key, X-CSRF-Token, "           \
+	"Accept-Language, X-User-ID, X-Request-ID, X-Timestamp, "          \
+	"X-Signature, X-Encrypted-Request, Idempotency-Key, traceparent, " \
+	"Last-Event-ID"
 #define CORS_EXPOSED                                                    \
 	"X-Request-ID, X-RateLimit-Limit, X-RateLimit-Remaining, "      \
 	"X-RateLimit-Reset, RateLimit, RateLimit-Policy, Retry-After, " \

@@ -153,6 +153,7 @@ static enum err fill_site(struct gateway *g, const struct gateway_env *env)
 	if (!conf->rate_limit_enabled)
 		log_warn(NULL, "gateway.rate_limits_off");
 	st->limits = limits_new(conf);
+	(void)pthread_mutex_init(&st->events.lock, NULL);
 	st->crowd = crowd_new((unsigned)conf->connections_per_ip);
 	st->tree = route_tree_new(routes, routes_n);
 	st->meter = meter_new(env->metrics, env_name(conf->env));
@@ -173,6 +174,7 @@ static void free_all(struct gateway *g)
 	live_board_fini(&g->site.board);
 	proxies_free(g->site.proxies);
 	crowd_free(g->site.crowd);
+	(void)pthread_mutex_destroy(&g->site.events.lock);
 	route_tree_free(g->site.tree);
 	front_free(g->site.front);
 	meter_free(g->site.meter);

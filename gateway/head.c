@@ -36,6 +36,7 @@ static const struct known {
 	KNOWN("x-csrf-token", csrf_token, ONCE),
 	KNOWN("sec-gpc", sec_gpc, MANY),
 	KNOWN("dnt", dnt, MANY),
+	KNOWN("last-event-id", last_event_id, ONCE),
 	KNOWN("expect", expect, MANY),
 	KNOWN("accept", accept, NEVER),
 	KNOWN("x-request-id", request_id, MANY),

@@ -32,7 +32,7 @@ struct head {
 		traceparent, origin, cors_method, accept_language, user_agent,
 		referer, idempotency_key, accept_encoding, if_none_match,
 		if_modified_since, range, if_range, cookie, sec_fetch_site,
-		csrf_token, sec_gpc, dnt;
+		csrf_token, sec_gpc, dnt, last_event_id;
 	struct forwarded_lines forwarded, x_forwarded_for, x_forwarded_proto;
 	uint32_t seen; /* bits of the headers above that have come */
 

@@ -191,6 +191,8 @@ static void on_push(void *arg, enum bus_peer from, struct str bytes)
 
 	if (from == PEER_AUTH)
 		identity_push(lo->identity, bytes, lo->now_ms);
+	else if (from == PEER_CONTENT)
+		events_push(lo, bytes);
 }
 
 /* --- building and ending ---------------------------------------------------------- */
@@ -390,6 +392,7 @@ static void tick(struct loop *lo)
 		return;
 	lo->tick_at_ms = lo->now_ms + LOOP_TICK_MS;
 	conn_tick(lo);
+	events_turn(lo, true);
 	forgive(lo);
 	show(lo);
 	note_suspects(lo);
@@ -469,7 +472,7 @@ static void sleep_until_something(struct loop *lo)
 	};
 	uint64_t count;
 
-	if (lo->resumed || !bus_client_may_sleep(lo->bus))
+	if (lo->resumed || lo->events_due || !bus_client_may_sleep(lo->bus))
 		return;
 	if (poll(fds, COUNTOF(fds), timeout_ms(lo)) > 0 && fds[1].revents)
 		(void)!read(lo->wake_fd, &count, sizeof(count));
@@ -519,6 +522,7 @@ static void *turn_until_stopped(void *arg)
 			monitor_turn(lo->monitor, lo->now_ms);
 		again_turn(lo);
 		limit_wait_turn(lo);
+		events_turn(lo, false);
 		bus_client_turn(lo->bus, lo->now_ms);
 		identity_turn(lo->identity, lo->now_ms);
 		tick(lo);

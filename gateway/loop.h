@@ -15,6 +15,7 @@
 #include "common/base/trace.h"
 #include "common/base/uuid.h"
 #include "gateway/crowd.h"
+#include "gateway/events.h"
 #include "gateway/forwarded.h"
 #include "gateway/front.h"
 #include "gateway/gateway.h"
@@ -42,9 +43,10 @@
  * monitor. */
 struct site {
 	const struct settings *conf;
-	struct live_board board;  /* what a reload changes */
-	struct proxies *proxies;  /* whose word about the client we take */
-	struct crowd *crowd;      /* connections of each address */
+	struct live_board board; /* what a reload changes */
+	struct proxies *proxies; /* whose word about the client we take */
+	struct crowd *crowd;     /* connections of each address */
+	struct events_count events;
 	struct redis_wire *redis; /* of limits; NULL: no REDIS_URL */
 	struct limits *limits;    /* of all loops: a client may use any */
 	struct route_tree *tree;
@@ -104,7 +106,9 @@ struct loop {
 	struct gzip *gzip;
 	struct conn *conns, *spare_conns;
 	unsigned conns_n, conns_max;
-	struct req *again; /* those that wait to ask once more; see again.h */
+	struct req *streams; /* of events; see events.h */
+	bool events_due;     /* of some there is something to be done */
+	struct req *again;   /* those that wait to ask once more; see again.h */
 	struct req *spare_reqs;
 	unsigned spare_reqs_n;
 	size_t bodies; /* bytes of bodies being read */

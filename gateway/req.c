@@ -130,11 +130,13 @@ void req_stop_waiting(struct req *rq)
 	case WAIT_LIMIT:
 		limit_wait_forget(rq);
 		break;
+	case WAIT_EVENTS:
 	case WAIT_FLOW:
 	case WAIT_NONE:
 		break;
 	}
 	flow_stop(rq);
+	events_stop(rq);
 	rq->wait = WAIT_NONE;
 }
 
@@ -156,6 +158,7 @@ void req_free(struct req *rq)
 	}
 	front_put(rq->front);
 	flow_fini(&rq->flow);
+	events_fini(rq);
 	lo->bodies -= rq->body.n;
 	lo->requests--;
 	rq->conn->rq = NULL;
@@ -617,6 +620,13 @@ static enum err decode_body(struct req *rq)
 	return OK;
 }
 
+static unsigned forms_of(enum stream s)
+{
+	return s == STREAM_PAGE   ? FORMS_PAGE
+	       : s == STREAM_LIVE ? FORMS_LIVE
+	                          : FORMS_JSON;
+}
+
 /* What a service answers is JSON; what we answer has its forms in own.c. */
 static enum err choose_form(struct req *rq, unsigned forms)
 {
@@ -630,6 +640,7 @@ static enum err choose_form(struct req *rq, unsigned forms)
 	                                               : FORM_CSS),
 	                forms == FORMS_PAGE    ? " or text/html"
 	                : forms == FORMS_TABLE ? " or text/csv"
+	                : forms == FORMS_LIVE  ? " or text/event-stream"
 	                                       : "");
 }
 
@@ -659,6 +670,19 @@ static enum next run_own(struct req *rq)
 	return own->note ? noted_begin(rq, own) : own_go_on(rq);
 }
 
+/* What cannot be an id of ours travels as one that nobody has. */
+static struct str last_event(const struct req *rq)
+{
+	struct str id = rq->head.last_event_id;
+
+	if (id.n > ENTRY_LEI_MAX)
+		return STR("?");
+	for (size_t i = 0; i < id.n; i++)
+		if (id.p[i] <= ' ' || id.p[i] > '~')
+			return STR("?");
+	return id;
+}
+
 /* Query, path parameters and body stand one behind the other in rq->input. */
 static enum next step_decode(struct req *rq)
 {
@@ -668,10 +692,11 @@ static enum next step_decode(struct req *rq)
 	if (rq->route->service == PEER_GATEWAY)
 		return run_own(rq);
 	rq->streams = route_streams(rq->route);
-	rq->forms = rq->streams                  ? FORMS_PAGE
-	            : route_gives_csv(rq->route) ? FORMS_TABLE
-	                                         : FORMS_JSON;
+	rq->forms = route_gives_csv(rq->route) ? FORMS_TABLE
+	                                       : forms_of(rq->streams);
 	e = choose_form(rq, rq->forms);
+	if (!e && rq->form == FORM_EVENTS)
+		e = events_enter(rq);
 	if (e)
 		return fail(rq, e);
 	e = query_pack(&rq->cx, rq->head.query, &rq->input);
@@ -685,10 +710,14 @@ static enum next step_decode(struct req *rq)
 	if (!e && rq->route->service == PEER_AUTH)
 		e = vouch_allowed(rq);
 	/* A service that streams writes the form itself. */
-	if (rq->streams && rq->form == FORM_HTML)
+	if (rq->streams == STREAM_PAGE && rq->form == FORM_HTML)
 		rq->cx.form = STR("html");
 	if (rq->form == FORM_CSV)
 		rq->cx.form = STR("csv");
+	if (rq->form == FORM_EVENTS) {
+		rq->cx.form = STR("events");
+		rq->cx.last_event = last_event(rq);
+	}
 	return e ? fail(rq, e) : go(rq, STEP_FORWARD);
 }
 
@@ -797,6 +826,11 @@ void req_answered(struct req *rq, enum err e)
 	req_resume(rq);
 }
 
+void req_left(struct req *rq)
+{
+	leave_services(rq, true);
+}
+
 void req_replied(struct req *rq, enum err e, struct str bytes)
 {
 	rq->told_us = mono_us();
@@ -840,7 +874,9 @@ enum next req_forward(struct req *rq)
 	};
 	enum err e;
 
-	if (rq->streams) {
+	if (rq->form == FORM_EVENTS)
+		call.on_reply = events_opened;
+	if (rq->streams == STREAM_PAGE) {
 		call.stream = call.hold_credit = true;
 		call.max_reply = SIZE_MAX / 2;
 		call.on_reply = flow_replied;

@@ -16,6 +16,7 @@
 #include "common/base/trace.h"
 #include "common/bus/entry.h"
 #include "gateway/accept.h"
+#include "gateway/events.h"
 #include "gateway/flow.h"
 #include "gateway/head.h"
 #include "gateway/limit.h"
@@ -41,7 +42,8 @@ enum wait {
 	WAIT_BUS,
 	WAIT_AGAIN,
 	WAIT_SURVEY,
-	WAIT_FLOW, /* answered, and more of the body is to come */
+	WAIT_EVENTS, /* for the first of them */
+	WAIT_FLOW,   /* answered, and more of the body is to come */
 };
 
 struct req {
@@ -96,10 +98,11 @@ struct req {
 	struct buf packed;      /* or these: out or page compressed */
 	unsigned forms;         /* FORMS_* that there are; 0: JSON */
 	enum form form;         /* of the body, if it is no problem */
-	const char *media; /* another one, which the service names; or NULL */
-	bool streams;      /* a row of streams.def */
-	struct flow flow;  /* or what a service streams */
-	size_t out_sent;   /* for the log */
+	const char *media;   /* another one, which the service names; or NULL */
+	enum stream streams; /* of its row of streams.def */
+	struct flow flow;    /* or what a service streams */
+	struct events events; /* or what happens, as it happens */
+	size_t out_sent;     /* for the log */
 	const char *cache_control;
 	const struct front_set *front; /* what file is of, or NULL */
 	struct front_reply file;       /* its type is NULL: none */
@@ -145,6 +148,8 @@ enum next req_forward(struct req *rq);
 enum err req_take_reply(struct req *rq, struct str bytes);
 void req_replied(struct req *rq, enum err e, struct str bytes);
 void req_answered(struct req *rq, enum err e);
+/* For events.c: the services have done what the request itself asks of them. */
+void req_left(struct req *rq);
 /* What the other gateways have counted, or that they did not say. */
 void req_limited(struct req *rq, const struct limit_answer *a);
 /* The suspended connection has its answer. */

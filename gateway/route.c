@@ -145,15 +145,21 @@ bool route_takes_files(const struct route *r)
 	return is_named(uploads, COUNTOF(uploads), r);
 }
 
-bool route_streams(const struct route *r)
+enum stream route_streams(const struct route *r)
 {
-	static const struct named streams[] = {
-#define STREAM(verb, path) {VERB_##verb, path},
+	static const struct {
+		struct named row;
+		enum stream stream;
+	} streams[] = {
+#define STREAM(verb, path, stream) {{VERB_##verb, path}, STREAM_##stream},
 #include "gateway/streams.def"
 #undef STREAM
 	};
 
-	return is_named(streams, COUNTOF(streams), r);
+	for (size_t i = 0; i < COUNTOF(streams); i++)
+		if (is_named(&streams[i].row, 1, r))
+			return streams[i].stream;
+	return STREAM_NONE;
 }
 
 bool route_gives_csv(const struct route *r)

@@ -81,8 +81,9 @@ bool route_heeds_login(const struct route *r);
 bool route_heeds_cookie(const struct route *r);
 /* Whether the body may be a form with files (uploads.def). */
 bool route_takes_files(const struct route *r);
-/* Whether the service streams its answer, as JSON or HTML (streams.def). */
-bool route_streams(const struct route *r);
+/* In which forms its answer is a stream (streams.def); NONE: it is none. */
+enum stream { STREAM_NONE, STREAM_PAGE, STREAM_LIVE };
+enum stream route_streams(const struct route *r);
 /* Whether the answer may be a table in CSV (csv.def). */
 bool route_gives_csv(const struct route *r);
 

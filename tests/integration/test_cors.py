@@ -12,7 +12,7 @@ from tests.integration.test_routes import filled, table
 METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 REQUEST_HEADERS = ("content-type", "authorization", "x-api-key", "x-csrf-token",
                    "accept-language", "x-user-id", "x-request-id", "x-timestamp", "x-signature",
-                   "x-encrypted-request", "idempotency-key", "traceparent")
+                   "x-encrypted-request", "idempotency-key", "traceparent", "last-event-id")
 EXPOSED = ("x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
            "ratelimit", "ratelimit-policy", "retry-after", "idempotent-replayed")
 STRANGERS = (

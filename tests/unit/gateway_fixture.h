@@ -75,6 +75,9 @@ struct fake {
 	const char *_Atomic figures;
 	const char *_Atomic mode;  /* where a request says none; or NULL */
 	_Atomic unsigned operated; /* "service.control", by an administrator */
+	/* Asked before all else what clients ask: true when it has answered. */
+	bool (*own)(struct fake *f, struct bus_item *it, struct ctx *cx,
+	            const struct entry *en);
 };
 
 struct stack {
@@ -382,7 +385,8 @@ static inline void on_item(void *arg, struct bus_item *it)
 	if (answer_gateway(f, it, &cx, &en) || answer_admin(f, it, &cx, &en))
 		return;
 	f->calls++;
-	answer_mode(f, it, &cx, &en);
+	if (!f->own || !f->own(f, it, &cx, &en))
+		answer_mode(f, it, &cx, &en);
 }
 
 static inline void fake_start(struct stack *s, enum bus_peer p)

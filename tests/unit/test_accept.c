@@ -51,6 +51,18 @@ static void the_heaviest_form_is_chosen(void **state)
 		{"text/*", FORMS_PAGE, FORM_HTML},
 		{"image/png", FORMS_PAGE, NONE},
 		{"text/css,*/*;q=0.1", FORMS_CSS, FORM_CSS},
+		/* JSON unless events are wanted more. */
+		{"text/event-stream", FORMS_LIVE, FORM_EVENTS},
+		{"*/*", FORMS_LIVE, FORM_JSON},
+		{"", FORMS_LIVE, FORM_JSON},
+		{"text/event-stream, application/json", FORMS_LIVE, FORM_JSON},
+		{"text/event-stream, application/json;q=0.9", FORMS_LIVE,
+	         FORM_EVENTS},
+		{"text/event-stream;q=0.5, */*;q=0.1", FORMS_LIVE, FORM_EVENTS},
+		{"text/event-stream;q=0, */*", FORMS_LIVE, FORM_JSON},
+		{"text/*", FORMS_LIVE, FORM_EVENTS},
+		{"text/html", FORMS_LIVE, NONE},
+		{"text/event-stream", FORMS_JSON, NONE},
 		{"text/html", FORMS_HTML, FORM_HTML},
 		{"application/json", FORMS_HTML, NONE},
 		/* What nobody can read says nothing. */

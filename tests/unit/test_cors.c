@@ -174,7 +174,7 @@ static void the_headers_name_what_clients_use(void **state)
 		"Content-Type, Authorization, X-API-Key, X-CSRF-Token, "
 		"Accept-Language, X-User-ID, X-Request-ID, X-Timestamp, "
 		"X-Signature, X-Encrypted-Request, Idempotency-Key, "
-		"traceparent");
+		"traceparent, Last-Event-ID");
 	assert_string_equal(
 		CORS_EXPOSED,
 		"X-Request-ID, X-RateLimit-Limit, X-RateLimit-Remaining, "
