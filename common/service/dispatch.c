@@ -123,7 +123,7 @@ static bool takes_key(const struct dispatch *d, const struct method *m)
 
 static bool wants_events(const struct request *rq)
 {
-	return str_eq(rq->cx.form, STR("events"));
+	return !rq->row->builtin && str_eq(rq->cx.form, STR("events"));
 }
 
 static bool takes_secrets(const struct method *m)
@@ -652,13 +652,13 @@ static void route(struct request *rq)
 	}
 	if (rq->it.peer != PEER_GATEWAY)
 		wipe_identity(&rq->cx);
+	if (wants_events(rq))
+		lane = LANE_DB;
 	if (lane == LANE_INLINE) {
 		run(rq);
 		return;
 	}
-	if (wants_events(rq))
-		lane = LANE_DB;
-	else if (brings_secret(rq))
+	if (!wants_events(rq) && brings_secret(rq))
 		lane = LANE_SLOW;
 	if (m->peek && lane == m->lane && !wants_events(rq) && peeked(rq))
 		return;

@@ -256,6 +256,19 @@ static enum err on_health(void *arg, struct ctx *cx, struct str body,
 	return OK;
 }
 
+static enum err open_events(void *state, struct ctx *cx, const struct method *m,
+                            struct str body, struct reply *out)
+{
+	struct seen *s = state;
+
+	atomic_fetch_add(&s->runs, 1);
+	mp_map(&out->body, 3);
+	mp_kv_text(&out->body, "op", m->name);
+	mp_kv_str(&out->body, "behind", cx->last_event);
+	mp_kv_i64(&out->body, "n", mp_find_i64(body, "n", -1));
+	return OK;
+}
+
 static struct dispatch *dispatch_of(struct rig *r)
 {
 	const struct dispatch_conf conf = {
@@ -267,6 +280,7 @@ static struct dispatch *dispatch_of(struct rig *r)
 		.builtin = {[BUILTIN_EVENTS] = on_events,
 	                    [BUILTIN_HEALTH] = on_health},
 		.builtin_arg = &r->seen,
+		.events = open_events,
 		.end = on_end,
 		.refuse = on_refuse,
 		.cancelled = is_cancelled};
@@ -318,12 +332,15 @@ struct call {
 	const char *key;      /* of one number in the body; NULL: no body */
 	int64_t number;
 };
+static const char *call_form; /* of all calls, or NULL */
 
 static void pack_call(struct buf *b, const struct call *c)
 {
 	const struct ctx cx = {.rid = STR("r-1"),
 	                       .sub = str_from(c->sub),
 	                       .role = c->role,
+	                       .form = str_from(call_form),
+	                       .last_event = call_form ? STR("j.7") : STR(""),
 	                       .scopes = SCOPE_ADMIN};
 	AUTO_BUF body = {0};
 
@@ -599,6 +616,47 @@ static void what_takes_long_is_run_again_in_the_slow_lane(void **state)
 	lane_stop(r->slow);
 	assert_int_equal(err_of(r, &c), ERR_UNAVAILABLE);
 	assert_int_equal(atomic_load(&r->seen.runs), 3);
+}
+
+/* Whatever lane the method has, and whatever its peek knows. */
+static void what_is_asked_for_as_events_is_the_service_s_own(void **state)
+{
+	static const char *const ops[] = {"look", "grind", "whoami"};
+	struct rig *r = *state;
+	struct call c = {.sub = "ada", .key = "n", .number = 1};
+
+	call_form = "events";
+	for (size_t i = 0; i < COUNTOF(ops); i++) {
+		AUTO_BUF bytes = {0};
+		struct item it;
+		struct reply_view v;
+
+		c.op = ops[i];
+		pack_call(&bytes, &c);
+		v = ask(r, &it, &bytes, &c);
+		assert_int_equal(v.err, OK);
+		assert_true(str_eq(mp_find_str(v.body, "op", STR("")),
+		                   str_from(ops[i])));
+		assert_true(str_eq(mp_find_str(v.body, "behind", STR("")),
+		                   STR("j.7")));
+		assert_int_equal(mp_find_i64(v.body, "n", 0), 1);
+		buf_fini(&it.reply);
+	}
+	c.op = "look";
+	c.number = 99; /* is looked at before */
+	assert_int_equal(err_of(r, &c), ERR_INVALID);
+	c.op = "whoami";
+	c.sub = "";
+	assert_int_equal(err_of(r, &c), ERR_LOGIN_NEEDED);
+	c.op = "service.health";
+	assert_int_equal(err_of(r, &c), OK);
+	assert_int_equal(atomic_load(&r->seen.runs), 3);
+	c.op = "work";
+	call_form = "html"; /* says nothing to it */
+	c.number = 2;
+	assert_int_equal(err_of(r, &c), OK);
+	assert_int_equal(atomic_load(&r->seen.runs), 4);
+	call_form = NULL;
 }
 
 static void what_peek_began_does_not_reach_the_reply(void **state)
@@ -972,6 +1030,7 @@ int main(void)
 		TEST(what_a_service_says_of_a_person_is_wiped),
 		TEST(each_lane_runs_its_methods),
 		TEST(peek_answers_without_a_worker),
+		TEST(what_is_asked_for_as_events_is_the_service_s_own),
 		TEST(what_peek_began_does_not_reach_the_reply),
 		TEST(what_takes_long_is_run_again_in_the_slow_lane),
 		TEST(what_came_too_late_is_not_run),
