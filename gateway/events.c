@@ -374,18 +374,32 @@ static enum err over(struct req *rq)
 	return OK;
 }
 
-static void look_at_clock(struct req *rq)
+/* True: it has ended. */
+static bool ends(struct req *rq)
 {
 	struct events *ev = &rq->events;
 	enum err e = over(rq);
 
-	if (e) {
-		if (ev->phase == EVENTS_ASKING)
-			bus_client_cancel(rq->loop->bus, ev->call);
+	if (e && ev->phase == EVENTS_ASKING)
+		bus_client_cancel(rq->loop->bus, ev->call);
+	if (e)
 		fail(rq, e);
+	return e != OK;
+}
+
+/* A comment that waits to be taken keeps nobody from asking for more: it comes
+ * last. */
+static void look(struct req *rq, bool tick)
+{
+	struct events *ev = &rq->events;
+	uint64_t now_ms = rq->loop->now_ms;
+
+	if (ev->phase == EVENTS_OVER || (tick && ends(rq)) || untaken(ev))
 		return;
-	}
-	if (rq->loop->now_ms >= ev->alive_ms && untaken(ev) == 0) {
+	if (ev->phase == EVENTS_RESTING &&
+	    (ev->noticed || now_ms >= ev->ask_ms))
+		ask(rq);
+	if (tick && now_ms >= ev->alive_ms) {
 		sse_comment(&ev->waits);
 		flush(rq);
 	}
@@ -399,13 +413,7 @@ void events_turn(struct loop *lo, bool tick)
 		return;
 	lo->events_due = false;
 	for (struct req *rq = lo->streams; rq; rq = next) {
-		struct events *ev = &rq->events;
-
-		next = ev->next;
-		if (tick && ev->phase != EVENTS_OVER)
-			look_at_clock(rq);
-		if (ev->phase == EVENTS_RESTING && untaken(ev) == 0 &&
-		    (ev->noticed || lo->now_ms >= ev->ask_ms))
-			ask(rq);
+		next = rq->events.next;
+		look(rq, tick);
 	}
 }

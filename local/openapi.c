@@ -1,5 +1,6 @@
 #include "local/openapi.h"
 
+#include "common/bus/entry.h"
 #include "common/codec/fields.h"
 #include "gateway/accept.h"
 #include "gateway/route.h"
@@ -83,6 +84,21 @@ static const struct field_row *path_field(const struct operation *op,
 	return NULL;
 }
 
+static bool is_live(const struct operation *op)
+{
+	return route_streams(op->route) == STREAM_LIVE;
+}
+
+static json_t *last_event_id(void)
+{
+	return json_pack(
+		"{s:s,s:s,s:b,s:s,s:{s:s,s:i}}", "name", "Last-Event-ID", "in",
+		"header", "required", 0, "description",
+		"With Accept: text/event-stream: the id of the last event that "
+		"has come; what is behind it follows, whatever the body says.",
+		"schema", "type", "string", "maxLength", ENTRY_LEI_MAX);
+}
+
 static json_t *parameters(const struct operation *op)
 {
 	struct str rest = str_from(op->route->path);
@@ -93,6 +109,8 @@ static json_t *parameters(const struct operation *op)
 			list,
 			json_pack("{s:s}", "$ref",
 		                  "#/components/parameters/IdempotencyKey"));
+	if (is_live(op))
+		(void)json_array_append_new(list, last_event_id());
 	while (rest.n) {
 		struct str segment = str_cut(&rest, '/');
 		struct str name = {segment.p + 1, segment.n - 2};
@@ -190,6 +208,14 @@ static json_t *answer(const struct operation *op, const char *words)
 		(void)json_object_set_new(content, "text/csv",
 		                          json_pack("{s:{s:s}}", "schema",
 		                                    "type", "string"));
+	if (is_live(op))
+		(void)json_object_set_new(
+			content, "text/event-stream",
+			json_pack("{s:{s:s,s:s}}", "schema", "type", "string",
+		                  "description",
+		                  "Events item {index, item}, progress {done, "
+		                  "total} and, last, done with the rest of the "
+		                  "answer, or error with a problem."));
 	(void)json_object_set_new(headers, "X-Request-ID",
 	                          json_pack("{s:s}", "$ref",
 	                                    "#/components/headers/RequestId"));
@@ -239,9 +265,10 @@ static bool is_served(const struct operation *op)
 	return op->route->built && op->route->service != PEER_GATEWAY;
 }
 
-static bool has_path(const struct operation *op)
+static bool is_found(const struct operation *op)
 {
-	return op->route->built && strchr(op->route->path, '{');
+	return op->route->built &&
+	       (strchr(op->route->path, '{') || is_live(op));
 }
 
 static bool needs_body(const struct operation *op)
@@ -267,7 +294,7 @@ static const struct {
 	bool (*where)(const struct operation *op);
 } refusals[] = {
 	{"400", NULL},      {"401", closed},     {"403", closed},
-	{"404", has_path},  {"406", is_built},   {"408", NULL},
+	{"404", is_found},  {"406", is_built},   {"408", NULL},
 	{"409", is_keyed},  {"411", needs_body}, {"413", NULL},
 	{"414", NULL},      {"415", has_body},   {"416", is_said},
 	{"417", NULL},      {"422", is_keyed},   {"429", NULL},
@@ -303,6 +330,13 @@ static json_t *responses(const struct operation *op)
 		                      : 200LL);
 		(void)json_object_set_new(out, name, answer(op, "done"));
 	}
+	if (op->route->built && is_live(op))
+		(void)json_object_set_new(
+			out, "204",
+			json_pack(
+				"{s:s}", "description",
+				"nothing is behind Last-Event-ID, and nothing "
+				"will be"));
 	for (size_t i = 0; i < json_array_size(also); i++) {
 		(void)snprintf(name, sizeof(name), "%lld",
 		               (long long)json_integer_value(

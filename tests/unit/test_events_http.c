@@ -361,7 +361,7 @@ static void what_fails_later_is_an_event_and_the_end(void **state)
 
 static void silence_is_filled_with_comments(void **state)
 {
-	const struct stack_want want[] = {{"STREAM_POLL_MS", NEVER_MS},
+	const struct stack_want want[] = {{"STREAM_POLL_MS", "50"},
 	                                  {"STREAM_KEEP_ALIVE_MS", "100"}};
 	struct client c;
 
@@ -372,6 +372,8 @@ static void silence_is_filled_with_comments(void **state)
 	status_is(&c, "200");
 	while (times(&c, "\r\n:\n\n\r\n") < 2)
 		assert_true(client_more(&c, LATE_MS));
+	/* It is asked for more all the while. */
+	until_asked(job.asked + 2);
 	job.failure = ERR_QUOTA;
 	tell(0, "failed");
 	until_end(&c);
