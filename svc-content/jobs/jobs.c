@@ -83,22 +83,32 @@ static bool copy(struct arena *a, struct str *s)
 	return s->p != NULL;
 }
 
-/* Who asks, for longer than the request. */
+/* Who asks, for longer than the request; and nothing else of it. */
 static bool copy_ctx(struct run *r, const struct ctx *cx)
 {
 	struct ctx *c = &r->cx;
 	struct str *texts[] = {&c->rid, &c->tp, &c->sub, &c->hnd, &c->sid,
 	                       &c->jti, &c->ip, &c->ua,  &c->lang};
 
-	*c = *cx;
-	c->service = "content";
-	c->arena = r->arena;
-	c->deadline_ms = mono_ms() + r->js->conf.run_ms;
-	c->span = NULL;
-	c->effect = NULL;
-	c->problem = (struct problem){0};
-	c->spent = (struct hop_times){0};
-	c->idk = c->form = c->last_event = (struct str){0};
+	*c = (struct ctx){
+		.service = "content",
+		.arena = r->arena,
+		.deadline_ms = mono_ms() + r->js->conf.run_ms,
+		.rid = cx->rid,
+		.tp = cx->tp,
+		.sub = cx->sub,
+		.hnd = cx->hnd,
+		.sid = cx->sid,
+		.jti = cx->jti,
+		.role = cx->role,
+		.tier = cx->tier,
+		.scopes = cx->scopes,
+		.auth_time_s = cx->auth_time_s,
+		.principal = cx->principal,
+		.ip = cx->ip,
+		.ua = cx->ua,
+		.lang = cx->lang,
+	};
 	for (size_t i = 0; i < COUNTOF(texts); i++)
 		if (!copy(r->arena, texts[i]))
 			return false;
