@@ -194,8 +194,7 @@ static const char *cache_of(const struct req *rq)
 static void add_vary(const struct req *rq, struct lines *l)
 {
 	bool by_form = rq->forms == FORMS_PAGE || rq->forms == FORMS_TABLE ||
-	               rq->forms == FORMS_LIVE ||
-	               rq->file.page;
+	               rq->forms == FORMS_LIVE || rq->file.page;
 	bool by_coding = l->may_pack || (is_file(rq) && rq->file.coded);
 
 	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",

@@ -102,7 +102,7 @@ struct req {
 	enum stream streams; /* of its row of streams.def */
 	struct flow flow;    /* or what a service streams */
 	struct events events; /* or what happens, as it happens */
-	size_t out_sent;     /* for the log */
+	size_t out_sent;      /* for the log */
 	const char *cache_control;
 	const struct front_set *front; /* what file is of, or NULL */
 	struct front_reply file;       /* its type is NULL: none */

@@ -81,9 +81,9 @@ struct ctx {
 	 * what happens as it happens, behind the event last_event or from the
 	 * start. */
 	struct str form, last_event;
-	struct str visitor;      /* as the cookie of a visitor has it; or empty */
-	struct str track;        /* "no": the browser asks not to be watched */
-	struct effect *effect;   /* of a method that has one; or NULL */
+	struct str visitor;    /* as the cookie of a visitor has it; or empty */
+	struct str track;      /* "no": the browser asks not to be watched */
+	struct effect *effect; /* of a method that has one; or NULL */
 	/* quick: on a thread that must not be held for seconds.  Who finds that
 	 * it takes them says so, see ctx_slow(). */
 	bool quick, slow;
