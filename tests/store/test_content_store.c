@@ -596,7 +596,7 @@ static void what_is_done_is_what_is_mastered_well(void **state)
 {
 	struct submission s = score(ADA, "Calculus", "Limits", 3, 3, NOON);
 	struct ctx cx = test_ctx();
-	struct str *done;
+	struct mastered *done;
 	size_t n;
 
 	(void)state;
@@ -607,7 +607,8 @@ static void what_is_done_is_what_is_mastered_well(void **state)
 	                              &done, &n),
 	                 OK);
 	assert_int_equal(n, 1);
-	assert_true(str_eq(done[0], STR("limits")));
+	assert_true(str_eq(done[0].key, STR("limits")));
+	assert_int_equal(done[0].level, 3);
 }
 
 /* --- at the same time ------------------------------------------------------------------------ */
