@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 
+from tests.harness.debian13 import archive
 from tests.harness.process import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -40,12 +41,6 @@ def run(command, timeout=BUILD_S, env=None, **kw):
     return out
 
 
-def mirror():
-    lines = run(["apt-get", "indextargets", "--format", "$(REPO_URI)"]).split()
-    return next((u for u in lines if "debian" in u and "security" not in u),
-                "http://deb.debian.org/debian")
-
-
 def bare_debian():
     """A tar of a Debian 13 that has only what every Debian has."""
     if not BASE.exists():
@@ -53,7 +48,7 @@ def bare_debian():
         with tempfile.TemporaryDirectory(prefix="kae-docker-root-") as folder:
             # What the tar is of is readable for all; the folder need not be.
             root = pathlib.Path(folder) / RELEASE
-            run(["debootstrap", "--variant=minbase", RELEASE, root, mirror()])
+            run(["debootstrap", "--variant=minbase", RELEASE, root, archive()])
             shutil.rmtree(root / "var/cache/apt/archives")
             run(["tar", "-C", root, "-cf", f"{BASE}.new", "."])
         os.replace(f"{BASE}.new", BASE)
