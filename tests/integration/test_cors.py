@@ -14,7 +14,7 @@ REQUEST_HEADERS = ("content-type", "authorization", "x-api-key", "x-csrf-token",
                    "accept-language", "x-user-id", "x-request-id", "x-timestamp", "x-signature",
                    "x-encrypted-request", "idempotency-key", "traceparent", "last-event-id")
 EXPOSED = ("x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
-           "ratelimit", "ratelimit-policy", "retry-after", "idempotent-replayed")
+           "ratelimit", "ratelimit-policy", "quota-warning", "retry-after", "idempotent-replayed")
 STRANGERS = (
     "null", "", "http://localhost", "http://localhost:5175", "https://localhost:5173",
     "http://localhost:5173/", "http://localhost:5173.evil.example", "http://evil-localhost:5173",

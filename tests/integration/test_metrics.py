@@ -64,7 +64,7 @@ class Metrics(OnStack):
     def test_each_name_of_old_is_there_or_says_why_not(self):
         self.api.get("/api/gamification/leaderboard")
         admin = self.stack.api(key=self.stack.admin_key)
-        admin.get("/api/prompts")  # 501: an answer of 500 and above
+        admin.get("/api/study-tools/notes")  # 501: an answer of 500 and above
         found = self.families()
         for name, labels in THERE.items():
             with self.subTest(name=name):

@@ -104,6 +104,8 @@ class Scraped(OnStack):
 
     def query(self, expression):
         r = Api(self.port).get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+        if r.status == 503:
+            raise ConnectionError("Prometheus is not ready yet")
         self.assertEqual(r.status, 200, (expression, r.raw))
         return r.json["data"]["result"]
 
