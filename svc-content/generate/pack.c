@@ -20,6 +20,43 @@ bool pack_open(struct str body, struct str *pairs, struct str *warnings)
 	       mp_skip(&m, warnings);
 }
 
+static enum source source_from(struct str name)
+{
+	for (int s = SOURCE_LLM; s <= SOURCE_OFFLINE; s++)
+		if (str_eq(name, str_from(source_name((enum source)s))))
+			return (enum source)s;
+	return SOURCE_NONE;
+}
+
+bool pack_again(struct str map, struct str without, struct buf *body,
+                enum source *s)
+{
+	struct str key, value, warnings = STR("\x90");
+	struct mp m = mp_open(map);
+	AUTO_BUF pairs = {0};
+	uint32_t n;
+
+	*s = source_from(mp_find_str(map, "source", STR("")));
+	if (*s == SOURCE_NONE || !mp_get_map(&m, &n))
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		if (!mp_get_str(&m, &key) || !mp_skip(&m, &value))
+			return false;
+		if (str_eq(key, STR("warnings"))) {
+			if (!str_eq(value, STR("\xc0")))
+				warnings = value;
+		} else if (!str_eq(key, STR("source")) &&
+		           !str_eq(key, without)) {
+			mp_str(&pairs, key);
+			mp_raw(&pairs, value);
+		}
+	}
+	mp_array(body, 2);
+	mp_bin(body, buf_view(&pairs));
+	mp_raw(body, warnings);
+	return !pairs.failed && !body->failed;
+}
+
 void pack_warnings(struct buf *b, struct str warnings, struct str more)
 {
 	struct mp m = mp_open(warnings);

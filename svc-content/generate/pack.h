@@ -17,6 +17,10 @@ void pack_body(struct buf *body, const struct buf *pairs,
 /* False when it is none: our mistake. */
 bool pack_open(struct str body, struct str *pairs,
                struct str *warnings) MUST_CHECK;
+/* The body of what a reply had as a map: all but the pairs `without` and
+ * "source"; *s: what that says.  False when it is none, or without memory. */
+bool pack_again(struct str map, struct str without, struct buf *body,
+                enum source *s) MUST_CHECK;
 /* "warnings": those and one more (empty: none); nil where there is none. */
 void pack_warnings(struct buf *b, struct str warnings, struct str more);
 

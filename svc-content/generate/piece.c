@@ -55,7 +55,6 @@ static enum err set_key(const struct fetch *f, struct piece *p)
 		return e;
 	p->key = arena_str(f->cx->arena,
 	                   text_digest(parts, COUNTOF(parts), digest));
-	p->source = SOURCE_NONE;
 	return p->key.p ? OK : ERR_NOMEM;
 }
 
@@ -541,7 +540,7 @@ static enum err peek_all(struct fetch *f, size_t *missing)
 		struct piece *p = &f->pieces[i];
 
 		e = set_key(f, p);
-		if (!e)
+		if (!e && p->source == SOURCE_NONE)
 			e = peek(f, p);
 		if (e || p->source == SOURCE_NONE)
 			++*missing;

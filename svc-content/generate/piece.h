@@ -47,8 +47,8 @@ struct piece {
 	/* Why the offline provider answers where a language model was to; for
 	 * its warnings.  Or empty. */
 	struct str note;
-	enum source source;
-	struct str body; /* msgpack, as the shape packs it */
+	enum source source; /* not NONE before: it is there, with its body */
+	struct str body;    /* msgpack, as the shape packs it */
 };
 
 struct shape {

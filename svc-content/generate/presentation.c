@@ -208,6 +208,27 @@ static enum err show(struct db *db, void *arg, struct reply *out)
 	return records_present(db, j->cx, &j->p);
 }
 
+/* What an earlier run of this has made and told is not made again. */
+static enum err take_had(struct show_job *j, const struct sink *sink)
+{
+	enum err e = OK;
+
+	for (size_t i = 0; i < j->p.n && !e; i++) {
+		struct piece *p = &j->pieces[i];
+		AUTO_BUF body = {0};
+		struct str had;
+		enum source s;
+
+		if (!sink_have(sink, "explanation", i, &had) ||
+		    !pack_again(had, STR("subtopic"), &body, &s))
+			continue;
+		e = text_keep(j->cx->arena, &body, &p->body);
+		if (!e)
+			p->source = s;
+	}
+	return e;
+}
+
 enum err generate_presentation(struct content *ct, struct ctx *cx,
                                const void *in, const struct sink *sink,
                                struct reply *out)
@@ -222,6 +243,8 @@ enum err generate_presentation(struct content *ct, struct ctx *cx,
 	j->cx = cx;
 	j->in = in;
 	e = prepare(j);
+	if (!e)
+		e = take_had(j, sink);
 	j->fetch = (struct fetch){.ct = ct,
 	                          .cx = cx,
 	                          .sink = sink,

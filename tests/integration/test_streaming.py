@@ -1,12 +1,15 @@
 """The generation routes as server-sent events: what adds up to the answer, who comes
 back for the rest, and what is left when a process dies in the middle."""
+import collections
 import concurrent.futures
 import contextlib
 import http.client
 import json
 import subprocess
+import threading
 import unittest
 
+from tests.harness.llm import Provider, says
 from tests.harness.postgres import bin_dir
 from tests.harness.process import Process, free_port, wait_until
 from tests.integration.stack import OnStack
@@ -19,6 +22,21 @@ ROUTES = (("/api/create_subtopics", {"topic": "Photosynthesis"}, "subtopics"),
           ("/api/quiz/generate", {"topic": "Photosynthesis", "subtopic": "Leaves", "count": 3},
            None),
           ("/api/recommendations", {"topic": "Photosynthesis"}, None))
+
+
+LESSON = {
+    "explanation": "This part of the whole is where most learners begin, since the other parts "
+                   "build on it. It says what the words mean, and how they are used with care. "
+                   "Whoever has understood it can follow the steps that come behind it, and can "
+                   "tell a good example from a bad one. That is why it is worth some patience.",
+    "real_world_application": "It is used wherever somebody has to explain the matter.",
+    "youtube_search_query": "part of the whole explained"}
+
+
+def subtopic_of(request):
+    """What is to be explained, as the model gets it: behind the last DATA."""
+    text = request.json["messages"][1]["content"]
+    return json.loads(text.rsplit("\nDATA: ", 1)[1])["subtopic"]
 
 
 class Stream:
@@ -318,6 +336,70 @@ class Dies(OnStack):
         self.assertEqual(s.status, 200)
         self.assertWhole(events[:2] + s.all())
         s.close()
+
+
+class Pays(OnStack):
+    """Lessons that a language model makes, each when the test lets it."""
+    layout = "ipc"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.provider = Provider()
+        cls.addClassCleanup(cls.provider.close)
+        cls.env = {**cls.provider.env(), "STREAM_LEASE_S": "1", "STREAM_POLL_MS": "200"}
+        super().setUpClass()
+        _, cls.me = cls.stack.register("paying")
+
+    def asked(self):
+        """How often for which subtopic."""
+        return collections.Counter(subtopic_of(r) for r in self.provider.taken())
+
+    def held(self, subtopic):
+        """Everything is answered but that, until the event that is returned is set."""
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+
+        def answer(request):
+            if subtopic_of(request) != subtopic:
+                return says(LESSON)
+
+            def reply(x):
+                gate.wait(60)
+                says(LESSON)(x)
+            return reply
+        self.provider.answer = answer
+        self.provider.taken()
+        return gate
+
+    def test_items_come_in_the_order_in_which_they_are_ready(self):
+        gate = self.held("light reaction")
+        s = Stream(self.me, "/api/create_presentation", {**LESSONS, "topic": "Order"})
+        events = s.take("item", 2)
+        self.assertEqual({e["data"]["index"] for e in events if e["event"] == "item"}, {1, 2})
+        gate.set()
+        events += s.all()
+        s.close()
+        items = [e["data"]["index"] for e in events if e["event"] == "item"]
+        self.assertEqual((len(items), items[-1]), (3, 0))
+        self.assertEqual(answer_of(events, "explanations")["source"], "llm")
+        self.assertEqual(set(self.asked().values()), {1})
+
+    def test_what_is_there_is_not_paid_for_again(self):
+        gate = self.held("leaves")
+        s = Stream(self.me, "/api/create_presentation", {**LESSONS, "topic": "Paid"})
+        events = s.take("item", 2)
+        self.provider.wait_for(3)
+        self.stack.processes["content"].kill()
+        self.stack.processes["content"].wait()
+        gate.set()
+        self.stack.start_one("content")
+        events += s.all()  # the client has noticed nothing
+        s.close()
+        self.assertEqual(events[-1]["event"], "done", events)
+        items = [e["data"] for e in events if e["event"] == "item"]
+        self.assertEqual(sorted(i["index"] for i in items), [0, 1, 2])
+        self.assertEqual({i["item"]["source"] for i in items}, {"llm"})
+        self.assertEqual(self.asked(), {"light reaction": 1, "calvin cycle": 1, "leaves": 2})
 
 
 if __name__ == "__main__":
