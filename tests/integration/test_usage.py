@@ -107,3 +107,24 @@ class Usage(OnStack):
                      {"daily_requests": 10**15}):
             self.assertProblem(self.me.post("/api/metrics/estimate", body), 400,
                                "VALIDATION_ERROR")
+
+
+class Spent(OnStack):
+    """Two requests a day, of whatever makes something."""
+    env = {"RATE_LIMIT_ENABLED": "true", "QUOTA_FREE_RPD": "2"}
+
+    def test_the_third_of_the_day_is_told_when_to_come_back(self):
+        _, me = self.stack.register("spent")
+        answers = [me.post("/api/create_subtopics", {"topic": t})
+                   for t in ("Volcanoes", "Poems", "Bridges")]
+        self.assertEqual([r.status for r in answers], [200, 200, 429], answers[-1].raw)
+        body = self.assertProblem(answers[-1], 429, "QUOTA_EXCEEDED")
+        self.assertEqual((body["period"], body["tier"], body["usage"], body["limit"]),
+                         ("daily", "free", 2, 2))
+        self.assertEqual(int(answers[-1].headers["retry-after"]), body["reset_in_seconds"])
+        self.assertLessEqual(body["reset_in_seconds"], 86400)
+        # What is remembered costs nothing, and neither does anything else.
+        self.assertEqual(me.post("/api/create_subtopics", {"topic": "Poems"}).status, 200)
+        self.assertEqual(me.get("/api/progress").status, 200)
+        _, other = self.stack.register("thrifty")
+        self.assertEqual(other.post("/api/create_subtopics", {"topic": "Bridges"}).status, 200)
