@@ -18,6 +18,8 @@
 
 /* Left of the deadline for the offline provider and the way back. */
 #define RESERVE_MS 3000
+/* For the database, to say what a person may have. */
+#define HOLD_MS 2000
 /* How often one joins what others make in vain, before giving up. */
 #define ROUNDS_MAX 4
 
@@ -151,21 +153,39 @@ bool pieces_peek(struct fetch *f)
 
 /* --- the quota ---------------------------------------------------------------------------- */
 
+/* Nobody can count now: what costs nothing is given all the same. */
+static bool uncountable(enum err e)
+{
+	return e == ERR_DATABASE || e == ERR_UNAVAILABLE || e == ERR_TIMEOUT;
+}
+
 static enum err hold(struct fetch *f, uint64_t tokens)
 {
 	const struct quota_ask ask = {f->pieces[0].shape->route, tokens};
+	struct ctx cx = *f->cx;
+	uint64_t soon_ms = mono_ms() + HOLD_MS;
 	enum err e;
 
 	if (f->hold || !f->ct->quota)
 		return OK;
-	f->hold = arena_alloc(f->cx->arena, sizeof(*f->hold));
+	f->hold = arena_alloc(cx.arena, sizeof(*f->hold));
 	if (!f->hold)
 		return ERR_NOMEM;
-	e = quota_hold(f->ct->quota, f->cx, &ask, f->hold);
-	if (e)
-		f->hold = NULL;
-	else
+	if (cx.deadline_ms > soon_ms)
+		cx.deadline_ms = soon_ms;
+	e = quota_hold(f->ct->quota, &cx, &ask, f->hold);
+	f->cx->spent = cx.spent;
+	if (!e) {
 		f->warning = str_from(f->hold->warning);
+		return OK;
+	}
+	f->hold = NULL;
+	if (tokens == 0 && uncountable(e)) {
+		log_warn(f->cx, "quota.uncounted",
+		         LOG_TEXT("error", err_name(e)));
+		return OK;
+	}
+	f->cx->problem = cx.problem;
 	return e;
 }
 
@@ -307,7 +327,7 @@ static bool may_retry(const struct loading *l, enum err e)
 static bool is_failure(const struct loading *l, enum err e)
 {
 	if (l->ran && l->refused)
-		return l->f->hold && l->f->hold->offline;
+		return uncountable(e) || (l->f->hold && l->f->hold->offline);
 	return e == ERR_UNAVAILABLE || e == ERR_TIMEOUT || e == ERR_BUSY ||
 	       (e == ERR_QUOTA && !l->ran);
 }
