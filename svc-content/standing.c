@@ -76,7 +76,8 @@ static enum err concepts_of(struct arena *a, const struct learned *v, size_t n,
 
 	if (!sorted)
 		return ERR_NOMEM;
-	memcpy(sorted, v, n * sizeof(*v));
+	if (n)
+		memcpy(sorted, v, n * sizeof(*v));
 	qsort(sorted, n, sizeof(*sorted), by_concept);
 	for (size_t i = 0; i < n; i++) {
 		bool first =

@@ -17,6 +17,7 @@
 
 #define TOPIC_VERSION \
 	"2.0" /* of the two messages; an input of the cache's key */
+#define TOPIC_DAY       "2026-11-28" /* since when */
 #define TOPIC_SCHEMA    "image_topic"
 #define TOPIC_WORDS_MAX 10 /* more are warned of; asked for are 5 */
 #define TOPIC_CHARS_MAX 200

@@ -205,7 +205,8 @@ class Sources(Generates):
         r = self.stack.api(key=self.stack.admin_key).get("/api/prompts")
         self.assertEqual(r.status, 200, r.raw)
         self.assertEqual({t["name"] for t in r.json["templates"]},
-                         {"subtopics", "explanation", "quiz_generation", "recommendation"})
+                         {"subtopics", "explanation", "quiz_generation", "recommendation",
+                          "image_topic"})
         self.assertNotIn("Secret", r.json["system_context"])
 
 
