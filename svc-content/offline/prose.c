@@ -64,6 +64,10 @@ static bool is_field(struct str label)
 	for (size_t i = 0; i < COUNTOF(no); i++)
 		if (str_ieq(first, str_from(no[i])))
 			return false;
+	/* A formula is none: H2SO4. */
+	for (size_t i = 0; i < label.n; i++)
+		if (label.p[i] >= '0' && label.p[i] <= '9')
+			return false;
 	return label.n > 0;
 }
 
