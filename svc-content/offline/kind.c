@@ -67,7 +67,7 @@ static const struct {
 	{"tract", WN_LEX_LOCATION, 0, KIND_OBJECT},
 	{"natural_phenomenon", WN_LEX_PHENOMENON, 0, KIND_PHENOMENON},
 	{"wave", WN_LEX_EVENT, 0, KIND_PHENOMENON},
-	{"process", WN_LEX_COGNITION, 0, KIND_PROCESS},
+	{"commerce", WN_LEX_ACT, 0, KIND_SOCIETY},
 	{"machine", WN_LEX_ARTIFACT, 0, KIND_TECH},
 	{"equipment", WN_LEX_ARTIFACT, 0, KIND_TECH},
 	{"device", WN_LEX_ARTIFACT, 0, KIND_TECH},

@@ -256,42 +256,63 @@ class Believes(Generates):
         for bad in ("evil.example", "script", "onerror", "**", "# Title", "https:"):
             self.assertNotIn(bad, text)
 
-    def test_injections_change_nothing_and_leak_nothing(self):
-        lines = [l for l in (ROOT / "tests/data/injections.txt").read_text().splitlines()
-                 if l and not l.startswith("#")]
-        self.assertGreater(len(lines), 25)
+    @staticmethod
+    def injections():
+        return [l for l in (ROOT / "tests/data/injections.txt").read_text().splitlines()
+                if l and not l.startswith("#")]
 
-        def obeys(request):
-            """A model that does all it is told, in turn."""
-            n = len(self.provider.requests)
-            return says([request.system, request.json["messages"][0]["content"][-60:], HTML,
-                         {"subtopics": [request.system[i * 40:i * 40 + 120] for i in range(15)]},
-                         {"subtopics": [f"<a href='https://evil.example/{i}'>x{i}</a>"
-                                        for i in range(15)]},
-                         {"prompt": request.system}][n % 6])
+    def obeys(self, request):
+        """A model that does all it is told, in turn."""
+        n = len(self.provider.requests)
+        return says([request.system, request.json["messages"][0]["content"][-60:], HTML,
+                     {"subtopics": [request.system[i * 40:i * 40 + 120] for i in range(15)]},
+                     {"subtopics": [f"<a href='https://evil.example/{i}'>x{i}</a>"
+                                    for i in range(15)]},
+                     {"prompt": request.system}][n % 6])
 
-        self.provider.answer = obeys
-        system = self.stack.api(key=self.stack.admin_key).get("/api/prompts").json[
-            "system_context"]
-        for i, line in enumerate(lines):
-            with self.subTest(line):
-                body = {"topic": line}
-                r = self.me.post("/api/create_subtopics", body)
-                if r.status == 400:
-                    continue  # no topic at all, such as one with < or >
-                a = r.json
-                self.assertEqual(len(set(a["subtopics"])), 15)
-                # The offline provider names the topic, as it was written.
-                text = " ".join(a["subtopics"]).replace(line, "")
-                for fragment in (system[i * 7 % 200:][:50], "Secret, never", "evil.example/",
-                                 "<a", "href"):
-                    self.assertNotIn(fragment, text)
-        # What was typed stands in one place: as a value behind DATA.
+    def system(self):
+        return self.stack.api(key=self.stack.admin_key).get("/api/prompts").json["system_context"]
+
+    def assertClean(self, text, line, i):
+        """The offline provider names what was asked for, as it was written."""
+        text = text.replace(line, "")
+        for fragment in (self.system()[i * 7 % 200:][:50], "Secret, never", "evil.example/",
+                         "<a", "href"):
+            self.assertNotIn(fragment, text)
+
+    def assertData(self, keys):
+        """What was typed stands in one place: as a value behind DATA."""
         asked = self.provider.taken()
         self.assertEqual(len({r.system for r in asked}), 1)
         self.assertEqual(len({r.json["messages"][1]["content"].rsplit("\nDATA: ", 1)[0]
                               for r in asked}), 1)
-        self.assertTrue(all(data_of(r).keys() == {"topic", "count"} for r in asked))
+        self.assertTrue(all(data_of(r).keys() == keys for r in asked))
+
+    def test_injections_as_topics_change_nothing_and_leak_nothing(self):
+        lines = self.injections()
+        self.assertGreater(len(lines), 25)
+        self.provider.answer = self.obeys
+        for i, line in enumerate(lines):
+            with self.subTest(line):
+                r = self.me.post("/api/create_subtopics", {"topic": line})
+                if r.status == 400:
+                    continue  # no topic at all, such as one with < or >
+                self.assertEqual(len(set(r.json["subtopics"])), 15)
+                self.assertClean(" ".join(r.json["subtopics"]), line, i)
+        self.assertData({"topic", "count"})
+
+    def test_injections_as_subtopics_change_nothing_and_leak_nothing(self):
+        good = [l for l in self.injections() if not set(l) & set("<>") and len(l) <= 200]
+        self.provider.answer = self.obeys
+        for i in range(0, len(good), 10):
+            focus = good[i:i + 10]
+            answer = self.lessons("Physics", focus)
+            for line, e in zip(focus, answer["explanations"]):
+                with self.subTest(line):
+                    self.assertEqual(e["source"], "offline")
+                    self.assertClean(e["explanation"] + e["real_world_application"]
+                                     + e["youtube_search_query"], line, i)
+        self.assertData({"topic", "subtopic", "education", "mastery", "style", "words"})
 
 
 class Falls(Generates):
