@@ -112,7 +112,7 @@ static ssize_t give(void *arg, uint64_t at, char *out, size_t max)
 
 	(void)at;
 	if (n == 0 && (ev->phase == EVENTS_OVER || ev->phase == EVENTS_NONE ||
-	               ev->waits.failed))
+	               ev->waits.failed || rq->loop->ending))
 		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (n == 0) {
 		rq->wait = WAIT_FLOW;

@@ -107,7 +107,7 @@ static ssize_t give(void *arg, uint64_t at, char *out, size_t max)
 	size_t n = f->waits.n - f->used;
 
 	(void)at;
-	if (n == 0 && !f->open)
+	if (n == 0 && (!f->open || rq->loop->ending))
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (n == 0) {
 		rq->wait = WAIT_FLOW;
