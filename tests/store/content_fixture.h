@@ -156,6 +156,45 @@ static int down(void **state)
 	return 0;
 }
 
+/* The rows of a table, for begin_test(). */
+#define EMPTY(t)                                                         \
+	{                                                                \
+		"test." #t, "DELETE FROM " #t, "DELETE FROM content." #t \
+	}
+
+struct emptying {
+	const struct db_stmt *tables;
+	size_t n;
+};
+
+static enum err empty(struct db *db, void *arg)
+{
+	const struct emptying *em = arg;
+	enum err e = OK;
+
+	for (size_t i = 0; i < em->n && !e; i++)
+		e = db_run(db, &em->tables[i], NULL, 0, NULL);
+	return e;
+}
+
+/* An arena, and nothing left in these tables. */
+static int begin_test(const struct db_stmt *tables, size_t n)
+{
+	struct ctx cx = store_ctx(60000);
+	struct emptying em = {tables, n};
+
+	fixture.a = arena_new((size_t)32 << 20);
+	return !fixture.a || db_write(fixture.ct.pool, &cx, empty, &em) ? -1
+	                                                                : 0;
+}
+
+static int after(void **state)
+{
+	(void)state;
+	arena_free(fixture.a);
+	return 0;
+}
+
 static inline void exec(const char *sqlite, const char *postgres)
 {
 	store_exec(fixture.ct.pool,

@@ -9,36 +9,15 @@
 
 static const struct asker nobody = {0}, admin = {.sub = BOB, .admin = true};
 
-static enum err empty(struct db *db, void *arg)
+static int each(void **state)
 {
 	static const struct db_stmt all[] = {
-#define EMPTY(t) {"test." #t, "DELETE FROM " #t, "DELETE FROM content." #t}
 		EMPTY(site_events), EMPTY(site_consent), EMPTY(restricted),
 		EMPTY(results),     EMPTY(attempts),     EMPTY(mastery),
 		EMPTY(outbox),      EMPTY(day_keys)};
-	enum err e = OK;
-
-	(void)arg;
-	for (size_t i = 0; i < COUNTOF(all) && !e; i++)
-		e = db_run(db, &all[i], NULL, 0, NULL);
-	return e;
-}
-
-static int each(void **state)
-{
-	struct ctx cx = store_ctx(60000);
 
 	(void)state;
-	fixture.a = arena_new((size_t)32 << 20);
-	return !fixture.a || db_write(fixture.ct.pool, &cx, empty, NULL) ? -1
-	                                                                 : 0;
-}
-
-static int after(void **state)
-{
-	(void)state;
-	arena_free(fixture.a);
-	return 0;
+	return begin_test(all, COUNTOF(all));
 }
 
 static int64_t events(void)

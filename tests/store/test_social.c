@@ -11,35 +11,14 @@
 
 #define GRAPH "9316cd4d881e21d7" /* "Machine Learning" */
 
-static enum err empty(struct db *db, void *arg)
-{
-	static const struct db_stmt all[] = {
-#define EMPTY(t) {"test." #t, "DELETE FROM " #t, "DELETE FROM content." #t}
-		EMPTY(reactions), EMPTY(graphs),      EMPTY(graph_views),
-		EMPTY(day_keys),  EMPTY(visitor_key), EMPTY(restricted)};
-	enum err e = OK;
-
-	(void)arg;
-	for (size_t i = 0; i < COUNTOF(all) && !e; i++)
-		e = db_run(db, &all[i], NULL, 0, NULL);
-	return e;
-}
-
 static int each(void **state)
 {
-	struct ctx cx = store_ctx(60000);
+	static const struct db_stmt all[] = {
+		EMPTY(reactions), EMPTY(graphs),      EMPTY(graph_views),
+		EMPTY(day_keys),  EMPTY(visitor_key), EMPTY(restricted)};
 
 	(void)state;
-	fixture.a = arena_new((size_t)16 << 20);
-	return !fixture.a || db_write(fixture.ct.pool, &cx, empty, NULL) ? -1
-	                                                                 : 0;
-}
-
-static int after(void **state)
-{
-	(void)state;
-	arena_free(fixture.a);
-	return 0;
+	return begin_test(all, COUNTOF(all));
 }
 
 /* Graphs whose sums are not those of their rows. */
