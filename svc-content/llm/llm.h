@@ -170,7 +170,7 @@ struct llm_result {
 	 * this says why the last one failed:
 	 * ERR_UNAVAILABLE  not reached, or its breaker is open
 	 * ERR_TIMEOUT      the deadline has passed, or would have
-	 * ERR_RATE_LIMITED out of quota for now
+	 * ERR_RATE_LIMITED asked too often within its window
 	 * ERR_QUOTA        its quota is spent
 	 * ERR_BAD_KEY      key or model is refused
 	 * ERR_INVALID      it does not take such a request
