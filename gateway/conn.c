@@ -288,23 +288,21 @@ bool conn_unread(const struct loop *lo)
 }
 
 /* Resumed without an answer: the handler then drops the connection. */
-static void give_up(struct loop *lo, struct req *rq)
+static void give_up(struct req *rq)
 {
 	req_stop_waiting(rq);
 	rq->gone = true;
 	rq->step = STEP_REPLY;
-	lo->resumed = true;
-	MHD_resume_connection(rq->conn->mhd);
+	req_resume(rq);
 }
 
-static void look_for_gone(struct loop *lo, struct pollfd *fds,
-                          struct conn *const *who, size_t n)
+static void look_for_gone(struct pollfd *fds, struct conn *const *who, size_t n)
 {
 	if (n == 0 || poll(fds, n, 0) <= 0)
 		return;
 	for (size_t i = 0; i < n; i++)
 		if (fds[i].revents)
-			give_up(lo, who[i]->rq);
+			give_up(who[i]->rq);
 }
 
 void conn_tick(struct loop *lo)
@@ -332,9 +330,9 @@ void conn_tick(struct loop *lo)
 		fds[n] = (struct pollfd){.fd = cn->fd, .events = POLLRDHUP};
 		who[n++] = cn;
 		if (n == POLL_MAX) {
-			look_for_gone(lo, fds, who, n);
+			look_for_gone(fds, who, n);
 			n = 0;
 		}
 	}
-	look_for_gone(lo, fds, who, n);
+	look_for_gone(fds, who, n);
 }

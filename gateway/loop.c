@@ -25,6 +25,16 @@
 
 #define OVERLOAD_TELL_MS 1000
 
+/*
+ * Suspending a connection costs three system calls: its socket leaves
+ * libmicrohttpd's epoll set and comes back, and is read in vain.  Most answers
+ * are here within a turn or two, so whoever waits is held first, which is to
+ * give libmicrohttpd no answer: it asks again in each turn, and says until then
+ * that there is something to be done at once.
+ */
+#define HOLD_TURNS 8
+#define HOLD_MS    1 /* how long a turn may be while anybody is held */
+
 /* For a handshake to end that has begun when a socket is shut; less than the
  * second after which a client asks again, so that it is told to go elsewhere. */
 #define LAST_SHAKE_MS 500
@@ -94,6 +104,7 @@ static void on_body(struct req *rq, struct str part)
 	bool wanted = !rq->err && rq->route && rq->route->body_max > 0;
 
 	rq->read += part.n;
+	lo->stirred = true;
 	if (rq->refused)
 		return;
 	if (rq->read > req_body_max(rq)) {
@@ -113,10 +124,22 @@ static void on_body(struct req *rq, struct str part)
 		lo->bodies += part.n;
 }
 
+static enum MHD_Result hold(struct req *rq)
+{
+	rq->held = rq->held_turns++ < HOLD_TURNS;
+	if (rq->held)
+		rq->loop->held_n++;
+	else
+		MHD_suspend_connection(rq->conn->mhd);
+	return MHD_YES;
+}
+
 static enum MHD_Result on_whole(struct req *rq)
 {
 	if (rq->refused || rq->gone)
 		return MHD_NO; /* ends the connection */
+	if (rq->held)
+		return hold(rq);
 	rq->running = true;
 	if (!rq->whole_us) /* else it is resumed */
 		rq->whole_us = mono_us();
@@ -124,10 +147,9 @@ static enum MHD_Result on_whole(struct req *rq)
 		rq->err = ERR_UNAVAILABLE;
 		rq->step = STEP_REPLY;
 	}
-	if (req_run(rq) == WAIT) {
-		MHD_suspend_connection(rq->conn->mhd);
-		return MHD_YES;
-	}
+	if (req_run(rq) == WAIT)
+		return hold(rq);
+	rq->loop->stirred = true;
 	return answer_queue(rq);
 }
 
@@ -297,7 +319,7 @@ static void end_http(struct loop *lo)
 		req_stop_waiting(rq);
 		rq->err = ERR_UNAVAILABLE;
 		rq->step = STEP_REPLY;
-		MHD_resume_connection(cn->mhd);
+		req_resume(rq);
 	}
 	(void)MHD_run(lo->mhd);
 	MHD_stop_daemon(lo->mhd);
@@ -453,7 +475,9 @@ static int timeout_ms(struct loop *lo)
 	uint64_t now = mono_ms(), ms = clock_left(lo->tick_at_ms, now);
 	MHD_UNSIGNED_LONG_LONG http = 0;
 
-	if (MHD_get_timeout(lo->mhd, &http) == MHD_YES)
+	if (lo->held_n > 0)
+		ms = least(ms, HOLD_MS);
+	else if (MHD_get_timeout(lo->mhd, &http) == MHD_YES)
 		ms = least(ms, http);
 	ms = least(ms, bus_client_timeout_ms(lo->bus, now));
 	ms = least(ms, identity_timeout_ms(lo->identity, now));
@@ -472,7 +496,8 @@ static void sleep_until_something(struct loop *lo)
 	};
 	uint64_t count;
 
-	if (lo->resumed || lo->events_due || !bus_client_may_sleep(lo->bus))
+	if (lo->resumed || lo->stirred || lo->events_due ||
+	    !bus_client_may_sleep(lo->bus))
 		return;
 	if (poll(fds, COUNTOF(fds), timeout_ms(lo)) > 0 && fds[1].revents)
 		(void)!read(lo->wake_fd, &count, sizeof(count));
@@ -514,17 +539,19 @@ static void *turn_until_stopped(void *arg)
 		uint64_t began_us = mono_us();
 
 		lo->now_ms = mono_ms();
-		lo->resumed = false;
 		if (live_follow(&lo->site->board, &lo->live, &lo->live_seen))
 			bus_client_rekey(lo->bus, &lo->live->keys);
+		bus_client_turn(lo->bus, lo->now_ms);
+		lo->resumed = lo->stirred = false;
+		lo->held_n = 0;
 		(void)MHD_run(lo->mhd);
 		if (lo->monitor)
 			monitor_turn(lo->monitor, lo->now_ms);
 		again_turn(lo);
 		limit_wait_turn(lo);
 		events_turn(lo, false);
-		bus_client_turn(lo->bus, lo->now_ms);
 		identity_turn(lo->identity, lo->now_ms);
+		bus_client_flush(lo->bus);
 		tick(lo);
 		look_whether_ready(lo);
 		overload_turned(&lo->overload, mono_us() - began_us);

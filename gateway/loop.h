@@ -120,9 +120,11 @@ struct loop {
 	_Atomic uint64_t
 		turned_away; /* connections beyond CONNECTIONS_PER_IP */
 	bool resumed;        /* a connection waits for MHD_run() */
-	bool shut;           /* while draining: no more connections begin */
-	bool quiesced;       /* nor are there any to be taken */
-	bool ending;         /* nothing may be suspended any more */
+	bool stirred;    /* or something was done in it, so there may be more */
+	unsigned held_n; /* that were held in it (loop.c) */
+	bool shut;       /* while draining: no more connections begin */
+	bool quiesced;   /* nor are there any to be taken */
+	bool ending;     /* nothing may be suspended any more */
 	unsigned forgiven[PEER_COUNT]; /* as far as this loop has heard */
 	uint64_t tick_at_ms;
 	uint64_t now_ms;        /* of this turn */

@@ -388,7 +388,9 @@ void req_resume(struct req *rq)
 {
 	rq->wait = WAIT_NONE;
 	rq->loop->resumed = true;
-	MHD_resume_connection(rq->conn->mhd);
+	if (!rq->held)
+		MHD_resume_connection(rq->conn->mhd);
+	rq->held = false;
 }
 
 /* An open route that heeds a login does without one that is no good; whether

@@ -63,6 +63,8 @@ struct req {
 	enum verb verb;
 	enum step step;
 	enum wait wait;
+	bool held; /* waits, and libmicrohttpd asks again each turn (loop.c) */
+	unsigned held_turns;
 	uint64_t call;         /* bus call while WAIT_BUS */
 	struct survey *survey; /* of an own route that asks replicas; or NULL */
 	bool resent; /* the bus has sent it again: an earlier one may run */
@@ -152,7 +154,7 @@ void req_answered(struct req *rq, enum err e);
 void req_left(struct req *rq);
 /* What the other gateways have counted, or that they did not say. */
 void req_limited(struct req *rq, const struct limit_answer *a);
-/* The suspended connection has its answer. */
+/* What it waited for is here: libmicrohttpd will ask for the answer. */
 void req_resume(struct req *rq);
 
 /* answer.c: hands the answer to libmicrohttpd. */

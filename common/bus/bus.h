@@ -191,6 +191,8 @@ void bus_client_credit(struct bus_client *c, uint64_t id, size_t n);
  * bus_client_timeout_ms() has passed, and after queueing calls.
  */
 void bus_client_turn(struct bus_client *c, uint64_t now_ms);
+/* Its last part alone: what was queued since goes out.  Calls nothing back. */
+void bus_client_flush(struct bus_client *c);
 /* Milliseconds until a turn is due without a wake; UINT64_MAX: none. */
 uint64_t bus_client_timeout_ms(const struct bus_client *c, uint64_t now_ms);
 /*

@@ -176,6 +176,14 @@ static void watch(struct bus_client *c, struct replica *r, uint64_t now_ms)
 	}
 }
 
+void bus_client_flush(struct bus_client *c)
+{
+	c->unsent = false;
+	for (unsigned p = 0; p < PEER_COUNT; p++)
+		for (unsigned i = 0; i < c->of[p].n; i++)
+			flush(c, c->of[p].v[i]);
+}
+
 void bus_client_turn(struct bus_client *c, uint64_t now_ms)
 {
 	bool resolved;
@@ -198,10 +206,7 @@ void bus_client_turn(struct bus_client *c, uint64_t now_ms)
 				remove_replica(c, (enum bus_peer)p, i, now_ms);
 		}
 	}
-	c->unsent = false;
-	for (unsigned p = 0; p < PEER_COUNT; p++)
-		for (unsigned i = 0; i < c->of[p].n; i++)
-			flush(c, c->of[p].v[i]);
+	bus_client_flush(c);
 }
 
 static uint64_t replica_timeout(const struct bus_client *c,
