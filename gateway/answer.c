@@ -2,6 +2,7 @@
 #include "gateway/req.h"
 
 #include "common/base/clock.h"
+#include "common/base/decimal.h"
 #include "common/base/log.h"
 #include "gateway/etag.h"
 #include "gateway/page.h"
@@ -22,10 +23,10 @@ struct lines {
 	struct line v[LINES_MAX];
 	size_t n;
 	char allow[ROUTE_ALLOW_MAX], retry_after[12], etag[ETAG_MAX];
-	char vary[48];
 	bool may_pack, packed; /* compressed if asked for; compressed */
 	bool same;             /* 304: the client has these bytes */
-	char quota[24], left[24], reset[12]; /* of the tightest limit */
+	/* Of the tightest limit. */
+	char quota[DECIMAL_MAX], left[DECIMAL_MAX], reset[DECIMAL_MAX];
 	char limit_policy[LIMIT_HEADER_MAX], limit[LIMIT_HEADER_MAX];
 };
 
@@ -111,11 +112,9 @@ static void add_limits(const struct req *rq, struct lines *l)
 
 	if (!it)
 		return;
-	(void)snprintf(l->quota, sizeof(l->quota), "%llu",
-	               (unsigned long long)it->quota);
-	(void)snprintf(l->left, sizeof(l->left), "%llu",
-	               (unsigned long long)it->left);
-	(void)snprintf(l->reset, sizeof(l->reset), "%u", it->reset_s);
+	(void)decimal_write(l->quota, it->quota);
+	(void)decimal_write(l->left, it->left);
+	(void)decimal_write(l->reset, it->reset_s);
 	add(l, "X-RateLimit-Limit", l->quota);
 	add(l, "X-RateLimit-Remaining", l->left);
 	add(l, "X-RateLimit-Reset", l->reset);
@@ -197,10 +196,11 @@ static void add_vary(const struct req *rq, struct lines *l)
 	               rq->forms == FORMS_LIVE || rq->file.page;
 	bool by_coding = l->may_pack || (is_file(rq) && rq->file.coded);
 
-	(void)snprintf(l->vary, sizeof(l->vary), "Origin%s%s",
-	               by_form ? ", Accept" : "",
-	               by_coding ? ", Accept-Encoding" : "");
-	add(l, "Vary", l->vary);
+	add(l, "Vary",
+	    by_form     ? by_coding ? "Origin, Accept, Accept-Encoding"
+	                            : "Origin, Accept"
+	    : by_coding ? "Origin, Accept-Encoding"
+	                : "Origin");
 }
 
 static void add_headers(struct req *rq, struct lines *l)

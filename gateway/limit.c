@@ -1,6 +1,7 @@
 #include "gateway/limit.h"
 
 #include "common/base/clock.h"
+#include "common/base/decimal.h"
 #include "gateway/limit_table.h"
 
 #include <assert.h>
@@ -460,45 +461,51 @@ const struct limit_item *limit_tightest(const struct limit_decision *d)
 	return t;
 }
 
-/* What no longer fits is left out whole. */
-static void append(char *out, size_t *n, const char *text, size_t text_n)
+static void put(char **at, const char *text)
 {
-	if (*n + text_n + 3 > LIMIT_HEADER_MAX)
-		return;
-	if (*n) {
-		memcpy(out + *n, ", ", 2);
-		*n += 2;
-	}
-	memcpy(out + *n, text, text_n);
-	*n += text_n;
-	out[*n] = '\0';
+	size_t n = strlen(text);
+
+	memcpy(*at, text, n + 1);
+	*at += n;
 }
 
+static void put_number(char **at, const char *before, uint64_t v)
+{
+	put(at, before);
+	*at += decimal_write(*at, v);
+}
+
+/* One whole item is no longer than this. */
+#define NAME_MAX_N 32
+#define ITEM_MAX   (NAME_MAX_N + 2 * DECIMAL_MAX + 32)
+#define LIMIT(id, name, seconds, counts, in)       \
+	_Static_assert(sizeof(name) <= NAME_MAX_N, \
+	               "longer than an item may be");
+#include "gateway/limit.def"
+#undef LIMIT
+
+/* What may no longer fit is left out whole. */
 static void write_each(const struct limit_decision *d, bool policy, char *out)
 {
-	size_t n = 0;
+	char *at = out, *end = out + LIMIT_HEADER_MAX;
 
-	out[0] = '\0';
-	for (size_t i = 0; i < d->n; i++) {
+	*at = '\0';
+	for (size_t i = 0; i < d->n && end - at > ITEM_MAX; i++) {
 		const struct limit_item *it = &d->items[i];
 		const struct policy *pol = &policies[it->policy];
-		char text[96];
-		int len;
 
-		if (policy)
+		put(&at, at > out ? ", \"" : "\"");
+		put(&at, pol->name);
+		if (policy) {
+			put_number(&at, "\";q=", it->quota);
+			put_number(&at, ";w=", pol->window_s);
 			/* The draft's units have no tokens of a model. */
-			len = snprintf(text, sizeof(text),
-			               "\"%s\";q=%llu;w=%u%s", pol->name,
-			               (unsigned long long)it->quota,
-			               pol->window_s,
-			               pol->unit == IN_TOKENS
-			                       ? ";kae-unit=\"tokens\""
-			                       : "");
-		else
-			len = snprintf(text, sizeof(text), "\"%s\";r=%llu;t=%u",
-			               pol->name, (unsigned long long)it->left,
-			               it->reset_s);
-		append(out, &n, text, (size_t)len);
+			if (pol->unit == IN_TOKENS)
+				put(&at, ";kae-unit=\"tokens\"");
+		} else {
+			put_number(&at, "\";r=", it->left);
+			put_number(&at, ";t=", it->reset_s);
+		}
 	}
 }
 

@@ -1,3 +1,4 @@
+#include "common/base/decimal.h"
 #include "common/base/utf8.h"
 #include "common/base/word.h"
 #include "common/codec/json.h"
@@ -141,16 +142,12 @@ static bool add_base64(struct buf *out, struct str s)
 
 static void add_integer(struct buf *out, uint64_t v, bool minus)
 {
-	char text[24];
-	size_t at = sizeof(text);
+	char text[DECIMAL_MAX + 1], *end = text + sizeof(text);
+	char *at = decimal_before(end, v);
 
-	do {
-		text[--at] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v);
 	if (minus)
-		text[--at] = '-';
-	buf_add(out, text + at, sizeof(text) - at);
+		*--at = '-';
+	buf_add(out, at, (size_t)(end - at));
 }
 
 /*
