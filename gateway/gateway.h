@@ -29,6 +29,17 @@ struct gateway_env {
 	struct health *health;
 	const char *urls[PEER_COUNT]; /* of the services; PEER_GATEWAY unused */
 	const struct bus_keys *keys;
+	/*
+	 * Services in this process; their `ask` is NULL where there are none.
+	 * It answers an entry from memory, on the loop's thread, or returns
+	 * false, and then the bus carries it: what needs neither a lane nor
+	 * another process is not made to wait for two threads to wake.
+	 */
+	struct near {
+		bool (*ask)(void *service, struct str entry,
+		            uint64_t deadline_ms, struct buf *out);
+		void *service;
+	} near[PEER_COUNT];
 };
 
 /* Settings that will never work: false after one line on complaints each. */

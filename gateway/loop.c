@@ -292,6 +292,7 @@ enum err loop_init(struct loop *lo, struct site *site,
 	*lo = (struct loop){.site = site, .listen_fd = listen_fd};
 	(void)pthread_mutex_init(&lo->shown_lock, NULL);
 	limit_wait_init(&lo->limit_wait);
+	memcpy(lo->near, env->near, sizeof(lo->near));
 	lo->entry.max = BUS_REQUEST_MAX;
 	(void)live_follow(&site->board, &lo->live, &lo->live_seen);
 	lo->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -346,6 +347,7 @@ void loop_fini(struct loop *lo)
 	conn_free_all(lo);
 	gzip_free(lo->gzip);
 	buf_fini(&lo->entry);
+	buf_fini(&lo->reply);
 	if (lo->listen_fd >= 0)
 		(void)close(lo->listen_fd);
 	if (lo->wake_fd >= 0)

@@ -100,8 +100,10 @@ struct loop {
 	struct bus_client *bus;
 	struct identity *identity;
 	struct monitor *monitor; /* NULL: another loop turns it */
-	struct buf entry;        /* the call being packed */
-	struct live *live;       /* the newest, as of this turn */
+	struct near near[PEER_COUNT];
+	struct buf entry;  /* the call being packed */
+	struct buf reply;  /* of one that is near */
+	struct live *live; /* the newest, as of this turn */
 	unsigned live_seen;
 	struct gzip *gzip;
 	struct conn *conns, *spare_conns;

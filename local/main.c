@@ -62,7 +62,8 @@ static bool prepare(struct program_env *env, FILE *complaints)
 	return ok;
 }
 
-static bool start_gateway(struct program_env *env, struct gateway **out)
+static bool start_gateway(struct program_env *env,
+                          struct service *const *services, struct gateway **out)
 {
 	struct gateway_env ge = {.conf = &env->conf,
 	                         .metrics = env->metrics,
@@ -71,6 +72,9 @@ static bool start_gateway(struct program_env *env, struct gateway **out)
 	enum err e;
 
 	memcpy(ge.urls, env->wiring.urls, sizeof(ge.urls));
+	for (size_t i = 0; i < COUNTOF(defs); i++)
+		ge.near[defs[i]->self] =
+			(struct near){service_at_once, services[i]};
 	e = gateway_start(&ge, out);
 	if (e == ERR_EXISTS)
 		program_complain(env,
@@ -94,7 +98,7 @@ static bool start(struct program_env *env, void **state)
 	ok = ok && program_step(env, prepare);
 	for (size_t i = 0; ok && i < COUNTOF(defs); i++)
 		ok = program_start_service(env, defs[i], &all->services[i]);
-	return ok && start_gateway(env, &all->gateway);
+	return ok && start_gateway(env, all->services, &all->gateway);
 }
 
 static bool ready(void *state)

@@ -38,6 +38,7 @@ struct request {
 	struct reply reply;
 	struct effect effect; /* while cx.effect points to it */
 	struct buf packed;
+	struct buf *at_once; /* where the answer goes instead of to the bus */
 	uint64_t started_us; /* the handler; 0: it has not run */
 	/* Of a sampled trace; cx.span is the second while the handler runs, and
 	 * NULL when nobody asks for them. */
@@ -248,6 +249,7 @@ static struct request *request_get(struct dispatch *d,
 	                      .principal = bus_peer_name(it->peer)};
 	rq->row = &d->unknown;
 	rq->in = NULL;
+	rq->at_once = NULL;
 	rq->started_us = 0;
 	rq->reply.status = 0;
 	rq->reply.headers_n = 0;
@@ -360,8 +362,19 @@ static void refuse(struct request *rq, enum err e)
 	end_spans(rq, e);
 	count(rq, OUTCOME_FAILED);
 	forget_secrets(rq);
-	rq->d->conf.refuse(rq->it.item, e);
+	if (rq->at_once)
+		rq->at_once->failed = true; /* only without memory */
+	else
+		rq->d->conf.refuse(rq->it.item, e);
 	release(rq);
+}
+
+static void say(struct request *rq, struct str bytes)
+{
+	if (rq->at_once)
+		buf_str(rq->at_once, bytes);
+	else
+		rq->d->conf.end(rq->it.item, bytes);
 }
 
 /* What e is called outside; what nobody expected is logged here, once. */
@@ -409,7 +422,7 @@ static void answer(struct request *rq, enum err e)
 	                              : OUTCOME_FAILED);
 	end_spans(rq, e);
 	forget_secrets(rq);
-	rq->d->conf.end(rq->it.item, buf_view(&rq->packed));
+	say(rq, buf_view(&rq->packed));
 	release(rq);
 }
 
@@ -458,11 +471,8 @@ static bool is_of_erased(const struct request *rq)
 {
 	struct erased *t = rq->d->conf.erased;
 
-	if (!t || rq->it.peer != PEER_GATEWAY || rq->cx.sub.n == 0 ||
-	    rq->row->m->again == AGAIN_ERASE || !erased_knows(t, rq->cx.sub))
-		return false;
-	erased_count(t, 0, 1);
-	return true;
+	return t && rq->it.peer == PEER_GATEWAY && rq->cx.sub.n > 0 &&
+	       rq->row->m->again != AGAIN_ERASE && erased_knows(t, rq->cx.sub);
 }
 
 static enum err read_fields(struct request *rq)
@@ -647,6 +657,7 @@ static void route(struct request *rq)
 		return;
 	}
 	if (is_of_erased(rq)) {
+		erased_count(rq->d->conf.erased, 0, 1);
 		answer(rq, ERR_BAD_TOKEN);
 		return;
 	}
@@ -716,6 +727,50 @@ void dispatch_item(struct dispatch *d, const struct dispatch_item *it)
 	 * dispatch_idle() miss nobody. */
 	atomic_fetch_add(&d->in_work, 1);
 	receive(d, it);
+}
+
+/* --- without the bus ------------------------------------------------------------- */
+
+/* Whether it may be tried; what is not plain goes the usual way. */
+static bool may_be_at_once(struct request *rq)
+{
+	struct dispatch *d = rq->d;
+	const struct method *m;
+
+	rq->entry = (struct entry){0};
+	if (entry_read(rq->it.bytes, &rq->cx, &rq->entry))
+		return false;
+	rq->row = find(d, rq->entry.op);
+	if (!rq->row || rq->row->builtin || !serves(d, rq->row))
+		return false;
+	m = rq->row->m;
+	return (m->peek || m->lane == LANE_INLINE) && !rq->row->secrets &&
+	       !wants_events(rq) && may_call(rq) == OK && !is_of_erased(rq);
+}
+
+bool dispatch_at_once(struct dispatch *d, const struct dispatch_item *it,
+                      struct buf *out)
+{
+	struct request *rq;
+
+	atomic_fetch_add(&d->in_work, 1);
+	rq = request_get(d, it);
+	if (!rq) {
+		leave(d);
+		return false;
+	}
+	if (may_be_at_once(rq)) {
+		rq->at_once = out;
+		begin_spans(rq);
+		if (rq->row->m->lane == LANE_INLINE) {
+			run(rq);
+			return true;
+		}
+		if (peeked(rq))
+			return true;
+	}
+	release(rq);
+	return false;
 }
 
 /* --- life -------------------------------------------------------------------------- */

@@ -88,5 +88,13 @@ struct dispatch_item {
 	enum bus_peer peer;
 };
 void dispatch_item(struct dispatch *d, const struct dispatch_item *it);
+/*
+ * The same for a caller in this process, on its thread: true when the method
+ * answers from memory, and the reply is appended to *out (failed: no memory).
+ * Else nothing was done, and the request is to be sent.  `item` is not used.
+ * Any thread.
+ */
+bool dispatch_at_once(struct dispatch *d, const struct dispatch_item *it,
+                      struct buf *out) MUST_CHECK;
 
 #endif

@@ -168,6 +168,19 @@ static void on_item(void *arg, struct bus_item *it)
 	                                      .peer = bus_item_peer(it)});
 }
 
+bool service_at_once(void *service, struct str entry, uint64_t deadline_ms,
+                     struct buf *out)
+{
+	const struct service *sv = service;
+
+	return dispatch_at_once(sv->dispatch,
+	                        &(struct dispatch_item){.bytes = entry,
+	                                                .deadline_ms =
+	                                                        deadline_ms,
+	                                                .peer = PEER_GATEWAY},
+	                        out);
+}
+
 static void item_end(void *item, struct str bytes)
 {
 	bus_item_end(item, bytes);

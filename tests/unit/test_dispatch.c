@@ -687,6 +687,85 @@ static void what_peek_began_does_not_reach_the_reply(void **state)
 	buf_fini(&it.reply);
 }
 
+/* Whether it is answered without the bus; out holds the reply's bytes. */
+static bool at_once(struct rig *r, const struct call *c, struct buf *out)
+{
+	AUTO_BUF bytes = {0};
+
+	pack_call(&bytes, c);
+	buf_clear(out);
+	return dispatch_at_once(
+		r->d,
+		&(struct dispatch_item){.bytes = buf_view(&bytes),
+	                                .deadline_ms = mono_ms() + 10000,
+	                                .peer = PEER_GATEWAY},
+		out);
+}
+
+static void what_is_in_memory_needs_no_bus(void **state)
+{
+	struct rig *r = *state;
+	AUTO_BUF bytes = {0};
+	AUTO_BUF out = {0};
+	struct call c = {.op = "look", .key = "n", .number = 1};
+	struct ctx cx = {.arena = r->arena};
+	struct item it;
+	struct reply_view near, far;
+
+	lane_stop(r->db);
+	assert_true(at_once(r, &c, &out));
+	assert_int_equal(reply_read(buf_view(&out), &cx, &near), OK);
+	pack_call(&bytes, &c);
+	far = ask(r, &it, &bytes, &c);
+	assert_int_equal(near.status, 203);
+	assert_int_equal(far.status, 203);
+	assert_true(str_eq(near.body, far.body));
+	buf_fini(&it.reply);
+	c.number = 3;
+	assert_true(at_once(r, &c, &out));
+	assert_int_equal(reply_read(buf_view(&out), &cx, &near), OK);
+	assert_int_equal(near.err, ERR_NOT_FOUND);
+	c = (struct call){.op = "whoami", .sub = "ada"};
+	assert_true(at_once(r, &c, &out));
+	assert_int_equal(atomic_load(&r->seen.runs), 1);
+}
+
+static void what_is_not_in_memory_is_left_to_the_bus(void **state)
+{
+	static const struct call calls[] = {
+		{.op = "look", .key = "n", .number = 2}, /* had begun */
+		{.op = "look", .key = "n", .number = 4},
+		{.op = "work", .key = "n", .number = 1}, /* has no peek */
+		{.op = "whoami"},                        /* nobody's */
+		{.op = "service.health"},
+		{.op = "nothing.such"},
+	};
+	struct rig *r = *state;
+	AUTO_BUF out = {0};
+
+	for (size_t i = 0; i < COUNTOF(calls); i++) {
+		assert_false(at_once(r, &calls[i], &out));
+		assert_int_equal(out.n, 0);
+	}
+	call_form = "events";
+	assert_false(at_once(
+		r, &(struct call){.op = "look", .key = "n", .number = 1},
+		&out));
+	call_form = NULL;
+	assert_false(dispatch_at_once(
+		r->d,
+		&(struct dispatch_item){.bytes = STR("no msgpack"),
+	                                .deadline_ms = mono_ms() + 10000,
+	                                .peer = PEER_GATEWAY},
+		&out));
+	dispatch_close(r->d);
+	assert_false(at_once(
+		r, &(struct call){.op = "look", .key = "n", .number = 1},
+		&out));
+	assert_int_equal(out.n, 0);
+	assert_int_equal(atomic_load(&r->seen.runs), 0);
+}
+
 static void what_came_too_late_is_not_run(void **state)
 {
 	struct rig *r = *state;
@@ -1032,6 +1111,8 @@ int main(void)
 		TEST(peek_answers_without_a_worker),
 		TEST(what_is_asked_for_as_events_is_the_service_s_own),
 		TEST(what_peek_began_does_not_reach_the_reply),
+		TEST(what_is_in_memory_needs_no_bus),
+		TEST(what_is_not_in_memory_is_left_to_the_bus),
 		TEST(what_takes_long_is_run_again_in_the_slow_lane),
 		TEST(what_came_too_late_is_not_run),
 		TEST(what_expires_or_is_cancelled_in_the_queue_is_not_run),
