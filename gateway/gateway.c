@@ -1,6 +1,7 @@
 #include "gateway/gateway.h"
 
 #include "common/base/clock.h"
+#include "common/base/cores.h"
 #include "common/base/log.h"
 #include "common/cache/redis_wire.h"
 #include "gateway/inside.h"
@@ -14,11 +15,9 @@
 
 static size_t loops_wanted(const struct settings *conf)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t n = conf->gateway_threads;
+	size_t n =
+		conf->gateway_threads ? conf->gateway_threads : cores_usable();
 
-	if (n == 0)
-		n = cores > 1 ? (size_t)cores / 2 : 1;
 	return n < LOOPS_MAX ? n : LOOPS_MAX;
 }
 

@@ -5,11 +5,11 @@
 #include "svc-auth/stmts.h"
 
 #include "common/base/clock.h"
+#include "common/base/cores.h"
 #include "common/service/lane.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #define SALT_CHARS 22 /* base64 of 16 bytes, without padding */
 #define HASH_CHARS 43 /* of 32 bytes */
@@ -41,12 +41,12 @@ void hasher_init(struct hasher *h, const struct settings *conf)
 
 void password_lane(const struct settings *conf, struct lane_conf *lane)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned cores = cores_usable();
 	uint64_t fit =
 		conf->password_hash_total_mb / conf->password_hash_memory_mb;
 
-	if (cores > 0 && fit > (uint64_t)cores)
-		fit = (uint64_t)cores;
+	if (fit > cores)
+		fit = cores;
 	lane->threads = fit ? (unsigned)fit : 1;
 	lane->queue_max = (unsigned)conf->password_queue;
 	lane->wait_max_ms = (unsigned)conf->password_queue_ms;

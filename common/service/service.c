@@ -1,6 +1,7 @@
 #include "common/service/service.h"
 
 #include "common/base/clock.h"
+#include "common/base/cores.h"
 #include "common/base/guard.h"
 #include "common/base/log.h"
 #include "common/base/uuid.h"
@@ -572,11 +573,8 @@ static enum err make_lane(struct service *sv, enum lane lane, const char *kind,
 
 static unsigned db_threads(const struct settings *conf)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (conf->db_threads)
-		return (unsigned)conf->db_threads;
-	return THREADS_PER_CORE * (cores > 0 ? (unsigned)cores : 1);
+	return conf->db_threads ? (unsigned)conf->db_threads
+	                        : THREADS_PER_CORE * cores_usable();
 }
 
 static enum err make_lanes(struct service *sv)
