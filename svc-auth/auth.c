@@ -6,7 +6,6 @@
 #include "svc-auth/stmts.h"
 
 #include "common/base/clock.h"
-#include "common/base/kek.h"
 #include "common/base/log.h"
 
 #include <stdlib.h>
@@ -30,15 +29,15 @@ static bool unseal_answer(const void *arg, struct str sealed, struct str label,
 }
 
 /* Two uses, two keys. */
-static void seal_answers(struct auth *au, const struct seal_key *kek)
+static void seal_answers(struct auth *au, const struct root_keys *keys)
 {
 	struct idem_seal s = {.seal = seal_answer,
 	                      .unseal = unseal_answer,
 	                      .arg = &au->answers};
 	struct seal_key hashes;
 
-	seal_key_for(kek, "kae-idem-answer", &au->answers);
-	seal_key_for(kek, "kae-idem-hash", &hashes);
+	seal_key_for(&keys->seal, "kae-idem-answer", &au->answers);
+	seal_key_for(&keys->hash, "kae-idem-hash", &hashes);
 	_Static_assert(sizeof(s.key) == sizeof(hashes.k), "one size of key");
 	memcpy(s.key, hashes.k, sizeof(s.key));
 	idem_seal(au->conf.idem, &s);
@@ -46,26 +45,27 @@ static void seal_answers(struct auth *au, const struct seal_key *kek)
 	explicit_bzero(&hashes, sizeof(hashes));
 }
 
+static void derive(struct auth *au, const struct root_keys *keys)
+{
+	seal_answers(au, keys);
+	seal_key_for(&keys->seal, "kae-totp", &au->totp);
+	seal_key_for(&keys->hash, "kae-refresh", &au->refresh);
+	seal_key_for(&keys->hash, "kae-throttle", &au->throttle);
+	seal_key_for(&keys->hash, "kae-recovery", &au->recovery);
+	seal_key_for(&keys->hash, "kae-erased-names", &au->handles);
+}
+
 static enum err open_signing(struct auth *au, struct ctx *cx, int64_t now_ms)
 {
 	struct signing_conf conf = {
 		.pool = au->conf.pool,
+		.seal = au->conf.keys->seal,
 		.key_ttl_ms =
 			(int64_t)au->conf.settings->signing_key_ttl_s * 1000,
 		.token_ttl_ms = au->token_ttl_s * 1000,
 	};
-	enum err e = kek_load(au->conf.settings, &conf.seal);
+	enum err e = signing_open(&conf, cx, now_ms, &au->signing);
 
-	if (!e) {
-		seal_answers(au, &conf.seal);
-		seal_key_for(&conf.seal, "kae-refresh", &au->refresh);
-		seal_key_for(&conf.seal, "kae-throttle", &au->throttle);
-		seal_key_for(&conf.seal, "kae-totp", &au->totp);
-		seal_key_for(&conf.seal, "kae-recovery", &au->recovery);
-		seal_key_for(&conf.seal, "kae-erased-names", &au->handles);
-	}
-	if (!e)
-		e = signing_open(&conf, cx, now_ms, &au->signing);
 	explicit_bzero(&conf.seal, sizeof(conf.seal));
 	return e;
 }
@@ -102,7 +102,9 @@ enum err auth_new(const struct auth_conf *conf, struct ctx *cx,
 	au->conf = *conf;
 	au->token_ttl_s = (int64_t)conf->settings->access_token_ttl_s;
 	hasher_init(&au->hasher, conf->settings);
+	derive(au, conf->keys);
 	e = open_signing(au, cx, now_ms);
+	au->conf.keys = NULL; /* they are the caller's to wipe */
 	if (!e)
 		e = bootstrap_admin(au, cx, now_ms);
 	if (e)
@@ -217,6 +219,8 @@ void auth_upkeep(struct auth *au, struct ctx *cx, unsigned tasks,
 
 	if (tasks & TASK_KEYS)
 		keys = signing_turn(au->signing, cx, now_ms);
+	if (tasks & TASK_KEYS && au->conf.root)
+		root_key_look(au->conf.root, au->conf.pool, cx);
 	if (tasks & TASK_USED)
 		used = flush_used(au, cx);
 	if (tasks & TASK_PRUNE)

@@ -21,10 +21,13 @@
 
 #include "common/base/conf.h"
 #include "common/service/erase.h"
+#include "common/service/root_key.h"
 
 struct auth_conf {
 	const struct settings *settings;
 	struct db_pool *pool;
+	const struct root_keys *keys; /* while auth_new() runs */
+	struct root_key *root;        /* looked at in upkeep; or NULL */
 	struct event_store *events;
 	struct idem *idem;       /* auth_new() gives it a seal */
 	struct erase *erase;     /* of auth_erase */

@@ -143,6 +143,8 @@ static enum err start_auth(struct life *l)
 	const struct auth_conf conf = {
 		.settings = service_conf(l->sv),
 		.pool = service_pool(l->sv),
+		.keys = service_root_keys(l->sv),
+		.root = service_root_key(l->sv),
 		.events = service_events(l->sv),
 		.idem = service_idem(l->sv),
 		.erase = service_erase(l->sv),

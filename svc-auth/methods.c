@@ -6,6 +6,7 @@
 #include "svc-auth/migrations.h"
 #include "svc-auth/password.h"
 #include "svc-auth/service.h"
+#include "svc-auth/signing.h"
 #include "svc-auth/stmts.h"
 
 static const struct retention_rule retention[] = {
@@ -24,6 +25,7 @@ const struct service_def auth_service = {
 	.slow_lane = password_lane,
 	.retention = retention,
 	.retention_n = COUNTOF(retention),
+	.root_probe = signing_probe,
 	.start = auth_start,
 	.stop = auth_stop,
 	.erase = &auth_erase,

@@ -2,6 +2,7 @@
 
 #include "common/event/event.h"
 #include "common/service/idempotency.h"
+#include "common/service/root_key.h"
 
 /*
  * One text for both drivers: S is the schema prefix, INT and BYTES the types.
@@ -140,4 +141,5 @@ const struct db_migration auth_migrations[AUTH_MIGRATIONS] = {
 	{7, "who has been erased",
          ERASED_TABLE_SQLITE ERASED_HANDLES("", "INTEGER"),
          ERASED_TABLE_POSTGRES("auth") ERASED_HANDLES("auth.", "BIGINT")},
+	{8, "root key", ROOT_KEY_TABLE_SQLITE, ROOT_KEY_TABLE_POSTGRES("auth")},
 };

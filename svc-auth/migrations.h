@@ -8,7 +8,7 @@
 
 #include "common/db/db.h"
 
-#define AUTH_MIGRATIONS 7
+#define AUTH_MIGRATIONS 8
 
 extern const struct db_migration auth_migrations[AUTH_MIGRATIONS];
 

@@ -5,7 +5,7 @@
  *
  * Why:     ASVS 5.0 6.5.4 asks for 20 bits, 6.5.2 for a salted hash below 112.
  *          120 cannot be guessed even from a copy of the database, where they
- *          lie as a hash that is keyed (KEY_ENCRYPTION_KEY) and bound to the
+ *          lie as a hash that is keyed (root_key.h) and bound to the
  *          person.
  * Bounds:  RECOVERY_CODES of them at a time; each is good once.
  * Owns:    nothing.  Texts are the caller's to wipe.

@@ -276,7 +276,7 @@ static bool open_row(const struct signing *s, const struct key_row *k,
 	       *n > 0 && *n < ES256_PEM_MAX;
 }
 
-/* Both keys that may sign are opened, so that a wrong KEY_ENCRYPTION_KEY is
+/* Both keys that may sign are opened, so that one that was altered is
  * found now and not at the next rotation. */
 static bool open_signers(const struct signing *s, const struct ring *r,
                          unsigned char pem[SEAL_PLAIN_MAX], size_t *n)
@@ -322,11 +322,44 @@ static enum err use_ring(struct signing *s, struct ctx *cx,
 			cx, "auth.signing_key_sealed",
 			LOG_TEXT(
 				"hint",
-				"the signing keys in the database were sealed with another KEY_ENCRYPTION_KEY"));
+				"the signing keys in the database were altered, or its root key was: restore them from one backup"));
 		e = ERR_INVALID;
 	}
 	explicit_bzero(pem, sizeof(pem));
 	return e;
+}
+
+/* --- a key from before there were root keys ------------------------------- */
+
+struct probe {
+	const struct seal_key *key;
+	bool any, opens;
+};
+
+static enum err try_row(void *arg, const struct db_row *row)
+{
+	struct probe *p = arg;
+	unsigned char pem[SEAL_PLAIN_MAX];
+	size_t n = 0;
+
+	p->any = true;
+	if (unseal(p->key, db_row_str(row, 4), db_row_str(row, 0), pem, &n))
+		p->opens = true;
+	explicit_bzero(pem, sizeof(pem));
+	return OK;
+}
+
+enum err signing_probe(struct db *db, const struct seal_key *key,
+                       enum root_claim *out)
+{
+	struct probe p = {.key = key};
+	const struct db_sink sink = {try_row, &p};
+	enum err e = db_run(db, STMT(SIGN_LIST), NULL, 0, &sink);
+
+	if (e)
+		return e;
+	*out = !p.any ? ROOT_UNUSED : p.opens ? ROOT_FITS : ROOT_REFUSES;
+	return OK;
 }
 
 /* --- public --------------------------------------------------------------- */

@@ -25,6 +25,7 @@
 #include "svc-auth/token.h"
 
 #include "common/db/db.h"
+#include "common/service/root_key.h"
 
 #define SIGNING_KEYS_MAX  16
 #define SIGNING_RELOAD_MS 5000
@@ -41,12 +42,16 @@ struct signing_conf {
 
 /*
  * Reads the keys, or makes the first ones.  ERR_INVALID, told on the log: they
- * were sealed with another KEY_ENCRYPTION_KEY, which no retry will mend.
+ * are not sealed with this key, which no retry will mend.
  */
 enum err signing_open(const struct signing_conf *conf, struct ctx *cx,
                       int64_t now_ms, struct signing **out) MUST_CHECK;
 void signing_free(struct signing *s); /* NULL is fine */
 AUTO_TYPE(signing, struct signing *, signing_free)
+
+/* A root_probe_fn: whether svc-auth has worked with that key, which signing keys
+ * tell, as they are the first that it makes. */
+root_probe_fn signing_probe;
 
 /* Rotates if it is time and reads what other replicas did.  On failure the
  * keys known so far stay in use. */

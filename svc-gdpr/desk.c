@@ -5,7 +5,6 @@
 
 #include "common/base/clock.h"
 #include "common/base/guard.h"
-#include "common/base/kek.h"
 #include "common/base/log.h"
 
 #include <stdio.h>
@@ -15,6 +14,10 @@
 #define FIGURES_MS 2000
 #define ARENA_MAX  ((size_t)8 << 20)
 #define HOUR_MS    3600000
+
+/* What root keys are used for. */
+#define WHO              "kae-erasure-who"
+#define RECEIPT_KEYS_USE "kae-receipt-keys"
 
 const struct desk_conf *desk_conf_of(const struct eraser_desk *d)
 {
@@ -80,6 +83,8 @@ static void show(struct eraser_desk *d, struct ctx *cx)
 	struct looking l = {0};
 	int64_t now = wall_ms();
 
+	if (d->conf.root)
+		root_key_look(d->conf.root, d->conf.pool, cx);
 	if (db_read_one(d->conf.pool, cx, find_sums, &l))
 		return;
 	metric_set(d->gauge[PENDING], (double)l.n);
@@ -160,20 +165,69 @@ void desk_kick(struct eraser_desk *d)
 	tell(d, false);
 }
 
+/* --- a key from before there were root keys ---------------------------------------------------- */
+
+struct probe {
+	struct seal_key key;
+	bool any, opens;
+};
+
+/* Rows of a label and what is sealed with it. */
+static enum err try_row(void *arg, const struct db_row *row)
+{
+	struct probe *p = arg;
+	AUTO_BUF plain = {0};
+
+	p->any = true;
+	if (unseal_buf(&p->key, db_row_str(row, 1), db_row_str(row, 0), &plain))
+		p->opens = true;
+	if (plain.p)
+		explicit_bzero(plain.p, plain.cap);
+	return OK;
+}
+
+static enum err probe_use(struct db *db, const struct seal_key *key,
+                          const char *use, const struct db_stmt *st,
+                          struct probe *p)
+{
+	const struct db_sink sink = {try_row, p};
+	enum err e;
+
+	seal_key_for(key, use, &p->key);
+	e = db_run(db, st, NULL, 0, &sink);
+	explicit_bzero(&p->key, sizeof(p->key));
+	return e;
+}
+
+enum err desk_probe(struct db *db, const struct seal_key *key,
+                    enum root_claim *out)
+{
+	struct probe p = {.any = false};
+	int64_t events = 0;
+	enum err e = probe_use(db, key, RECEIPT_KEYS_USE,
+	                       STMT(RECEIPT_KEYS_SEALED), &p);
+
+	if (!e)
+		e = probe_use(db, key, WHO, STMT(ERASURES_SEALED), &p);
+	/* Nothing to try it on, but another version of us may be at work. */
+	if (!e && !p.any)
+		e = db_get_i64(db, STMT(INBOX_USED), NULL, 0, &events);
+	if (e)
+		return e;
+	if (p.any)
+		*out = p.opens ? ROOT_FITS : ROOT_REFUSES;
+	else
+		*out = events ? ROOT_FITS : ROOT_UNUSED;
+	return OK;
+}
+
 /* --- life ------------------------------------------------------------------------------------------ */
 
-static enum err make_keys(struct eraser_desk *d)
+static void derive(struct eraser_desk *d, const struct root_keys *keys)
 {
-	struct seal_key kek;
-	enum err e = kek_load(d->conf.settings, &kek);
-
-	if (!e) {
-		seal_key_for(&kek, "kae-erasure-who", &d->who);
-		seal_key_for(&kek, "kae-erasure-sub", &d->subject);
-		seal_key_for(&kek, "kae-receipt-keys", &d->keys);
-	}
-	explicit_bzero(&kek, sizeof(kek));
-	return e;
+	seal_key_for(&keys->seal, WHO, &d->who);
+	seal_key_for(&keys->seal, RECEIPT_KEYS_USE, &d->keys);
+	seal_key_for(&keys->hash, "kae-erasure-sub", &d->subject);
 }
 
 static void make_gauges(struct eraser_desk *d)
@@ -209,7 +263,8 @@ enum err desk_new(const struct desk_conf *conf, struct eraser_desk **out)
 
 	if (!e) {
 		d->conf = *conf;
-		e = make_keys(d);
+		derive(d, conf->keys);
+		d->conf.keys = NULL; /* they are the caller's to wipe */
 	}
 	if (e) {
 		free(d);

@@ -34,6 +34,7 @@
 #include "common/bus/bus.h"
 #include "common/obs/metrics.h"
 #include "common/service/erase.h"
+#include "common/service/root_key.h"
 
 #define DESK_LEASE_MS     5000 /* two at once do no harm */
 #define DESK_CALL_MS      20000
@@ -45,6 +46,8 @@ struct eraser_desk;
 struct desk_conf {
 	const struct settings *settings;
 	struct db_pool *pool;
+	const struct root_keys *keys; /* while desk_new() runs */
+	struct root_key *root;        /* looked at by the worker; or NULL */
 	struct bus_caller *caller;
 	struct erase *erase;     /* of our own rows */
 	struct metrics *metrics; /* or NULL */
@@ -55,6 +58,9 @@ enum err desk_new(const struct desk_conf *conf,
                   struct eraser_desk **out) MUST_CHECK;
 void desk_free(struct eraser_desk *d); /* ends the worker; NULL is fine */
 void desk_kick(struct eraser_desk *d); /* perhaps there is something to do */
+
+/* A root_probe_fn: whether svc-gdpr has worked with that key. */
+root_probe_fn desk_probe;
 
 /* Inside a transaction: the event user.erased of svc-auth. */
 enum err erasure_ordered(struct eraser_desk *d, struct db *db,

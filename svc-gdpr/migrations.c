@@ -2,6 +2,7 @@
 
 #include "common/event/event.h"
 #include "common/service/idempotency.h"
+#include "common/service/root_key.h"
 #include "svc-gdpr/audit_tables.h"
 #include "svc-gdpr/rights_tables.h"
 
@@ -108,4 +109,5 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{5, "consent, restriction, breaches", RIGHTS_SQLITE, RIGHTS_POSTGRES},
 	{6, "erasures", ERASED_TABLE_SQLITE ERASURES("", "BLOB"),
          ERASED_TABLE_POSTGRES("gdpr") ERASURES("gdpr.", "BYTEA")},
+	{7, "root key", ROOT_KEY_TABLE_SQLITE, ROOT_KEY_TABLE_POSTGRES("gdpr")},
 };

@@ -15,7 +15,7 @@
 
 #include "common/db/db.h"
 
-#define GDPR_MIGRATIONS 6
+#define GDPR_MIGRATIONS 7
 extern const struct db_migration gdpr_migrations[GDPR_MIGRATIONS];
 
 #endif

@@ -4,7 +4,7 @@
  * key alone, without us.
  *
  * Keys:    one pair, made when the first is needed; its private half lies sealed
- *          under KEY_ENCRYPTION_KEY.  Public halves are kept for ever, as receipts
+ *          (root_key.h).  Public halves are kept for ever, as receipts
  *          are; kid is the RFC 7638 thumbprint.
  * Threads: the functions with a db inside a transaction function; the others any.
  */
@@ -31,7 +31,7 @@ static inline void receipt_key_auto(struct receipt_key *k)
 	__attribute__((cleanup(receipt_key_auto))) struct receipt_key
 
 /* The youngest key, made if there is none.  ERR_INTERNAL, told on the log: it was
- * sealed with another KEY_ENCRYPTION_KEY. */
+ * sealed with another key. */
 enum err receipt_key_load(struct db *db, const struct seal_key *seal,
                           int64_t now_ms, struct receipt_key *out) MUST_CHECK;
 /* Appends the JWK set of all public keys as msgpack. */

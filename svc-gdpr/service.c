@@ -49,6 +49,8 @@ enum err gdpr_start(struct service *sv, void **state)
 	if (!e)
 		e = desk_new(&(struct desk_conf){.settings = conf,
 		                                 .pool = st->pool,
+		                                 .keys = service_root_keys(sv),
+		                                 .root = service_root_key(sv),
 		                                 .caller = service_caller(sv),
 		                                 .erase = service_erase(sv),
 		                                 .metrics = service_metrics(sv),
@@ -106,6 +108,7 @@ const struct service_def gdpr_service = {
 	.retention = retention,
 	.retention_n = COUNTOF(retention),
 	.slow_lane = slow_lane,
+	.root_probe = desk_probe,
 	.start = gdpr_start,
 	.stop = gdpr_stop,
 	.erase = &gdpr_erase,

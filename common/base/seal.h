@@ -32,7 +32,7 @@ struct seal_key {
 };
 
 /*
- * From the text of KEY_ENCRYPTION_KEY, by BLAKE2b with a label of its own, so
+ * From the text of a key of KEY_ENCRYPTION_KEY, by BLAKE2b with a label of its own, so
  * that the same text used elsewhere gives another key.  The text carries the
  * entropy (at least 32 characters); this is no password hash.
  */

@@ -21,6 +21,7 @@
 #define RETRY_MAX_MS     5000
 #define OUTBOX_LATE_MS   10000
 #define THREADS_PER_CORE 2
+#define ROOT_KEY_MS      30000
 
 struct probe { /* one bus peer, as a health check sees it */
 	struct service *sv;
@@ -37,6 +38,8 @@ struct service {
 	struct idem *idem;
 	struct erased *erased; /* these two: NULL where def->erase is */
 	struct erase *erase;
+	struct root_key *root_key;  /* NULL where def->root_probe is */
+	struct root_keys root_keys; /* while def->start() runs */
 	struct bus_caller *caller;
 	struct bus_server *server;
 	struct lane_pool *lanes[LANE_COUNT];
@@ -89,6 +92,16 @@ struct idem *service_idem(struct service *sv)
 struct erase *service_erase(struct service *sv)
 {
 	return sv->erase;
+}
+
+const struct root_keys *service_root_keys(const struct service *sv)
+{
+	return &sv->root_keys;
+}
+
+struct root_key *service_root_key(struct service *sv)
+{
+	return sv->root_key;
 }
 
 struct metrics *service_metrics(struct service *sv)
@@ -368,6 +381,9 @@ static enum err show(struct service *sv)
 	     health_check(h, name, "database", true, check_database, sv) &&
 	     health_check(h, name, "outbox", false, check_outbox, sv);
 
+	if (sv->root_key)
+		ok = ok && health_check(h, name, "key_encryption_key", false,
+		                        root_key_check, sv->root_key);
 	for (enum bus_peer p = 0; ok && p < PEER_COUNT; p++) {
 		sv->probes[p] = (struct probe){sv, p};
 		if (sv->env.urls[p] && bus_edge_allowed(sv->def->self, p))
@@ -412,6 +428,26 @@ static enum err start_relay(struct service *sv)
 	return OK;
 }
 
+static enum err open_root_key(struct service *sv)
+{
+	struct ctx cx = {.service = sv->def->name,
+	                 .rid = STR("root-key"),
+	                 .deadline_ms = mono_ms() + ROOT_KEY_MS};
+
+	return sv->root_key ? root_key_open(sv->root_key, sv->pool, &cx,
+	                                    sv->env.conf, sv->def->root_probe,
+	                                    &sv->root_keys)
+	                    : OK;
+}
+
+static enum err start_state(struct service *sv)
+{
+	enum err e = sv->def->start ? sv->def->start(sv, &sv->state) : OK;
+
+	explicit_bzero(&sv->root_keys, sizeof(sv->root_keys));
+	return e;
+}
+
 /* Goes on where the last attempt ended; *step says where this one did. */
 static enum err bring_up(struct service *sv, const char **step)
 {
@@ -440,8 +476,12 @@ static enum err bring_up(struct service *sv, const char **step)
 		e = retention_start(sv->retention);
 	if (e)
 		return e;
+	*step = "root_key";
+	e = open_root_key(sv);
+	if (e)
+		return e;
 	*step = "start";
-	return sv->def->start ? sv->def->start(sv, &sv->state) : OK;
+	return start_state(sv);
 }
 
 /* False when the service is to stop instead. */
@@ -635,6 +675,14 @@ static enum err make_erased(struct service *sv)
 	return sv->erased ? OK : ERR_NOMEM;
 }
 
+static enum err make_root_key(struct service *sv)
+{
+	if (!sv->def->root_probe)
+		return OK;
+	sv->root_key = root_key_new(sv->def->name);
+	return sv->root_key ? OK : ERR_NOMEM;
+}
+
 static enum err make_events(struct service *sv)
 {
 	sv->events = event_store_new(sv->def->name);
@@ -715,9 +763,10 @@ enum err service_start(const struct service_def *def,
                        const struct service_env *env, struct service **out)
 {
 	static enum err (*const steps[])(struct service *) = {
-		make_pool,     make_erased,    make_events, make_idem,
-		make_erase,    make_retention, make_caller, make_lanes,
-		make_dispatch, make_server,    show,        make_starter,
+		make_pool,    make_erased,   make_root_key,  make_events,
+		make_idem,    make_erase,    make_retention, make_caller,
+		make_lanes,   make_dispatch, make_server,    show,
+		make_starter,
 	};
 	struct service *sv = service_new(def, env);
 	enum err e = sv ? OK : ERR_NOMEM;
@@ -815,6 +864,7 @@ void service_stop(struct service *sv, uint64_t grace_ms)
 	idem_free(sv->idem);
 	event_store_free(sv->events);
 	erased_free(sv->erased);
+	root_key_free(sv->root_key);
 	db_pool_free(sv->pool);
 	pthread_cond_destroy(&sv->stop_asked);
 	pthread_mutex_destroy(&sv->lock);

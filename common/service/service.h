@@ -31,6 +31,7 @@
 #include "common/obs/metrics.h"
 #include "common/service/idempotency.h"
 #include "common/service/retention.h"
+#include "common/service/root_key.h"
 
 struct service;
 struct figures;
@@ -109,6 +110,9 @@ struct service_def {
 	unsigned slow_threads; /* of the SLOW lane */
 	/* Or NULL.  Says otherwise of the SLOW lane's threads and queue. */
 	void (*slow_lane)(const struct settings *conf, struct lane_conf *lane);
+	/* Or NULL: it has no root keys.  Its migrations then have the table of
+	 * root_key.h. */
+	root_probe_fn *root_probe;
 	/*
 	 * Builds the state; the database is migrated and the bus caller works.
 	 * ERR_DATABASE: tried again.  The method table is not served before.
@@ -142,6 +146,9 @@ struct bus_caller *service_caller(struct service *sv);
 struct event_store *service_events(struct service *sv);
 struct idem *service_idem(struct service *sv);
 struct erase *service_erase(struct service *sv); /* NULL: def has none */
+/* While start() runs, which derives its keys from them. */
+const struct root_keys *service_root_keys(const struct service *sv);
+struct root_key *service_root_key(struct service *sv); /* NULL: def has none */
 struct metrics *service_metrics(struct service *sv);
 struct health *service_health(struct service *sv);
 const char *service_instance(const struct service *sv); /* unique per process */

@@ -1,5 +1,6 @@
 #include "common/service/wiring.h"
 
+#include "common/base/kek.h"
 #include "common/base/trace.h"
 #include "common/cache/redis_url.h"
 #include "common/obs/otlp.h"
@@ -68,6 +69,24 @@ static bool tracing_rules(const struct settings *conf, FILE *complaints)
 	return ok && !wrong;
 }
 
+static bool key_rules(const struct settings *conf, unsigned who,
+                      FILE *complaints)
+{
+	struct str text = conf->key_encryption_key;
+	AUTO_KEK_RING ring = {0};
+	const char *wrong = NULL;
+
+	if (!(who & (FOR_AUTH | FOR_GDPR)))
+		return true;
+	if (text.n)
+		wrong = kek_parse(text, &ring);
+	else if (who & FOR_AUTH && conf->env != ENV_DEVELOPMENT)
+		wrong = "must be set outside development";
+	if (wrong)
+		(void)fprintf(complaints, "KEY_ENCRYPTION_KEY: %s\n", wrong);
+	return !wrong;
+}
+
 bool wiring_rules(const struct settings *conf, unsigned who, FILE *complaints)
 {
 	struct redis_url redis;
@@ -83,17 +102,13 @@ bool wiring_rules(const struct settings *conf, unsigned who, FILE *complaints)
 	}
 	if (!tracing_rules(conf, complaints))
 		ok = false;
+	if (!key_rules(conf, who, complaints))
+		ok = false;
 	if (conf->env == ENV_DEVELOPMENT)
 		return ok;
 	if (who & FOR_GATEWAY && has_wildcard(conf->cors_origins)) {
 		(void)fprintf(complaints, "CORS_ORIGINS: * is refused outside "
 		                          "development\n");
-		ok = false;
-	}
-	if (who & FOR_AUTH && conf->key_encryption_key.n == 0) {
-		(void)fprintf(complaints,
-		              "KEY_ENCRYPTION_KEY: must be set outside "
-		              "development\n");
 		ok = false;
 	}
 	return ok;

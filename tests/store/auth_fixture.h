@@ -30,6 +30,7 @@ static struct {
 	struct db_pool *pool;
 	struct event_store *events;
 	struct idem *idem;
+	struct root_key *root;
 	char folder[64], file[SECRET_PATH_MAX];
 	struct settings settings;
 	struct auth *auth;
@@ -66,17 +67,22 @@ static inline void no_push(void *arg, struct str bytes)
 
 static inline enum err start_with(const struct settings *s, struct auth **out)
 {
+	AUTO_ROOT_KEYS keys = {0};
 	const struct auth_conf conf = {.settings = s,
 	                               .pool = fx.pool,
+	                               .keys = &keys,
+	                               .root = fx.root,
 	                               .events = fx.events,
 	                               .idem = fx.idem,
 	                               .kick = kick,
 	                               .push = push};
 	AUTO(arena) arena = arena_new((size_t)1 << 20);
 	struct ctx cx = store_ctx(30000);
+	enum err e;
 
 	cx.arena = arena;
-	return auth_new(&conf, &cx, out);
+	e = root_key_open(fx.root, fx.pool, &cx, s, signing_probe, &keys);
+	return e ? e : auth_new(&conf, &cx, out);
 }
 
 /* As a restart of the service with these settings. */
@@ -99,6 +105,7 @@ static inline enum err clear(struct db *db, void *arg)
 		{"t.2", "DELETE FROM users", "DELETE FROM auth.users"},
 		{"t.3", "DELETE FROM signing_keys",
 	         "DELETE FROM auth.signing_keys"},
+		{"t.31", "DELETE FROM root_key", "DELETE FROM auth.root_key"},
 		{"t.4", "DELETE FROM revocations",
 	         "DELETE FROM auth.revocations"},
 		{"t.5", "UPDATE revocation_seq SET seq = 0",
@@ -162,7 +169,8 @@ static inline int up(void **state)
 	fx.idem = idem_new(&(struct idem_conf){
 		.service = "auth", .pool = fx.pool, .retention_ms = DAY_MS});
 	(void)snprintf(fx.folder, sizeof(fx.folder), "/tmp/kae-auth-XXXXXX");
-	if (!mkdtemp(fx.folder) || !fx.events || !fx.idem ||
+	fx.root = root_key_new("auth");
+	if (!mkdtemp(fx.folder) || !fx.events || !fx.idem || !fx.root ||
 	    !secret_path(str_from(fx.folder), BOOTSTRAP_FILE, fx.file))
 		return -1;
 	return db_migrate(fx.pool, auth_migrations, AUTH_MIGRATIONS) ? -1 : 0;
@@ -172,6 +180,7 @@ static inline int down(void **state)
 {
 	(void)state;
 	(void)unlink(fx.file);
+	root_key_free(fx.root);
 	idem_free(fx.idem);
 	event_store_free(fx.events);
 	buf_fini(&fx.pushed);

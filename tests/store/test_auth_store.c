@@ -188,8 +188,10 @@ static void *start_replica(void *arg)
 	AUTO(idem)
 	idem = idem_new(&(struct idem_conf){
 		.service = "auth", .pool = fx.pool, .retention_ms = DAY_MS});
+	AUTO_ROOT_KEYS keys = {0};
 	const struct auth_conf conf = {.settings = &fx.settings,
 	                               .pool = fx.pool,
+	                               .keys = &keys,
 	                               .events = fx.events,
 	                               .idem = idem,
 	                               .kick = no_kick,
@@ -201,7 +203,9 @@ static void *start_replica(void *arg)
 
 	MUST(idem != NULL);
 	cx.arena = arena;
-	if (!auth_new(&conf, &cx, &au))
+	if (!root_key_open(fx.root, fx.pool, &cx, &fx.settings, signing_probe,
+	                   &keys) &&
+	    !auth_new(&conf, &cx, &au))
 		atomic_fetch_add(good, 1);
 	return NULL;
 }

@@ -196,9 +196,10 @@ static void development_makes_its_sealing_key_once(void **state)
 {
 	const struct folder *f = *state;
 	struct settings s = settings(f, ENV_DEVELOPMENT);
-	struct seal_key a, b;
+	struct kek_ring a, b;
 
 	assert_int_equal(kek_load(&s, &a), OK);
+	assert_int_equal(a.n, 1);
 	assert_int_equal(kek_load(&s, &b), OK);
 	assert_memory_equal(&a, &b, sizeof(a));
 	/* The file is kept when the folder goes to production later. */
@@ -207,7 +208,7 @@ static void development_makes_its_sealing_key_once(void **state)
 	assert_memory_equal(&a, &b, sizeof(a));
 	s.key_encryption_key = KEK;
 	assert_int_equal(kek_load(&s, &b), OK);
-	assert_memory_not_equal(&a, &b, sizeof(a));
+	assert_string_not_equal(a.kek[0].id, b.kek[0].id);
 }
 
 static void elsewhere_a_sealing_key_must_be_given(void **state)
@@ -218,12 +219,77 @@ static void elsewhere_a_sealing_key_must_be_given(void **state)
 
 	for (size_t i = 0; i < COUNTOF(envs); i++) {
 		struct settings s = settings(f, envs[i]);
-		struct seal_key k;
+		struct kek_ring k;
 
 		assert_int_equal(kek_load(&s, &k), ERR_INVALID);
 		s.key_encryption_key = STR("short");
 		assert_int_equal(kek_load(&s, &k), ERR_INVALID);
 	}
+}
+
+#define A32 "abcdefghijklmnopqrstuvwxyz012345"
+#define B32 "bbcdefghijklmnopqrstuvwxyz012345"
+
+static void a_list_of_sealing_keys_has_an_order(void **state)
+{
+	struct kek_ring both, one;
+
+	(void)state;
+	assert_null(kek_parse(STR(B32 " , " A32), &both));
+	assert_int_equal(both.n, 2);
+	assert_null(kek_parse(STR(A32), &one));
+	assert_int_equal(one.n, 1);
+	assert_string_equal(one.kek[0].id, both.kek[1].id);
+	assert_memory_equal(&one.kek[0].key, &both.kek[1].key,
+	                    sizeof(one.whole));
+	/* As one key was read before there were lists. */
+	assert_memory_equal(&one.kek[0].key, &one.whole, sizeof(one.whole));
+	assert_memory_not_equal(&both.kek[0].key, &both.whole,
+	                        sizeof(one.whole));
+	assert_ptr_equal(kek_find(&both, str_from(one.kek[0].id)),
+	                 &both.kek[1]);
+	assert_null(kek_find(&one, str_from(both.kek[0].id)));
+	assert_null(kek_find(&one, STR("")));
+}
+
+static void a_malformed_list_of_sealing_keys_is_refused(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} cases[] = {
+		{"", "32 characters"},
+		{"short", "32 characters"},
+		{A32 ",", "without a key"},
+		{"," A32, "32 characters"},
+		{A32 ",," B32, "32 characters"},
+		{A32 ",short", "32 characters"},
+		{A32 ", " A32, "twice"},
+		{A32 "," B32 "," A32, "twice"},
+	};
+	struct kek_ring r = {.n = 7};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		const char *why = kek_parse(str_from(cases[i].text), &r);
+
+		assert_non_null(why);
+		assert_non_null(strstr(why, cases[i].why));
+		assert_int_equal(r.n, 7); /* untouched */
+	}
+}
+
+static void sixteen_sealing_keys_are_enough(void **state)
+{
+	AUTO_BUF text = {0};
+	struct kek_ring r;
+
+	(void)state;
+	for (int i = 0; i < KEK_MAX; i++)
+		buf_printf(&text, "%s%032d", i ? "," : "", i);
+	assert_null(kek_parse(buf_view(&text), &r));
+	assert_int_equal(r.n, KEK_MAX);
+	buf_printf(&text, ",%032d", KEK_MAX);
+	assert_non_null(strstr(kek_parse(buf_view(&text), &r), "16"));
 }
 
 /* --- key pairs and tokens ------------------------------------------------- */
@@ -312,6 +378,9 @@ int main(void)
 			teardown),
 		cmocka_unit_test_setup_teardown(
 			elsewhere_a_sealing_key_must_be_given, setup, teardown),
+		cmocka_unit_test(a_list_of_sealing_keys_has_an_order),
+		cmocka_unit_test(a_malformed_list_of_sealing_keys_is_refused),
+		cmocka_unit_test(sixteen_sealing_keys_are_enough),
 		cmocka_unit_test(every_key_pair_has_a_kid_of_its_own),
 		cmocka_unit_test(a_broken_key_signs_nothing),
 		cmocka_unit_test(
