@@ -226,7 +226,9 @@ struct db_migration {
 /*
  * Applies what is missing, each in a transaction, under a lock.  Refuses, with
  * a line on the log: a newer schema than the table knows, a checksum that
- * changed (ERR_INVALID; do not retry).  ERR_DATABASE: try again later.
+ * changed (ERR_INVALID; do not retry).  ERR_DATABASE: try again later, also where
+ * it would have to wait for somebody who has a table: those who came meanwhile
+ * would wait behind it.
  */
 enum err db_migrate(struct db_pool *p, const struct db_migration *m,
                     size_t n) MUST_CHECK;

@@ -7,11 +7,26 @@
 
 #define CONNECT_MS   10000
 #define MIGRATION_MS 300000 /* for each, and for waiting until others end */
+/*
+ * Whoever wants a table that a migration waits for waits behind it: the version
+ * that still works there would stand as long as the longest transaction that was
+ * there before (a backup's takes hours).  So a migration gives up soon, with no
+ * trace, and the caller tries again.
+ */
+#define TABLE_WAIT   "500ms"
 #define LOCK_NUMBER  0x6d696772
 #define RUNS_MAX     4
 #define CHECKSUM_MAX (2 * crypto_hash_sha256_BYTES + 1)
 
-enum { S_HAS_SCHEMA, S_CREATE_TABLE, S_NEWEST, S_FIND, S_INSERT, S_COUNT };
+enum {
+	S_HAS_SCHEMA,
+	S_CREATE_TABLE,
+	S_NEWEST,
+	S_FIND,
+	S_TABLE_WAIT,
+	S_INSERT,
+	S_COUNT
+};
 
 static const struct db_stmt rows[S_COUNT] = {
 	[S_HAS_SCHEMA] = {"migrate.has_schema", "SELECT 1",
@@ -34,6 +49,9 @@ static const struct db_stmt rows[S_COUNT] = {
                     "SELECT checksum FROM @schema_migrations "
                     "WHERE number = $1",
                     NULL},
+	[S_TABLE_WAIT] = {"migrate.table_wait", "SELECT 1",
+                          "SELECT set_config('lock_timeout', '" TABLE_WAIT
+                          "', true)"},
 	[S_INSERT] = {"migrate.insert",
                       "INSERT INTO @schema_migrations "
                       "(number, name, checksum, applied_at) "
@@ -141,7 +159,10 @@ static enum err apply(struct db *db, void *arg)
 		return f.same ? OK
 		              : refuse(r, "db.migration_changed", m->number,
 		                       m->name);
-	e = db->driver->script(db, text);
+	/* Not before the lock: for another's migration it is right to wait. */
+	e = db_run(db, &r->st[S_TABLE_WAIT], NULL, 0, NULL);
+	if (!e)
+		e = db->driver->script(db, text);
 	if (!e)
 		e = db_run(db, &r->st[S_INSERT], v, COUNTOF(v), NULL);
 	r->applied = !e;
@@ -178,7 +199,11 @@ static enum err apply_all(struct run *r)
 			log_info(&r->pool->cx, "db.migrated",
 			         LOG_U64("number", m->number),
 			         LOG_TEXT("name", m->name));
-		if (e && e != ERR_INVALID)
+		if (e == ERR_TIMEOUT)
+			log_warn(&r->pool->cx, "db.migration_waits",
+			         LOG_U64("number", m->number),
+			         LOG_TEXT("name", m->name));
+		else if (e && e != ERR_INVALID)
 			log_error(&r->pool->cx, "db.migration_failed",
 			          LOG_U64("number", m->number),
 			          LOG_TEXT("name", m->name),

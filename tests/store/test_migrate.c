@@ -131,6 +131,43 @@ static void starters_that_meet_apply_once(void **state)
 	expect(3, 2);
 }
 
+static const struct db_migration wider[] = {
+	{1, "first", "CREATE TABLE a (n INTEGER); INSERT INTO a VALUES (1);",
+         "CREATE TABLE " SCHEMA ".a (n bigint); "
+         "INSERT INTO " SCHEMA ".a VALUES (1);"},
+	{2, "wider", "ALTER TABLE a ADD COLUMN m INTEGER;",
+         "ALTER TABLE " SCHEMA ".a ADD COLUMN m bigint;"},
+};
+
+/* A backup, say, or an export: it has looked at the table and goes on. */
+static enum err migrate_meanwhile(struct db *db, void *arg)
+{
+	int64_t sum = 0;
+	enum err e = db_get_i64(db, &st[SUM], NULL, 0, &sum);
+
+	if (!e)
+		*(enum err *)arg = migrate(wider, 2);
+	/* It has not been waiting until the server sent this one away. */
+	return e ? e : db_get_i64(db, &st[SUM], NULL, 0, &sum);
+}
+
+static void who_reads_a_table_holds_up_its_migration_alone(void **state)
+{
+	struct db_pool *p = store_pool(&store);
+	struct ctx cx = store_ctx(20000);
+	enum err e = OK;
+
+	(void)state;
+	assert_int_equal(migrate(wider, 1), OK);
+	assert_int_equal(db_read(p, &cx, migrate_meanwhile, &e), OK);
+	/* On SQLite nobody waits for who reads. */
+	assert_int_equal(e, store_is_postgres(&store) ? ERR_DATABASE : OK);
+	assert_int_equal(store_i64(p, &st[SUM]), 1);
+	assert_int_equal(migrate(wider, 2), OK);
+	expect(1, 2);
+	db_pool_free(p);
+}
+
 static void a_database_that_is_away_can_be_tried_again(void **state)
 {
 	struct db_conf conf = store_conf(&store);
@@ -205,6 +242,7 @@ int main(void)
 		T(a_migration_that_fails_leaves_nothing),
 		T(a_gap_in_the_numbers_is_refused),
 		T(starters_that_meet_apply_once),
+		T(who_reads_a_table_holds_up_its_migration_alone),
 		T(a_database_that_is_away_can_be_tried_again),
 		T(a_folder_that_cannot_be_made_is_for_ever),
 		/* By the last: one of each kind of database. */
