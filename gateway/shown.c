@@ -3,7 +3,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/guard.h"
+#include "common/codec/json.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -30,6 +32,72 @@ static enum health_state service_state(struct gateway *g, enum bus_peer peer,
 	return up && said == MONITOR_UP ? HEALTH_UP : HEALTH_DEGRADED;
 }
 
+/* A replica, as all loops together see it: each has connections of its own. */
+struct listed {
+	char url[sizeof(((struct bus_replica *)NULL)->url)];
+	unsigned connections, in_flight;
+	uint64_t failed;
+	bool suspect;
+};
+
+struct list {
+	size_t n;
+	struct listed at[REPLICAS_SHOWN];
+};
+
+static struct listed *entry_of(struct list *l, const char *url)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->at[i].url, url) == 0)
+			return &l->at[i];
+	if (l->n == COUNTOF(l->at))
+		return NULL;
+	l->at[l->n] = (struct listed){0};
+	(void)snprintf(l->at[l->n].url, sizeof(l->at[l->n].url), "%s", url);
+	return &l->at[l->n++];
+}
+
+static void gather(struct loop *lo, enum bus_peer peer, struct list *l)
+{
+	GUARD(&lo->shown_lock);
+
+	for (size_t i = 0; i < lo->shown_n; i++) {
+		const struct bus_replica *r = &lo->shown[i];
+		struct listed *is =
+			r->peer == peer ? entry_of(l, r->url) : NULL;
+
+		if (!is)
+			continue;
+		is->connections += r->state != BUS_DOWN;
+		is->suspect |= r->state == BUS_SUSPECT;
+		is->in_flight += r->in_flight;
+		is->failed += r->failed;
+	}
+}
+
+/* down: no loop has a connection; suspect: one of them gets no answer. */
+static void list_replicas(struct gateway *g, enum bus_peer peer,
+                          struct buf *out)
+{
+	struct list l = {0};
+
+	for (size_t i = 0; i < g->loops_n; i++)
+		gather(&g->loops[i], peer, &l);
+	for (size_t i = 0; i < l.n; i++) {
+		const struct listed *r = &l.at[i];
+		const char *state = r->connections == 0 ? "down"
+		                    : r->suspect        ? "suspect"
+		                                        : "up";
+
+		buf_str(out, i ? STR(",{\"address\":") : STR("{\"address\":"));
+		json_add_str(out, str_from(r->url));
+		buf_printf(out,
+		           ",\"state\":\"%s\",\"connections\":%u,"
+		           "\"in_flight\":%u,\"failed\":%" PRIu64 "}",
+		           state, r->connections, r->in_flight, r->failed);
+	}
+}
+
 /* Without one service the others are still worth being asked for, so none is
  * critical; identity is, because without it nearly everything is refused. */
 #define SERVICE_CHECK(name, peer)                                      \
@@ -37,6 +105,10 @@ static enum health_state service_state(struct gateway *g, enum bus_peer peer,
 	                                      size_t detail_max)       \
 	{                                                              \
 		return service_state(arg, peer, detail, detail_max);   \
+	}                                                              \
+	static void list_##name(void *arg, struct buf *out)            \
+	{                                                              \
+		list_replicas(arg, peer, out);                         \
 	}
 SERVICE_CHECK(auth, PEER_AUTH)
 SERVICE_CHECK(content, PEER_CONTENT)
@@ -61,7 +133,10 @@ static bool add_checks(struct gateway *g)
 	                    g) &&
 	       health_check(h, "gateway", "auth", false, check_auth, g) &&
 	       health_check(h, "gateway", "content", false, check_content, g) &&
-	       health_check(h, "gateway", "gdpr", false, check_gdpr, g);
+	       health_check(h, "gateway", "gdpr", false, check_gdpr, g) &&
+	       health_list(h, "gateway", "auth", "replicas", list_auth) &&
+	       health_list(h, "gateway", "content", "replicas", list_content) &&
+	       health_list(h, "gateway", "gdpr", "replicas", list_gdpr);
 }
 
 struct figure {

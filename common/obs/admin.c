@@ -48,28 +48,37 @@ static void problem(struct answer *a, enum err e, const char *detail)
 	buf_str(&a->body, STR("}\n"));
 }
 
-static void live(struct admin *ad, const char *rest, struct answer *a)
+/* What is asked for: what follows the page's path, and ?verbose. */
+struct question {
+	const char *rest;
+	bool verbose;
+};
+
+static void live(struct admin *ad, const struct question *q, struct answer *a)
 {
 	(void)ad;
-	(void)rest;
+	(void)q;
 	buf_str(&a->body, STR("{\"status\":\"alive\"}\n"));
 }
 
-static void ready(struct admin *ad, const char *rest, struct answer *a)
+static void ready(struct admin *ad, const struct question *q, struct answer *a)
 {
-	const char *part = *rest ? rest : NULL;
+	const struct health_ask ask = {.part = *q->rest ? q->rest : NULL,
+	                               .now_ms = (int64_t)mono_ms(),
+	                               .verbose = q->verbose};
 
-	if (part && !health_has(ad->health, part)) {
+	if (ask.part && !health_has(ad->health, ask.part)) {
 		problem(a, ERR_NOT_FOUND, "This program has no such part.");
 		return;
 	}
-	if (!health_render(ad->health, part, (int64_t)mono_ms(), &a->body))
+	if (!health_render(ad->health, &ask, &a->body))
 		a->status = MHD_HTTP_SERVICE_UNAVAILABLE;
 }
 
-static void show_metrics(struct admin *ad, const char *rest, struct answer *a)
+static void show_metrics(struct admin *ad, const struct question *q,
+                         struct answer *a)
 {
-	(void)rest;
+	(void)q;
 	a->type = metrics_type;
 	metrics_render(ad->metrics, &a->body);
 	health_metrics(ad->health, (int64_t)mono_ms(), &a->body);
@@ -78,7 +87,8 @@ static void show_metrics(struct admin *ad, const char *rest, struct answer *a)
 /* A path that ends in '/' takes what follows it as rest. */
 static const struct page {
 	const char *path;
-	void (*show)(struct admin *ad, const char *rest, struct answer *a);
+	void (*show)(struct admin *ad, const struct question *q,
+	             struct answer *a);
 } pages[] = {
 	{"/livez", live},    {"/healthz", live},         {"/readyz", ready},
 	{"/readyz/", ready}, {"/metrics", show_metrics},
@@ -99,13 +109,14 @@ static const struct page *find_page(const char *url, const char **rest)
 	return NULL;
 }
 
-static void show(struct admin *ad, const char *url, struct answer *a)
+static void show(struct admin *ad, const char *url, bool verbose,
+                 struct answer *a)
 {
-	const char *rest;
-	const struct page *page = find_page(url, &rest);
+	struct question q = {.rest = "", .verbose = verbose};
+	const struct page *page = find_page(url, &q.rest);
 
 	if (page)
-		page->show(ad, rest, a);
+		page->show(ad, &q, a);
 	else
 		problem(a, ERR_NOT_FOUND, err_text(ERR_NOT_FOUND));
 }
@@ -143,6 +154,14 @@ static enum MHD_Result queue(struct MHD_Connection *c, struct answer *a)
 	return ok;
 }
 
+/* With a value or without. */
+static bool has_query(struct MHD_Connection *c, const char *name)
+{
+	return MHD_lookup_connection_value_n(c, MHD_GET_ARGUMENT_KIND, name,
+	                                     strlen(name), NULL,
+	                                     NULL) == MHD_YES;
+}
+
 /*
  * An answer on the first call makes libmicrohttpd close the connection: right
  * for a refusal, whose body is then not read, and dear for everything else.
@@ -168,7 +187,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c,
 	}
 	if (*upload_n)
 		return MHD_NO; /* GET has no body here */
-	show(cls, url, &a);
+	show(cls, url, has_query(c, "verbose"), &a);
 	return queue(c, &a);
 }
 

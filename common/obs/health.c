@@ -22,6 +22,8 @@ struct check {
 	bool critical, down;
 	health_check_fn *fn;
 	void *arg;
+	char list[NAME_MAX_BYTES]; /* "": none */
+	health_list_fn *list_fn;
 	int64_t down_since_ms; /* while down */
 };
 
@@ -117,6 +119,23 @@ bool health_check(struct health *h, const char *part, const char *name,
 	return true;
 }
 
+bool health_list(struct health *h, const char *part, const char *name,
+                 const char *list, health_list_fn *fn)
+{
+	GUARD(&h->lock);
+
+	for (size_t i = 0; i < h->checks_n; i++) {
+		struct check *c = &h->checks[i];
+
+		if (strcmp(c->part->name, part) != 0 ||
+		    strcmp(c->name, name) != 0)
+			continue;
+		c->list_fn = fn;
+		return copy_name(c->list, list);
+	}
+	return false;
+}
+
 void health_phase(struct health *h, const char *part, enum health_phase p)
 {
 	struct part *found;
@@ -198,9 +217,19 @@ static struct finding ask(struct check *c, int64_t now_ms)
 	return f;
 }
 
-static enum verdict put_check(struct check *c, int64_t now_ms, struct buf *out)
+static void put_list(const struct check *c, struct buf *out)
 {
-	struct finding f = ask(c, now_ms);
+	buf_char(out, ',');
+	json_add_str(out, str_from(c->list));
+	buf_str(out, STR(":["));
+	c->list_fn(c->arg, out);
+	buf_char(out, ']');
+}
+
+static enum verdict put_check(struct check *c, const struct health_ask *a,
+                              struct buf *out)
+{
+	struct finding f = ask(c, a->now_ms);
 
 	json_add_str(out, str_from(c->name));
 	buf_str(out, STR(":{"));
@@ -208,11 +237,13 @@ static enum verdict put_check(struct check *c, int64_t now_ms, struct buf *out)
 	buf_printf(out, ",\"critical\":%s", c->critical ? "true" : "false");
 	if (c->down)
 		buf_printf(out, ",\"down_s\":%" PRId64,
-		           (now_ms - c->down_since_ms) / 1000);
+		           (a->now_ms - c->down_since_ms) / 1000);
 	if (f.detail[0]) {
 		buf_char(out, ',');
 		put_text(out, "detail", f.detail);
 	}
+	if (a->verbose && c->list[0])
+		put_list(c, out);
 	buf_char(out, '}');
 	return f.verdict;
 }
@@ -229,7 +260,7 @@ static enum verdict verdict_of_phase(enum health_phase p)
 }
 
 static enum verdict put_part(struct health *h, const struct part *p,
-                             int64_t now_ms, struct buf *out)
+                             const struct health_ask *a, struct buf *out)
 {
 	enum verdict v = verdict_of_phase(p->phase);
 	AUTO_BUF checks = {0};
@@ -239,7 +270,7 @@ static enum verdict put_part(struct health *h, const struct part *p,
 			continue;
 		if (checks.n)
 			buf_char(&checks, ',');
-		v = worse(v, put_check(&h->checks[i], now_ms, &checks));
+		v = worse(v, put_check(&h->checks[i], a, &checks));
 	}
 	out->failed |= checks.failed;
 	json_add_str(out, str_from(p->name));
@@ -251,7 +282,7 @@ static enum verdict put_part(struct health *h, const struct part *p,
 	return v;
 }
 
-bool health_render(struct health *h, const char *part, int64_t now_ms,
+bool health_render(struct health *h, const struct health_ask *a,
                    struct buf *out)
 {
 	/* A program of which nothing is known yet is starting. */
@@ -261,11 +292,11 @@ bool health_render(struct health *h, const char *part, int64_t now_ms,
 	GUARD(&h->lock);
 
 	for (size_t i = 0; i < h->parts_n; i++) {
-		if (part && strcmp(h->parts[i].name, part) != 0)
+		if (a->part && strcmp(h->parts[i].name, a->part) != 0)
 			continue;
 		if (any)
 			buf_char(&parts, ',');
-		v = worse(v, put_part(h, &h->parts[i], now_ms, &parts));
+		v = worse(v, put_part(h, &h->parts[i], a, &parts));
 		any = true;
 	}
 	if (!any)

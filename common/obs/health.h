@@ -5,7 +5,8 @@
  * /livez, /healthz   200 while the process turns; looks at nothing else
  * /readyz            200, or 503 while starting, draining, or while a critical
  *                    dependency has been down for 10 s.  JSON lists every
- *                    dependency with its state; /readyz/<service> is one part
+ *                    dependency with its state; /readyz/<service> is one part;
+ *                    ?verbose also what a dependency consists of
  * /metrics           Prometheus text
  *
  * A check is a function that says how a dependency is now; it must not block
@@ -46,6 +47,16 @@ typedef enum health_state health_check_fn(void *arg, char *detail,
 bool health_check(struct health *h, const char *part, const char *name,
                   bool critical, health_check_fn *fn, void *arg) MUST_CHECK;
 
+/* Appends JSON values with commas between; as little may be waited for. */
+typedef void health_list_fn(void *arg, struct buf *out);
+/*
+ * What the dependency consists of, told as the member `list` of its check to
+ * whoever asks for all there is.  After health_check(), whose arg is fn's.
+ * False: there is no such check.
+ */
+bool health_list(struct health *h, const char *part, const char *name,
+                 const char *list, health_list_fn *fn) MUST_CHECK;
+
 enum health_phase { PHASE_STARTING, PHASE_READY, PHASE_DRAINING };
 void health_phase(struct health *h, const char *part, enum health_phase p);
 /* Before what the checks of part look at is freed: after it returns, none of
@@ -57,9 +68,15 @@ bool health_has(struct health *h, const char *part);
  *   {"ready":true,"status":"ready","parts":{"auth":{"ready":true,
  *    "status":"degraded","checks":{"redis":{"status":"down","critical":false,
  *    "down_s":7,"detail":"connection refused"}}}}}
- * status of a part: starting, draining, down, degraded or ready.  True: ready.
+ * status of a part: starting, draining, down, degraded or ready.  verbose: with
+ * the lists of health_list().  True: ready.
  */
-bool health_render(struct health *h, const char *part, int64_t now_ms,
+struct health_ask {
+	const char *part;
+	int64_t now_ms;
+	bool verbose;
+};
+bool health_render(struct health *h, const struct health_ask *ask,
                    struct buf *out);
 
 /*
@@ -77,7 +94,7 @@ void health_metrics(struct health *h, int64_t now_ms, struct buf *out);
 /*
  * The admin port: one small thread, at most ADMIN_CONNECTIONS_MAX connections,
  * each idle for at most ADMIN_IDLE_S.  GET and HEAD; anything else is a JSON
- * problem.  Queries are accepted and ignored (?verbose: it always is).
+ * problem.  Queries other than ?verbose are ignored.
  */
 #define ADMIN_CONNECTIONS_MAX 32
 #define ADMIN_IDLE_S          10

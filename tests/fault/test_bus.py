@@ -7,6 +7,7 @@ was answered did run, and what was refused with 503 did not.
 import collections
 import http.client
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -70,15 +71,24 @@ class Fleet:
             **self.env, "DATA_DIR": str(self.dir / f"replica{i}"),
             "ADMIN_PORT": str(free_port()), "BUS_LISTEN": self.urls[i]}, cwd=self.dir)
 
-    def metrics(self):
+    def admin(self, path):
         c = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
         try:
-            c.request("GET", "/metrics")
+            c.request("GET", path)
             return c.getresponse().read().decode()
         except OSError:
             return ""
         finally:
             c.close()
+
+    def metrics(self):
+        return self.admin("/metrics")
+
+    def listed(self, path="/readyz?verbose"):
+        """What the gateway says of svc-auth: {address: state}, or None."""
+        check = json.loads(self.admin(path))["parts"]["gateway"]["checks"]["auth"]
+        replicas = check.get("replicas")
+        return replicas and {r["address"]: r["state"] for r in replicas}
 
     def up(self):
         return metric(self.metrics(), "kae_bus_replica_up", service="auth")
@@ -205,6 +215,20 @@ class TwoReplicas(BusTest):
                     for _ in range(ROUNDS):
                         fault(fleet, load)
                 self.assertHonest(load, errors)
+
+    def test_readyz_lists_each_with_its_state(self):
+        for kind in self.URLS:
+            with self.subTest(transport=kind):
+                fleet = self.running(kind)
+                one, other = fleet.urls
+                self.assertEqual(fleet.listed(), {one: "up", other: "up"})
+                self.assertIsNone(fleet.listed("/readyz"))
+                fleet.replicas[0].kill()
+                wait_until(lambda: fleet.listed() == {one: "down", other: "up"}, 30,
+                           what="one of them down")
+                fleet.start(0)
+                wait_until(lambda: fleet.listed() == {one: "up", other: "up"}, 30,
+                           what="both up")
 
     def test_one_is_killed_and_started_again(self):
         def fault(fleet, load):

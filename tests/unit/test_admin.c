@@ -149,6 +149,44 @@ static void readyz_follows_the_phases(void **state)
 	}
 }
 
+static enum health_state well(void *arg, char *detail, size_t max)
+{
+	(void)arg;
+	(void)detail;
+	(void)max;
+	return HEALTH_UP;
+}
+
+static void tell_one(void *arg, struct buf *out)
+{
+	(void)arg;
+	buf_str(out, STR("{\"address\":\"a\"}"));
+}
+
+static void verbose_is_asked_with_a_value_or_without(void **state)
+{
+	static const struct {
+		const char *target;
+		bool listed;
+	} cases[] = {
+		{"/readyz", false},          {"/readyz?quiet", false},
+		{"/readyz?verbose", true},   {"/readyz?verbose=1", true},
+		{"/readyz/x?verbose", true}, {"/readyz?a=b&verbose", true},
+	};
+	struct fixture *f = *state;
+
+	assert_true(health_check(f->health, "x", "y", false, well, NULL));
+	assert_true(health_list(f->health, "x", "y", "parts", tell_one));
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		AUTO_BUF out = {0};
+
+		get(f, "GET", cases[i].target, &out);
+		assert_int_equal(strstr(body_of(&out),
+		                        "\"parts\":[{\"address\"") != NULL,
+		                 cases[i].listed);
+	}
+}
+
 static void metrics_are_prometheus_text(void **state)
 {
 	struct fixture *f = *state;
@@ -312,6 +350,7 @@ int main(void)
 		cmocka_unit_test(a_body_is_not_read_for_ever),
 		cmocka_unit_test(a_connection_serves_one_request_after_another),
 		cmocka_unit_test(a_taken_port_and_a_foreign_address_are_told),
+		cmocka_unit_test(verbose_is_asked_with_a_value_or_without),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -32,7 +32,8 @@ static enum health_state look(void *arg, char *detail, size_t max)
 static bool ready(struct health *h, const char *part, int64_t now_ms)
 {
 	AUTO_BUF out = {0};
-	bool is = health_render(h, part, now_ms, &out);
+	bool is = health_render(
+		h, &(struct health_ask){.part = part, .now_ms = now_ms}, &out);
 	json_t *j = json_loadb(out.p, out.n, 0, NULL);
 
 	assert_non_null(j);
@@ -48,7 +49,7 @@ static void status_is(struct health *h, int64_t now_ms, const char *part,
 	AUTO_BUF out = {0};
 	json_t *j, *at;
 
-	(void)health_render(h, NULL, now_ms, &out);
+	(void)health_render(h, &(struct health_ask){.now_ms = now_ms}, &out);
 	j = json_loadb(out.p, out.n, 0, NULL);
 	assert_non_null(j);
 	at = j;
@@ -162,9 +163,9 @@ static void hostile_details_do_not_break_the_json(void **state)
 	(void)state;
 	health_phase(h, "a\"b", PHASE_READY);
 	assert_true(health_check(h, "a\"b", "d\nb", true, look, &db));
-	(void)health_render(h, NULL, 5000, &out);
+	(void)health_render(h, &(struct health_ask){.now_ms = 5000}, &out);
 	buf_clear(&out);
-	(void)health_render(h, NULL, 9999, &out);
+	(void)health_render(h, &(struct health_ask){.now_ms = 9999}, &out);
 	j = json_loadb(out.p, out.n, 0, NULL);
 	assert_non_null(j);
 	check = json_object_get(
@@ -265,6 +266,45 @@ static void bounds_are_kept(void **state)
 	assert_false(health_check(h, "one more", "x", true, look, &db));
 }
 
+static void tell_two(void *arg, struct buf *out)
+{
+	(void)arg;
+	buf_str(out, STR("{\"address\":\"a\"},{\"address\":\"b\"}"));
+}
+
+static size_t listed(struct health *h, bool verbose)
+{
+	AUTO_BUF out = {0};
+	json_t *j, *at;
+	size_t n;
+
+	(void)health_render(h, &(struct health_ask){.verbose = verbose}, &out);
+	j = json_loadb(out.p, out.n, 0, NULL);
+	assert_non_null(j);
+	at = json_object_get(json_object_get(j, "parts"), "gateway");
+	at = json_object_get(json_object_get(at, "checks"), "auth");
+	n = json_array_size(json_object_get(at, "replicas"));
+	json_decref(j);
+	return n;
+}
+
+static void a_list_is_told_to_whom_asks_for_all(void **state)
+{
+	AUTO(health) h = health_new();
+	struct fake up = {.state = HEALTH_UP};
+
+	(void)state;
+	assert_false(health_list(h, "gateway", "auth", "replicas", tell_two));
+	assert_true(health_check(h, "gateway", "auth", false, look, &up));
+	assert_int_equal(listed(h, true), 0);
+	assert_false(health_list(h, "gateway", "gdpr", "replicas", tell_two));
+	assert_true(health_list(h, "gateway", "auth", "replicas", tell_two));
+	assert_int_equal(listed(h, true), 2);
+	assert_int_equal(listed(h, false), 0);
+	health_forget(h, "gateway");
+	assert_int_equal(listed(h, true), 0);
+}
+
 static void without_memory_the_text_fails_not_the_program(void **state)
 {
 	AUTO(health) h = health_new();
@@ -274,11 +314,13 @@ static void without_memory_the_text_fails_not_the_program(void **state)
 	(void)state;
 	health_phase(h, "auth", PHASE_READY);
 	assert_true(health_check(h, "auth", "database", true, look, &db));
+	assert_true(health_list(h, "auth", "database", "list", tell_two));
 	for (unsigned nth = 1; more; nth++) {
 		AUTO_BUF out = {0};
 
 		alloc_fault_arm(nth);
-		(void)health_render(h, NULL, 0, &out);
+		(void)health_render(h, &(struct health_ask){.verbose = true},
+		                    &out);
 		health_pack(h, "auth", 0, &out);
 		more = alloc_fault_disarm();
 		assert_int_equal(out.failed, more);
@@ -298,6 +340,7 @@ int main(void)
 		cmocka_unit_test(a_forgotten_check_is_never_asked_again),
 		cmocka_unit_test(a_part_is_packed_as_it_is_written),
 		cmocka_unit_test(bounds_are_kept),
+		cmocka_unit_test(a_list_is_told_to_whom_asks_for_all),
 		cmocka_unit_test(without_memory_the_text_fails_not_the_program),
 	};
 

@@ -367,7 +367,10 @@ static bool shows(struct rig *r, const char *what)
 {
 	AUTO_BUF out = {0};
 
-	(void)health_render(r->health, "content", (int64_t)mono_ms(), &out);
+	(void)health_render(r->health,
+	                    &(struct health_ask){.part = "content",
+	                                         .now_ms = (int64_t)mono_ms()},
+	                    &out);
 	metrics_render(r->metrics, &out);
 	buf_char(&out, '\0');
 	assert_false(out.failed);
