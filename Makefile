@@ -89,7 +89,7 @@ deps-docker:
 tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
-.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-clean test-deb bench-quick fuzz
+.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-clean test-deb bench bench-quick bench-ready fuzz
 test-unit test-store test-sim test-integration: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)
@@ -106,10 +106,13 @@ test-clean: deps-test ## both README commands inside a bare Debian root
 	@tests/clean.sh
 test-deb: deb ## the package in a bare Debian root: install, start, upgrade, purge
 	@tests/deb.sh build/knowalledge_$(VERSION)_$$(dpkg --print-architecture).deb
-bench-quick: deps-test ## requests per second against nginx proxy_pass, two minutes
+bench-quick: deps-test bench-ready ## requests per second beside nginx and Flask, two minutes
+	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/bench/run.py --quick
+bench: deps-test bench-ready ## every scenario into docs/performance.md, half an hour; ONLY=name,name BENCH_ROUNDS= BENCH_SECONDS=
+	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/bench/run.py
+bench-ready:
 	@deploy/deps.sh build run test bench
-	@$(MAKE) --no-print-directory -s -j2 all
-	@$(PYTHON) tests/bench/quick.py --bin $(B)/bin
+	@$(MAKE) --no-print-directory -s -j2 all $(B)/bench/openloop
 fuzz: ## FUZZ_S seconds (60) on every fuzz target (clang)
 	@deploy/deps.sh build fuzz
 	@$(MAKE) --no-print-directory CC=clang FLAVOR=fuzz $(fuzz:tests/fuzz/fuzz_%.c=$(BUILD)/fuzz/fuzzers/%)

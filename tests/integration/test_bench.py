@@ -1,10 +1,21 @@
-"""What the bench (tests/bench) makes of measurements: medians, ratios, plots."""
+"""What the bench (tests/bench) makes of measurements: medians, ratios, tables, plots.
+Nothing is measured here."""
 import pathlib
 import tempfile
 import unittest
 import xml.etree.ElementTree as ET
 
-from tests.bench import plot, results
+from tests.bench import load, plot, report, results, scenarios, servers, targets
+
+WRK = """Running 2s test @ http://127.0.0.1:1/health
+  1 threads and 64 connections
+  Latency Distribution
+     50%  900.00us
+     75%    1.20ms
+     90%    2.00ms
+     99%    4.10ms
+  1000 requests in 2.00s, 1.00MB read
+"""
 
 
 def row(server, turn, rps, **more):
@@ -76,6 +87,88 @@ class Plots(unittest.TestCase):
 
     def test_nothing_measured_draws_nothing(self):
         self.assertFalse(plot.lines("/nonexistent/a.svg", "t", [plot.Series("a", [])]))
+
+
+class Nobody:
+    name = "nobody"
+
+    def check_alive(self):
+        pass
+
+
+class Answers(unittest.TestCase):
+    """What wrk says is only a figure when every answer was what was asked for."""
+
+    def read(self, text, may_refuse=0):
+        return load.read_wrk(Nobody(), scenarios.HEALTH, text, may_refuse)
+
+    def test_figures(self):
+        found = self.read(WRK)
+        self.assertEqual((found["rps"], found["p50_ms"], found["p99_ms"], found["refused"]),
+                         (500, 0.9, 4.1, 0))
+
+    def test_one_answer_that_is_not_2xx_is_trouble(self):
+        refused = WRK + "  Non-2xx or 3xx responses: 1\n"
+        with self.assertRaises(servers.Trouble):
+            self.read(refused)
+        found = self.read(refused, may_refuse=0.05)
+        self.assertEqual((found["rps"], found["refused"]), (499.5, 0.001))
+
+    def test_a_lost_connection_or_no_answer_is_trouble(self):
+        for text in (WRK + "  Socket errors: connect 0, read 1, write 0, timeout 0\n",
+                     WRK.replace("1000 requests", "0 requests"), ""):
+            with self.subTest(text=text[-60:]), self.assertRaises(servers.Trouble):
+                self.read(text, may_refuse=1)
+
+
+class Table(unittest.TestCase):
+    def test_every_scenario_has_its_servers(self):
+        self.assertEqual(len(set(scenarios.NAMES)), len(scenarios.NAMES))
+        for s in scenarios.SCENARIOS:
+            with self.subTest(s.name):
+                self.assertLessEqual(set(s.servers), set(scenarios.SETUPS[s.setup]))
+                self.assertLessEqual(set(s.servers), set(report.LABELS))
+
+    def test_what_the_targets_are_about_is_measured(self):
+        self.assertLessEqual(set(scenarios.TARGETS), set(scenarios.NAMES))
+        self.assertLessEqual({c[1] for c in report.CHARTS}, set(scenarios.NAMES))
+
+
+class Page(unittest.TestCase):
+    """Of rows in which four programs are a quarter faster than nginx, and have 10 % of
+    its p99 less."""
+
+    def rows(self):
+        figures = {"nginx-proxy": (40_000, 4.0, {"nginx": 24.0}),
+                   "ipc": (50_000, 3.6, {"gateway": 20.0, "gdpr": 3.0, "postgres": 99.0}),
+                   "flask": (5000, 20, {"gunicorn": 200.0})}
+        return [{"scenario": "stats", "server": s, "c": c, "round": i, "rps": rps, "p50_ms": 1.0,
+                 "p99_ms": p99, "cpu_us": cpu, "rss_kb": {"x": 2048}, "load_before": 0.1}
+                for c in (8, 64) for i in range(3) for s, (rps, p99, cpu) in figures.items()]
+
+    def test_targets_say_by_how_much(self):
+        table = report.targets_table(self.rows())
+        first = table.splitlines()[2]
+        self.assertIn("| ≥ 1 × | 1.25 × | **yes**, by 25 % |", first)
+        self.assertIn("p99 against nginx proxy_pass | ≤ 1 × | 0.90 × | **yes**, by 10 %", table)
+        # What a database takes is not of our processes.
+        self.assertIn("| ≤ 25 µs | 23.0 µs | **yes**, by 8 %", table)
+        self.assertEqual(table.count("not measured"), len(targets.TARGETS) - 5)
+
+    def test_page_is_replaced_between_its_marks_only(self):
+        with tempfile.TemporaryDirectory(prefix="kae-bench-") as folder:
+            page = pathlib.Path(folder) / "page.md"
+            page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nbehind\n")
+            for _ in range(2):
+                report.write(self.rows(), page, pathlib.Path(folder) / "plots")
+            text = page.read_text()
+            plots = sorted(p.name for p in (pathlib.Path(folder) / "plots").iterdir())
+        self.assertTrue(text.startswith(f"before\n{report.BEGIN}\n"))
+        self.assertTrue(text.endswith(f"{report.END}\nbehind\n"))
+        self.assertNotIn("old", text)
+        self.assertEqual(plots, ["cached-p99.svg", "cached-throughput.svg"])
+        self.assertIn("| 64 | four programs, ipc | 50.0k | 1.00 / 3.60 | 23.0 + postgres 99.0 "
+                      "| 2 | 1.25 | 10.00 |", text)
 
 
 if __name__ == "__main__":

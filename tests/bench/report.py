@@ -1,0 +1,179 @@
+"""Makes docs/performance.md's measured part, and docs/plots, from the rows."""
+import pathlib
+import re
+
+from tests.bench import plot, scenarios, targets
+from tests.bench.results import ROOT, STORES, median, pick, ratio, seen, value
+
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "plots"
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+LABELS = {
+    "nginx-200": "nginx `return 200`", "nginx-proxy": "nginx proxy_pass",
+    "nginx-proxy-tls": "nginx proxy_pass, TLS", "flask": "gunicorn + Flask",
+    "one": "one process", "ipc": "four programs, ipc", "tcp": "four programs, tcp",
+    "one-tls": "one process, TLS", "ipc-tls": "four programs, ipc, TLS",
+    "one-pg": "one process, PostgreSQL", "ipc-pg": "four programs, PostgreSQL",
+    "pgbench": "pgbench, the same statements",
+    "ipc-1": "1 replica", "ipc-2": "2 replicas", "ipc-4": "4 replicas",
+    "ipc-1k": "1 000 people", "ipc-1m": "1 000 000 people",
+}
+PEERS = ("nginx-200", "nginx-proxy", "nginx-proxy-tls", "flask", "pgbench")
+# file, scenario, member on the x axis, its name, title
+CHARTS = (
+    ("cached", "stats", "c", "connections", "Authenticated read from the service cache"),
+    ("by-key", "by-key", "c", "connections", "Authenticated read from PostgreSQL by key"),
+    ("fixed-rate", "open", "rate", "requests asked per second",
+     "Cached read at a fixed rate"),
+)
+
+
+def name_of(server):
+    return LABELS.get(server, server)
+
+
+# --- figures as text ------------------------------------------------------------------
+
+def rate(v):
+    if v is None:
+        return "–"
+    return f"{v / 1000:.1f}k" if v >= 10_000 else f"{v:.0f}"
+
+
+def number(v):
+    """Three figures of it."""
+    if v is None:
+        return "–"
+    if v >= 100:
+        return f"{v:.0f}"
+    return f"{v:.1f}" if v >= 10 else f"{v:.2f}"
+
+
+def table(head, rows):
+    lines = [f"| {' | '.join(r)} |" for r in [head, ["---"] * len(head), *rows]]
+    return "\n".join(lines) + "\n"
+
+
+# --- parts ---------------------------------------------------------------------------
+
+def point_of(row):
+    key = next((k for k in ("c", "rate", "people") if k in row), None)
+    return {key: row[key]} if key else {}
+
+
+def percent_of(rows):
+    """A scenario may tell its servers' figures with and without slow calls."""
+    return seen(rows, "slow_percent") or [None]
+
+
+def figures(rows, server, of_round):
+    mine = pick(rows, server=server)
+    cpu = [f"{number(median(mine, 'cpu_us'))}"]
+    cpu += [f"{s} {number(median(mine, f'cpu_us.{s}'))}" for s in STORES
+            if median(mine, f"cpu_us.{s}")]
+    rss = median(mine, "rss_kb")
+    against = []
+    for peer in ("nginx-proxy", "flask"):
+        r = ratio(of_round, server, peer, "rps") if server != peer else None
+        against.append(f"{r:.2f}" if r else "–")
+    return [rate(median(mine, "rps")), f"{number(median(mine, 'p50_ms'))} / "
+            f"{number(median(mine, 'p99_ms'))}", " + ".join(cpu) if mine[0].get("cpu_us") else "–",
+            f"{rss / 1024:.0f}" if rss else "–", *against]
+
+
+def remarks(rows):
+    """What a row has to tell beside its figures."""
+    said = []
+    refused = median(rows, "refused")
+    if refused and refused >= 0.0005:
+        said.append(f"{100 * refused:.1f} % refused")
+    for key, words in (("unsent", "not sent"), ("late", "late")):
+        share = (median(rows, key) or 0) / (median(rows, "offered") or 1)
+        if share >= 0.0005:
+            said.append(f"{100 * share:.1f} % {words}")
+    return f" ({', '.join(said)})" if said else ""
+
+
+def scenario_table(scenario, rows):
+    rows = pick(rows, scenario=scenario.name)
+    axis = next(iter(scenario.points[0]))
+    lines = []
+    for p in scenario.points:
+        for percent in percent_of(rows):
+            at = pick(rows, **p, **({} if percent is None else {"slow_percent": percent}))
+            for server in seen(at, "server"):
+                label = name_of(server) if percent is None else \
+                    f"{name_of(server)}, {percent} % slow"
+                lines.append([str(p[axis]), label + remarks(pick(at, server=server)),
+                              *figures(at, server, at)])
+    return table([axis, "server", "req/s", "p50 / p99 ms", "CPU µs per request", "RSS MB",
+                  "to nginx", "to Flask"], lines)
+
+
+def targets_table(rows):
+    lines = []
+    for t in targets.TARGETS:
+        got, reached, percent = t.judge(rows)
+        bound = f"{'≥' if t.sign == '>=' else '≤'} {t.bound:g} {t.unit}".replace(" x", " ×")
+        if got is None:
+            lines.append([t.text, bound, "not measured", "–"])
+        else:
+            unit = "×" if t.unit == "x" else t.unit
+            word = "**yes**, by" if reached else "no, short by"
+            lines.append([t.text, bound, f"{number(got)} {unit}", f"{word} {abs(percent):.0f} %"])
+    return table(["what", "target", "measured", "reached"], lines)
+
+
+def heading(rows):
+    found = pick(rows, scenario="machine")
+    loads = [r["load_before"] for r in rows if "load_before" in r]
+    if not found:
+        return ""
+    m = found[-1]
+    versions = ", ".join(f"{k} {v}" for k, v in m["versions"].items())
+    return (f"`{m['command']}`, {m['rounds']} rounds of {m['seconds']} s, {m['at']}; "
+            f"{m['cpu']}, {m['cores']} cores that load generator and servers share, "
+            f"{m['system']}, Linux {m['kernel']}; {versions}. The load average before single "
+            f"runs was {min(loads, default=0):.1f} to {max(loads, default=0):.1f}, which is "
+            "of the runs before.\n")
+
+
+def charts(rows, folder):
+    """Draws them; the names of the files that were."""
+    made = []
+    for file, scenario, axis, x, title in CHARTS:
+        at = pick(rows, scenario=scenario)
+        for key, y, words, log in (("rps", "requests per second", "", False),
+                                   ("p99_ms", "p99, milliseconds", ", p99", True)):
+            series = [plot.Series(name_of(s).replace("`", ""),
+                                  [(x_of, median(pick(at, server=s, **{axis: x_of}), key))
+                                   for x_of in sorted(seen(at, axis))
+                                   if pick(at, server=s, **{axis: x_of})], s in PEERS)
+                      for s in seen(at, "server")]
+            path = folder / f"{file}-{'p99' if log else 'throughput'}.svg"
+            if plot.lines(path, title + words, series, x, y, log):
+                made.append((path.name, title + words))
+    return made
+
+
+def brief(scenario, rows):
+    return scenario_table(scenario, rows)
+
+
+def text(rows, drawn):
+    out = [heading(rows), "### Targets\n", targets_table(rows)]
+    for name, title in drawn:
+        out.append(f"![{title}](plots/{name})\n")
+    for s in scenarios.SCENARIOS:
+        if pick(rows, scenario=s.name):
+            out += [f"### {s.title}\n", *([s.how + "\n"] if s.how else []),
+                    scenario_table(s, rows)]
+    return "\n".join(out)
+
+
+def write(rows, page=PAGE, folder=PLOTS):
+    """Replaces what stands between the markers."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    behind = rest.partition(END)[2]
+    made = text(rows, charts(rows, pathlib.Path(folder)))
+    page.write_text(f"{before}{BEGIN}\n{made}{END}{behind}")
