@@ -83,14 +83,9 @@ def figures(rows, server, of_round):
 
 def remarks(rows):
     """What a row has to tell beside its figures."""
-    said = []
-    refused = median(rows, "refused")
-    if refused and refused >= 0.0005:
-        said.append(f"{100 * refused:.1f} % refused")
-    for key, words in (("unsent", "not sent"), ("late", "late")):
-        share = (median(rows, key) or 0) / (median(rows, "offered") or 1)
-        if share >= 0.0005:
-            said.append(f"{100 * share:.1f} % {words}")
+    shares = {"refused": "refused", "unsent": "not sent", "late": "late", "failed": "failed"}
+    said = [f"{100 * median(rows, k):.1f} % {words}" for k, words in shares.items()
+            if (median(rows, k) or 0) >= 0.0005]
     return f" ({', '.join(said)})" if said else ""
 
 

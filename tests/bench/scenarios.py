@@ -10,6 +10,7 @@ import pathlib
 import random
 import re
 import subprocess
+import time
 
 from tests.bench import load
 from tests.bench.load import Ask
@@ -19,7 +20,7 @@ from tests.harness.postgres import bin_dir
 LEARNERS = 64  # who hand in quizzes: as many as there are connections
 SLOW_S = 0.2
 DRAIN_S = 60
-SUBMIT_SQL = pathlib.Path(__file__).resolve().parent / "pg" / "submit.sql"
+SUBMIT_SQL = pathlib.Path(__file__).resolve().parent / "pgbench" / "submit.sql"
 NOUNS = "/usr/share/wordnet/index.noun"
 
 
@@ -150,7 +151,7 @@ class Crowd(Ours):
 
     def prepare(self):
         super().prepare()
-        self.sql(FILL.format(people=self.people), "gdpr")
+        self.script(FILL.format(people=self.people), "gdpr")
         rank = self.must("GET", RANK.path)["rank"]["rank"]
         if not self.people / 2 < rank <= self.people + 1:
             raise Trouble(f"{self.name}: rank {rank} of {self.people}")
@@ -166,17 +167,25 @@ class PgBench(Ours):
     """What a submit costs the database: pgbench says the statements of SUBMIT_SQL to
     tables that ours has made, and that are asked by nobody else."""
 
+    LEARNERS = 1000  # of all clients; SUBMIT_SQL says their names
+
     def prepare(self):
         super().prepare()
         self.stop()
         self.processes = []
+        self.script(f"""INSERT INTO person (sub, handle, created_at, updated_at)
+            SELECT 'learner-' || i, 'handle-' || i, 0, 0 FROM generate_series(0, {self.LEARNERS}) i;
+            INSERT INTO inbox (source, sub, seq)
+            SELECT 'content', 'learner-' || i, 0 FROM generate_series(0, {self.LEARNERS}) i;
+            """, "gdpr")
 
     def run(self, clients, seconds):
-        meter = load.Meter(self)
+        meter, now = load.Meter(self), int(time.time())
         out = subprocess.run(
             [bin_dir() / "pgbench", "-n", "-M", "prepared", f"-c{clients}", "-j1",
-             f"-T{seconds}", "-f", SUBMIT_SQL, self.url], check=True, capture_output=True,
-            text=True).stdout
+             f"-T{seconds}", "-D", f"each={self.LEARNERS // clients}",
+             "-D", f"now={now * 1000}", "-D", f"day={now // 86400}", "-f", SUBMIT_SQL,
+             self.url], check=True, capture_output=True, text=True).stdout
         done = int(re.search(r"actually processed: (\d+)", out)[1])
         if int(re.search(r"failed transactions: (\d+)", out)[1]):
             raise Trouble(f"{self.name}: {out}")
@@ -228,17 +237,23 @@ def with_slow(server, scenario, point, seconds):
     return [{**alone, "slow_percent": 0}, {**mixed, "slow_percent": 1}]
 
 
+REMOTE_HITS = (r'cache_operations_total\{[^}]*layer="remote"[^}]*operation="get"[^}]*'
+               r'result="hit"[^}]*\}')
+FROM_REDIS_MIN = 0.9
+
+
 def from_redis(server, scenario, point, seconds):
     """Also how many of the answers came from there."""
-    hits = r'cache_operations_total\{[^}]*layer="remote"[^}]*operation="get"[^}]*' \
-           r'result="hit"[^}]*\}'
-    before = server.metric(hits) if isinstance(server, Ours) else 0
-    found = load.wrk(server, scenario.ask, point["c"], seconds)
-    if isinstance(server, Ours):
-        found["from_redis"] = (server.metric(hits) - before) / found["requests"]
-        if found["from_redis"] < 0.9 and not load.REFUSED_MAX:
-            raise Trouble(f"{server.name}: {found['from_redis']:.0%} came from Redis")
-    return [found]
+    if not isinstance(server, Ours):
+        return closed(server, scenario, point, seconds)
+    found = None
+    for _ in range(10):  # until every topic has been made once
+        before = server.metric(REMOTE_HITS)
+        [found] = closed(server, scenario, point, seconds)
+        found["from_redis"] = (server.metric(REMOTE_HITS) - before) / found["requests"]
+        if found["from_redis"] >= FROM_REDIS_MIN or load.REFUSED_MAX:
+            return [found]
+    raise Trouble(f"{server.name}: {found['from_redis']:.0%} came from Redis")
 
 
 # --- the tables ---------------------------------------------------------------------------
@@ -326,9 +341,9 @@ SCENARIOS = (
              PEERS_AND_OURS, BY_KEY, c(1, 8, 64, 512),
              how="`/api/gamification/progress`: a row by its key, kept in no cache."),
     Scenario("redis", "Authenticated read from Redis", "redis", PEERS_AND_OURS, SHARED,
-             how="Subtopics of 4000 topics in turn, of which a memory tier of 1 MiB "
-                 "(CACHE_MEMORY_MB=1) holds few: at least nine of ten came from Redis, "
-                 "which the run makes sure of. Figures of people are never kept there.",
+             how="Subtopics of 12 000 topics in turn, of which a memory tier of 1 MiB "
+                 "(CACHE_MEMORY_MB=1) holds few: at least nine of ten came from Redis, which "
+                 "the run makes sure of. Figures of people are never kept there.",
              measure=from_redis),
     Scenario("submit", "A quiz handed in", "writes",
              ("one", "ipc", "one-pg", "ipc-pg", "flask", *PGBENCH), SUBMIT, measure=submits,

@@ -248,6 +248,13 @@ class Ours(Server):
             [sys.executable, "-c", SQLITE, path, text], check=True, capture_output=True, text=True)
         return json.loads(done.stdout)
 
+    def script(self, text, service):
+        """Statements for PostgreSQL that take as long as they take, in one transaction."""
+        psql = self.world.postgres.bin / "psql"
+        subprocess.run([psql, "-Xq1", "-v", "ON_ERROR_STOP=1", self.url], check=True,
+                       input=f"SET search_path TO {service}; {text}", text=True,
+                       stdout=subprocess.DEVNULL)
+
     def metric(self, name):
         """Sum of a counter over the admin ports; name: a pattern of the whole line."""
         total = 0.0
