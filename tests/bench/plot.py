@@ -27,6 +27,7 @@ class Series:
     name: str
     points: list  # of (x, y), by x
     peer: bool = False
+    colour: int = None  # of COLOURS; by the order where None
 
 
 # --- axes --------------------------------------------------------------------------
@@ -148,8 +149,7 @@ def frame(x_axis, y_axis, title, x, y):
 
 
 def draw(title, series, x, y, y_log):
-    """The text of the SVG; series has at least one point."""
-    series = [s for s in series if s.points]
+    """The text of the SVG; each series has a point."""
     xs = sorted({p[0] for s in series for p in s.points})
     ys = [p[1] for s in series for p in s.points]
     x_axis = Axis(xs, LEFT + 12, WIDTH - RIGHT - 12, True)
@@ -158,7 +158,8 @@ def draw(title, series, x, y, y_log):
     out = frame(x_axis, y_axis, title, x, y)
     beside = labels(series, y_axis)
     for i, s in enumerate(series):
-        colour, kind = i % len(COLOURS), MARKS[i % len(MARKS)]
+        colour = (i if s.colour is None else s.colour) % len(COLOURS)
+        kind = MARKS[colour % len(MARKS)]
         at = [(x_axis.place(px), y_axis.place(py)) for px, py in s.points]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in at)
         out.append(f'<polyline class="line l{colour}{" peer" if s.peer else ""}" '
@@ -174,8 +175,13 @@ def draw(title, series, x, y, y_log):
 
 
 def lines(path, title, series, x="connections", y="requests per second", y_log=False):
-    """Writes the chart, and nothing where no series has a point: False."""
-    if not any(s.points for s in series):
+    """Writes the chart, and nothing where no series has a point: False. A point is left
+    out where y is None, or where a logarithm has no place for it."""
+    drawable = (lambda v: v is not None and v > 0) if y_log else lambda v: v is not None
+    series = [dataclasses.replace(s, points=[p for p in s.points if drawable(p[1])])
+              for s in series]
+    series = [s for s in series if s.points]
+    if not series:
         return False
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@ LABELS = {
     "ipc-1k": "1 000 people", "ipc-1m": "1 000 000 people",
 }
 PEERS = ("nginx-200", "nginx-proxy", "nginx-proxy-tls", "flask", "pgbench")
+# The same in every chart.
+COLOURS = {s: i for i, s in enumerate(("nginx-proxy", "flask", "ipc", "one", "tcp", "nginx-200"))}
 # file, scenario, member on the x axis, its name, title
 CHARTS = (
     ("cached", "stats", "c", "connections", "Authenticated read from the service cache"),
@@ -75,7 +77,7 @@ def figures(rows, server, of_round):
     against = []
     for peer in ("nginx-proxy", "flask"):
         r = ratio(of_round, server, peer, "rps") if server != peer else None
-        against.append(f"{r:.2f}" if r else "–")
+        against.append(number(r or None))
     return [rate(median(mine, "rps")), f"{number(median(mine, 'p50_ms'))} / "
             f"{number(median(mine, 'p99_ms'))}", " + ".join(cpu) if mine[0].get("cpu_us") else "–",
             f"{rss / 1024:.0f}" if rss else "–", *against]
@@ -133,6 +135,10 @@ def heading(rows):
             "of the runs before.\n")
 
 
+def points(rows, axis, key):
+    return [(x, median(pick(rows, **{axis: x}), key)) for x in sorted(seen(rows, axis))]
+
+
 def charts(rows, folder):
     """Draws them; the names of the files that were."""
     made = []
@@ -140,11 +146,8 @@ def charts(rows, folder):
         at = pick(rows, scenario=scenario)
         for key, y, words, log in (("rps", "requests per second", "", False),
                                    ("p99_ms", "p99, milliseconds", ", p99", True)):
-            series = [plot.Series(name_of(s).replace("`", ""),
-                                  [(x_of, median(pick(at, server=s, **{axis: x_of}), key))
-                                   for x_of in sorted(seen(at, axis))
-                                   if pick(at, server=s, **{axis: x_of})], s in PEERS)
-                      for s in seen(at, "server")]
+            series = [plot.Series(name_of(s).replace("`", ""), points(pick(at, server=s), axis, key),
+                                  s in PEERS, COLOURS.get(s)) for s in seen(at, "server")]
             path = folder / f"{file}-{'p99' if log else 'throughput'}.svg"
             if plot.lines(path, title + words, series, x, y, log):
                 made.append((path.name, title + words))

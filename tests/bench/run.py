@@ -19,7 +19,6 @@ import os
 import pathlib
 import platform
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -184,7 +183,9 @@ def main():
         load.REFUSED_MAX = 1
     # As an end by the keyboard: what was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    options.command = shlex.join(sys.argv)
+    options.command = (f"python3 tests/bench/run.py --rounds {options.rounds} "
+                       f"--seconds {options.seconds}"
+                       + (f" --only {options.only}" if options.only else ""))
     status = 0
     try:
         if options.quick:

@@ -85,6 +85,15 @@ class Plots(unittest.TestCase):
         self.assertEqual(len(at), 7)
         self.assertTrue(all(b - a >= 15 for a, b in zip(at, at[1:])), at)
 
+    def test_what_was_never_answered_has_no_point(self):
+        with tempfile.TemporaryDirectory(prefix="kae-bench-") as folder:
+            path = pathlib.Path(folder) / "a.svg"
+            self.assertTrue(plot.lines(path, "t", [
+                plot.Series("a", [(1, 5), (8, 0.0), (64, None)]), plot.Series("b", [(1, 0.0)])],
+                y_log=True))
+            points = [p.get("points") for p in ET.parse(path).iter() if "polyline" in p.tag]
+        self.assertEqual([len(p.split()) for p in points], [1])
+
     def test_nothing_measured_draws_nothing(self):
         self.assertFalse(plot.lines("/nonexistent/a.svg", "t", [plot.Series("a", [])]))
 
@@ -168,7 +177,7 @@ class Page(unittest.TestCase):
         self.assertNotIn("old", text)
         self.assertEqual(plots, ["cached-p99.svg", "cached-throughput.svg"])
         self.assertIn("| 64 | four programs, ipc | 50.0k | 1.00 / 3.60 | 23.0 + postgres 99.0 "
-                      "| 2 | 1.25 | 10.00 |", text)
+                      "| 2 | 1.25 | 10.0 |", text)
 
 
 if __name__ == "__main__":
