@@ -95,7 +95,8 @@ def read_wrk(server, ask, out, may_refuse):
     refused = int(refused[1]) if refused else 0
     if refused > n * max(may_refuse, REFUSED_MAX):
         server.check_alive()
-        raise Trouble(f"{server.name}: {ask.path}: {refused} of {n} answers were not 2xx")
+        raise Trouble(f"{server.name}: {ask.path}: {refused} of {n} answers were not 2xx: "
+                      + server.why())
     return {"requests": n, "rps": round((n - refused) / took_s, 1), "refused": refused / n,
             **{f"p{p}_ms": to_ms(re.search(rf"^ +{p}% +(\S+)", out, re.M)[1])
                for p in (50, 99)}}

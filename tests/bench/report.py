@@ -1,9 +1,8 @@
 """Makes docs/performance.md's measured part, and docs/plots, from the rows."""
 import pathlib
-import re
 
 from tests.bench import plot, scenarios, targets
-from tests.bench.results import ROOT, STORES, median, pick, ratio, seen, value
+from tests.bench.results import ROOT, STORES, median, pick, ratio, seen
 
 PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "plots"
@@ -78,8 +77,8 @@ def figures(rows, server, of_round):
     for peer in ("nginx-proxy", "flask"):
         r = ratio(of_round, server, peer, "rps") if server != peer else None
         against.append(number(r or None))
-    return [rate(median(mine, "rps")), f"{number(median(mine, 'p50_ms'))} / "
-            f"{number(median(mine, 'p99_ms'))}", " + ".join(cpu) if mine[0].get("cpu_us") else "–",
+    times = f"{number(median(mine, 'p50_ms'))} / {number(median(mine, 'p99_ms'))}"
+    return [rate(median(mine, "rps")), times, " + ".join(cpu),
             f"{rss / 1024:.0f}" if rss else "–", *against]
 
 
@@ -146,8 +145,9 @@ def charts(rows, folder):
         at = pick(rows, scenario=scenario)
         for key, y, words, log in (("rps", "requests per second", "", False),
                                    ("p99_ms", "p99, milliseconds", ", p99", True)):
-            series = [plot.Series(name_of(s).replace("`", ""), points(pick(at, server=s), axis, key),
-                                  s in PEERS, COLOURS.get(s)) for s in seen(at, "server")]
+            series = [plot.Series(name_of(s).replace("`", ""),
+                                  points(pick(at, server=s), axis, key), s in PEERS,
+                                  COLOURS.get(s)) for s in seen(at, "server")]
             path = folder / f"{file}-{'p99' if log else 'throughput'}.svg"
             if plot.lines(path, title + words, series, x, y, log):
                 made.append((path.name, title + words))

@@ -141,6 +141,10 @@ class Server:
             raise Trouble(f"{self.name}: {method} {path} answered {got} {raw[:300]!r}")
         return json.loads(raw)
 
+    def why(self):
+        """What it says itself of requests that it refused."""
+        return ""
+
     def settle(self):
         """Returns when what the answers have left to be done is done."""
 
@@ -255,6 +259,11 @@ class Ours(Server):
                        input=f"SET search_path TO {service}; {text}", text=True,
                        stdout=subprocess.DEVNULL)
 
+    def why(self):
+        lines = {l for port in self.admin
+                 for l in self.ask("GET", "/metrics", port=port)[2].decode().splitlines()}
+        return ", ".join(sorted(l for l in lines if re.search(r"^kae_.*refused.* [1-9]", l)))
+
     def metric(self, name):
         """Sum of a counter over the admin ports; name: a pattern of the whole line."""
         total = 0.0
@@ -331,14 +340,15 @@ class Flask(Server):
         env = {"PATH": os.environ.get("PATH", ""), "PORT": str(self.port),
                "FOLDER": str(self.dir), "SECRET": secrets.token_hex(32),
                "DATABASE_URL": self.world.database(self.name),
-               "BODIES": json.dumps(self.world.bodies), "PASSWORD": PASSWORD, "PYTHONDONTWRITEBYTECODE": "1"}
+               "BODIES": json.dumps(self.world.bodies), "PASSWORD": PASSWORD,
+               "PYTHONDONTWRITEBYTECODE": "1"}
         self.stores["postgres"] = self.world.postgres.popen.pid
         if self.cache == "redis":
             env["REDIS_URL"] = self.world.redis_url()
             self.stores["redis"] = self.world.redis.pid
         subprocess.run(["/usr/bin/python3", PEERS / "flask_app.py"], env=env, check=True, cwd=PEERS)
-        self.spawn("gunicorn", ["/usr/bin/gunicorn", "-c", PEERS / "gunicorn.conf.py", "flask_app:app"],
-                   env, cwd=PEERS)
+        self.spawn("gunicorn", ["/usr/bin/gunicorn", "-c", PEERS / "gunicorn.conf.py",
+                                "flask_app:app"], env, cwd=PEERS)
         wait_for(f"{self.name}: an answer", self._answers)
         self.token = self.must("POST", "/api/auth/login",
                                {"email": "bench@example.org", "password": PASSWORD})["token"]
