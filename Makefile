@@ -191,7 +191,7 @@ cachesim_wrap := malloc calloc realloc aligned_alloc free getrandom mono_ms mono
 	mutex_trylock mutex_unlock cond_init cond_destroy cond_wait cond_timedwait cond_signal \
 	cond_broadcast) log_emit freeReplyObject
 $(B)/sim/test_cache $(B)/sim/test_redis_model: $(B)/sim/%: $(B)/tests/sim/%.o \
-		$(call objs,tests/sim/sim.c $(cachesim)) $(B)/libkae.a
+		$(call objs,tests/sim/sim.c tests/sim/context.c $(cachesim)) $(B)/libkae.a
 	$(link) $(addprefix -Wl$(comma)--wrap=,$(cachesim_wrap)) -lcmocka
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libkae.a
 	$(link)

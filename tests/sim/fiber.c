@@ -50,7 +50,7 @@ static struct fibers {
 	size_t top; /* those beyond were never used */
 	unsigned alive[FIBER_OWNERS];
 	struct fiber *current; /* NULL: the scheduler, or no simulation */
-	ucontext_t scheduler;
+	struct context scheduler;
 	void *scheduler_fake;
 	const void *scheduler_stack;
 	size_t scheduler_stack_n;
@@ -220,7 +220,7 @@ static void switch_to(struct fiber *f)
 #endif
 	S.current = f;
 	S.switches++;
-	must(swapcontext(&S.scheduler, &f->at) == 0);
+	context_switch(&S.scheduler, &f->at);
 	S.current = NULL;
 #if defined(WITH_ASAN)
 	__sanitizer_finish_switch_fiber(S.scheduler_fake, NULL, NULL);
@@ -236,16 +236,16 @@ static void switch_back(void)
 	                                                      : &f->fake_stack,
 	                               S.scheduler_stack, S.scheduler_stack_n);
 #endif
-	must(swapcontext(&f->at, &S.scheduler) == 0);
+	context_switch(&f->at, &S.scheduler);
 #if defined(WITH_ASAN)
 	__sanitizer_finish_switch_fiber(f->fake_stack, &S.scheduler_stack,
 	                                &S.scheduler_stack_n);
 #endif
 }
 
-static void first_steps(void)
+static void first_steps(void *arg)
 {
-	struct fiber *f = S.current;
+	struct fiber *f = arg;
 
 #if defined(WITH_ASAN)
 	__sanitizer_finish_switch_fiber(NULL, &S.scheduler_stack,
@@ -275,16 +275,6 @@ static struct fiber *unused_fiber(void)
 	return f;
 }
 
-/* Alone, as getcontext() returns twice for what the compiler knows. */
-static void first_context(struct fiber *f)
-{
-	must(getcontext(&f->at) == 0);
-	f->at.uc_stack.ss_sp = f->stack;
-	f->at.uc_stack.ss_size = FIBER_STACK;
-	f->at.uc_link = NULL;
-	makecontext(&f->at, first_steps, 0);
-}
-
 struct fiber *fiber_new(unsigned owner, const char *name)
 {
 	struct fiber *f = unused_fiber();
@@ -295,7 +285,7 @@ struct fiber *fiber_new(unsigned owner, const char *name)
 	                    .stack = stack_take()};
 	S.alive[owner]++;
 	(void)snprintf(f->name, sizeof(f->name), "%s", name);
-	first_context(f);
+	context_make(&f->at, f->stack, FIBER_STACK, first_steps, f);
 	return f;
 }
 

@@ -5,9 +5,8 @@
 #ifndef TESTS_SIM_FIBER_INNER_H
 #define TESTS_SIM_FIBER_INNER_H
 
+#include "tests/sim/context.h"
 #include "tests/sim/fiber.h"
-
-#include <ucontext.h>
 
 enum fiber_state { FIBER_NONE, FIBER_READY, FIBER_WAITING, FIBER_OVER };
 
@@ -16,7 +15,7 @@ struct fiber {
 	unsigned owner;
 	uint64_t id; /* never again in this run: a join may come late */
 	char name[24];
-	ucontext_t at;
+	struct context at;
 	char *stack;
 	void *fake_stack; /* of the address sanitizer */
 	void (*fn)(void *arg);

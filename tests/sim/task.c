@@ -1,10 +1,11 @@
 #include "tests/sim/task.h"
 
+#include "tests/sim/context.h"
+
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <ucontext.h>
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
@@ -16,14 +17,14 @@ struct task {
 	struct tasks *tasks;
 	void (*fn)(void *arg);
 	void *arg;
-	ucontext_t context;
+	struct context context;
 	char *stack;
 	bool ended;
 	struct task *next; /* in the list of those to use again */
 };
 
 struct tasks {
-	ucontext_t outside;
+	struct context outside;
 	struct task *running, *spare;
 	const void *outside_stack; /* as the sanitizer knows it */
 	size_t outside_size;
@@ -66,14 +67,13 @@ static void switch_out(struct task *t)
 
 	t->tasks->running = NULL;
 	leave_for(t, &fake);
-	(void)swapcontext(&t->context, &t->tasks->outside);
+	context_switch(&t->context, &t->tasks->outside);
 	arrive(t, fake, true);
 }
 
-/* makecontext() passes ints. */
-static void begin(unsigned high, unsigned low)
+static void begin(void *arg)
 {
-	struct task *t = (struct task *)(((uintptr_t)high << 32) | low);
+	struct task *t = arg;
 
 	arrive(t, NULL, true);
 	t->fn(t->arg);
@@ -130,12 +130,7 @@ struct task *task_new(struct tasks *ts, void (*fn)(void *arg), void *arg)
 	t->fn = fn;
 	t->arg = arg;
 	t->ended = false;
-	(void)getcontext(&t->context);
-	t->context.uc_stack.ss_sp = t->stack;
-	t->context.uc_stack.ss_size = STACK_BYTES;
-	t->context.uc_link = NULL; /* begin() does not return */
-	makecontext(&t->context, (void (*)(void))begin, 2,
-	            (unsigned)((uintptr_t)t >> 32), (unsigned)(uintptr_t)t);
+	context_make(&t->context, t->stack, STACK_BYTES, begin, t);
 	return t;
 }
 
@@ -146,7 +141,7 @@ bool task_resume(struct tasks *ts, struct task *t)
 	assert(!ts->running && !t->ended);
 	ts->running = t;
 	leave_for(t, &fake);
-	(void)swapcontext(&ts->outside, &t->context);
+	context_switch(&ts->outside, &t->context);
 	arrive(t, fake, false);
 	if (!t->ended)
 		return true;
