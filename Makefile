@@ -12,10 +12,11 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototype
 	-Wformat=2 -Wswitch-enum -Wimplicit-fallthrough -Wdouble-promotion $(WERROR)
 HARD := -fstack-protector-strong -fno-common -fPIE
 
+# Reports of sanitizers want lines (-g1), not variables.
 opt.release := -O2 -g -D_FORTIFY_SOURCE=2
 opt.debug   := -O1 -g
-opt.asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-opt.tsan    := -O1 -g -fsanitize=thread
+opt.asan    := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+opt.tsan    := -O1 -g1 -fsanitize=thread
 opt.cov     := -O0 -g --coverage
 opt.fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 ifeq ($(opt.$(FLAVOR)),)
@@ -26,12 +27,13 @@ PKGS      = libmicrohttpd gnutls libcurl zlib libpng libjpeg libgif libwebp libw
 CPPFLAGS += -I. -D_GNU_SOURCE -DKAE_VERSION='"$(VERSION)"' -MMD -MP
 CFLAGS   += -std=gnu17 $(opt.$(FLAVOR)) $(WARN) $(HARD)
 LDFLAGS  += $(filter -fsanitize% --coverage,$(opt.$(FLAVOR))) -pie -rdynamic -Wl,-z,relro,-z,now
-# Asked for when something is linked, so that `make help` and `make deps` work
-# before the libraries are there.
+# Asked for when something is made, so that `make help` and `make deps` work
+# before the libraries are there, and once for all that is.
+once = $(eval $(1) := $(2))$($(1))
 # msgpack-c has another name from version 6 on.
 msgpack    = $(shell pkg-config --exists msgpack && echo msgpack || echo msgpack-c)
-pkg_cflags = $(shell pkg-config --cflags $(PKGS))
-pkg_libs   = $(shell pkg-config --libs $(PKGS)) -lnng -lm -lpthread
+pkg_cflags = $(call once,pkg_cflags,$(shell pkg-config --cflags $(PKGS)))
+pkg_libs   = $(call once,pkg_libs,$(shell pkg-config --libs $(PKGS)) -lnng -lm -lpthread)
 
 objs      = $(patsubst %.c,$(B)/%.o,$(1))
 all_c    := $(wildcard common/*/*.c gateway/*.c svc-*/*.c svc-*/*/*.c local/*.c tests/*.c tests/*/*.c)

@@ -364,7 +364,8 @@ class Runner:
             self.store("asan")
             self.sim("asan", SANITIZED_SEEDS)
             self.unit("asan")
-        if self.make("tsan", "tests"):
+        if self.make("tsan", *(os.path.relpath(p, ROOT) for folder, names in THREADS.items()
+                               for p in self.programs(folder, "tsan", names))):
             self.threads("tsan")
 
     def make(self, flavor, *what):
