@@ -16,7 +16,8 @@ sanitizers   unit, store, a few seeds of sim and a short integration under addre
              undefined behaviour sanitizers; then `threads` under the thread sanitizer
 threads      the programs in THREADS, of the given flavor
 
-All of them are one list of jobs, JOBS at a time, the slow ones of a suite first;
+All of them are one list of jobs, JOBS at a time and one that waits, the slow ones
+of a suite first;
 the sanitizers' programs are built meanwhile in the time that tests leave (they
 wait for timers and networks most of theirs), and join when they are there.
 
@@ -35,15 +36,18 @@ for is a failure.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import pathlib
 import queue
 import re
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -51,7 +55,7 @@ sys.path.insert(0, str(ROOT))
 
 # What is about files, times or other people's programs finds nothing under sanitizers.
 UNSANITIZED = {"test_add_route", "test_asvs", "test_enumeration", "test_kubernetes",
-               "test_monitoring", "test_readme", "test_systemd"}
+               "test_faults", "test_monitoring", "test_readme", "test_systemd"}
 # What runs several threads over shared state.
 THREADS = {
     "unit": ("test_bus", "test_log", "test_cache", "test_lane", "test_gateway",
@@ -65,7 +69,8 @@ LSAN = {"": "lsan.supp", "test_bus_link": None,
         "test_bus_identity": "lsan-peers.supp", "test_bus_hostile": "lsan-peers.supp",
         "test_bus_ending": "lsan-peers.supp", "modules": "lsan-peers.supp"}
 # The slowest first, else one of them is what all wait for at the end.
-SLOW = ("tests.fault.test_sweep", "tests.fault.test_postgres_states",
+SLOW = ("tests.fault.test_sweep", "tests.fault.test_erasure",
+        "tests.fault.test_postgres_states",
         "tests.fault.test_table", "tests.fault.test_rolling", "tests.fault.test_events",
         "tests.fault.test_postgres", "tests.fault.test_pgbouncer",
         "tests.integration.test_faults", "tests.integration.test_tracing",
@@ -76,6 +81,12 @@ SLOW = ("tests.fault.test_sweep", "tests.fault.test_postgres_states",
 # Two thirds of a job's time it waits for timers, networks and other processes, so
 # one more than there are cores leaves none of them idle for long.
 JOBS = (os.cpu_count() or 2) + 1
+# These do nothing else for nine tenths of theirs: one of them at a time is run
+# beside the others.
+WAITING = {"tests.fault.test_table", "tests.fault.test_slow_clients",
+           "tests.integration.test_tls", "tests.integration.test_tracing",
+           "test_bus_replicas", "test_remote_faults", "test_bus_hostile",
+           "test_bus_calls", "test_remote", "test_drain"}
 SANITIZED_SEEDS = 50
 FULL = bool(os.environ.get("KAE_FULL"))
 UNIT_TIMEOUT_S = 3600 if FULL else 300
@@ -83,7 +94,7 @@ MODULE_TIMEOUT_S = 900
 BUILD_TIMEOUT_S = 1800
 # Of a failure: at once, and again at the end.
 LINES, LAST_LINES = 150, 60
-SLOWEST = 15
+SLOWEST = 25
 
 # A test, or what was to be done before or after it.
 CMOCKA_FAILED = r"^\[  (?:FAILED  \] (?!GROUP )|ERROR   \] (?!---))"
@@ -102,6 +113,7 @@ class Outcome:
     skips: list = dataclasses.field(default_factory=list)
     output: str = ""
     seconds: float = 0.0
+    cpu: float = 0.0  # seconds of processors
     claim: bool = False  # it failed, and by no more than a claim of its own
     suite: str = ""
 
@@ -121,12 +133,12 @@ class Job:
     call: object
 
     def run(self):
-        started = time.monotonic()
+        started, used.cpu = time.monotonic(), 0.0
         try:
             o = self.call()
         except Exception as e:  # no server, no folder: as much as a failure
             o = Outcome(self.name, failed=1, output=f"{type(e).__name__}: {e}\n")
-        o.suite, o.seconds = self.suite, time.monotonic() - started
+        o.suite, o.seconds, o.cpu = self.suite, time.monotonic() - started, used.cpu
         o.claim = o.claim and o.failed > 0 and not FOR_GOOD.search(o.output)
         return o
 
@@ -143,14 +155,38 @@ def idle():
 
 # --- one job ---------------------------------------------------------------------
 
+class Used(threading.local):
+    cpu = 0.0  # of the job of this thread, so far
+
+
+used = Used()
+
+
+class Program(subprocess.Popen):
+    """One that adds what it and its children have used when it ends."""
+    TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+    def wait(self, timeout=None):
+        with contextlib.suppress(OSError):  # no more than a figure
+            ended = os.pidfd_open(self.pid)
+            try:
+                if self.returncode is None and select.select([ended], [], [], timeout)[0]:
+                    stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text()
+                    times = stat.rpartition(")")[2].split()[11:15]
+                    used.cpu += sum(int(t) for t in times) * self.TICK_S
+            finally:
+                os.close(ended)
+        return super().wait(timeout)
+
+
 def run(command, env=None, timeout=None):
     """(exit status, output); status None when the time ran out."""
     timeout = timeout or UNIT_TIMEOUT_S
     if not os.access(command[0], os.X_OK) and "/" in command[0]:
         return 127, f"{command[0]} is not built\n"
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})},
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, start_new_session=True) as p:
+    with Program(command, cwd=ROOT, env={**os.environ, **(env or {})},
+                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                 stderr=subprocess.STDOUT, start_new_session=True) as p:
         try:
             out, _ = p.communicate(timeout=timeout)
             return p.returncode, out.decode(errors="replace")
@@ -241,6 +277,7 @@ class Runner:
         self.servers = Servers()
         self.outcomes, self.flaky = [], []
         self.pool = concurrent.futures.ThreadPoolExecutor(JOBS)
+        self.waiting = concurrent.futures.ThreadPoolExecutor(1)
         self.running, self.again = [], []
 
     def say(self, text):
@@ -254,7 +291,8 @@ class Runner:
 
         for name, fn, *args in sorted(jobs, key=rank):
             job = Job(suite, name, lambda fn=fn, n=name, a=args: fn(n, *a))
-            self.running.append(self.pool.submit(self.first_time, job))
+            pool = self.waiting if name in WAITING else self.pool
+            self.running.append(pool.submit(self.first_time, job))
 
     def first_time(self, job):
         o = job.run()
@@ -267,7 +305,7 @@ class Runner:
 
     def tell(self, o, more=""):
         lines = [f"   {o.title}: {o.passed} passed, {o.failed} failed, "
-                 f"{len(o.skips)} skipped, {o.seconds:.1f} s{more}"]
+                 f"{len(o.skips)} skipped, {o.seconds:.1f} s (CPU {o.cpu:.1f} s){more}"]
         lines += [f"      skipped: {reason}" for reason in o.skips]
         if o.failed:
             lines.append(o.last_lines(LINES))
@@ -287,7 +325,8 @@ class Runner:
                 self.running.pop(0).result()
             self.second_times()
         finally:
-            self.pool.shutdown(cancel_futures=True)
+            for pool in (self.pool, self.waiting):
+                pool.shutdown(cancel_futures=True)
             self.servers.stop()
 
     # --- suites ------------------------------------------------------------------
@@ -395,9 +434,10 @@ class Runner:
             mine = [o for o in self.outcomes if o.suite == s]
             self.say(f"== {s}: {sum(o.passed for o in mine)} passed in "
                      f"{sum(o.seconds for o in mine):.0f} s")
-        self.say("slowest: " + ", ".join(
-            f"{o.title} {o.seconds:.0f} s" for o in
-            sorted(self.outcomes, key=lambda o: -o.seconds)[:SLOWEST]))
+        self.say(f"slowest, of {sum(o.cpu for o in self.outcomes):.0f} s of CPU in "
+                 f"{sum(o.seconds for o in self.outcomes):.0f} s of jobs:")
+        for o in sorted(self.outcomes, key=lambda o: -o.seconds)[:SLOWEST]:
+            self.say(f"   {o.seconds:6.0f} s, CPU {o.cpu:5.0f} s  {o.title}")
         for o in self.flaky:
             self.say(f"FLAKY: {o.title} (first failure: {first_failure(o.output)})\n"
                      + o.last_lines(LAST_LINES))

@@ -66,6 +66,24 @@ class Runs(unittest.TestCase):
         self.assertEqual((status, self.times("bad")), (1, 1), lines)
         self.assertEqual(lines[-3], "FAILED: unit bad")
 
+    def test_what_only_waits_takes_the_place_of_no_other(self):
+        mark = self.dir / "mark"
+        for i in range(run.JOBS):
+            self.program(f"busy{i}", f"n=0; until [ -e {mark} ] || [ $n = 600 ]; do "
+                                     f"sleep 0.1; n=$((n+1)); done\n[ -e {mark} ] || exit 1\n"
+                                     + PASSES)
+        with mock.patch.object(run, "WAITING", {"waits"}):
+            self.program("waits", f"touch {mark}\n{PASSES}")
+        status, lines = self.result()
+        self.assertEqual((status, lines[-1]),
+                         (0, f"{run.JOBS + 1} passed, 0 failed, 0 skipped"))
+
+    def test_the_processors_time_of_a_job_and_its_children_is_told(self):
+        spin = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
+        self.program("spins", f"{spin}\nsh -c '{spin}'\n{PASSES}")
+        self.result()
+        self.assertGreater(self.runner.outcomes[0].cpu, 0.1)
+
     def test_what_passes_is_run_once(self):
         self.program("good", PASSES)
         status, lines = self.result()
