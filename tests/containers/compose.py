@@ -2,26 +2,26 @@
 stack that it makes."""
 import http.client
 import json
-import os
-import signal
 
 from tests.containers.daemon import ROOT, run
-from tests.harness.process import free_port, wait_until
+from tests.harness.process import wait_until
 from tests.integration.stack import Api
 
 PROJECT = "kae"
 PROGRAMS = ("gateway", "svc-auth", "svc-content", "svc-gdpr")
 STORES = ("postgres", "valkey")
-HEALTHY_S = 120  # ten times what it takes
+# What compose.yaml says where nobody says otherwise; the network is ours alone.
+PORT, ADMIN_PORT, TLS_PORT, GRAFANA_PORT = 5000, 9400, 5443, 3000
+HEALTHY_S = 180  # ten times what it takes
 
 
 class Compose:
     def __init__(self, daemon):
         self.daemon = daemon
-        self.port, self.admin_port = free_port(), free_port()
         self.no_env = daemon.dir / "empty.env"  # in the place of one that lies about
         self.no_env.touch()
-        daemon.env.update(KAE_PORT=str(self.port), KAE_ADMIN_PORT=str(self.admin_port))
+        for name in [n for n in daemon.env if n.startswith("KAE_")]:
+            del daemon.env[name]
 
     def __call__(self, *args):
         """Compose 1.29 of Debian 12."""
@@ -35,7 +35,6 @@ class Compose:
         return self.daemon.docker(
             "run", "--rm", "--network", "none", "-v", f"{socket}:/var/run/docker.sock",
             "-v", f"{ROOT}:{ROOT}:ro", "-w", ROOT,
-            "-e", f"KAE_PORT={self.port}", "-e", f"KAE_ADMIN_PORT={self.admin_port}",
             "compose2", "-p", PROJECT, "--env-file", "/dev/null", *args)
 
     def containers(self, service):
@@ -63,20 +62,25 @@ class Compose:
     def kill(self, container):
         """As the kernel would; `docker kill` is a wish that it stay away."""
         before = self.inspect(container)
-        os.kill(before["State"]["Pid"], signal.SIGKILL)
+        self.daemon.kill(before["State"]["Pid"])
         wait_until(lambda: self.inspect(container)["RestartCount"]
                    > before["RestartCount"], HEALTHY_S, 0.1, "the restart")
 
     def api(self, **kw):
-        return Api(self.port, **kw)
+        return Api(PORT, **kw)
 
     def admin(self, path):
-        c = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
-        try:
-            c.request("GET", path)
-            r = c.getresponse()
-            return r.status, r.read().decode()
-        except (OSError, http.client.HTTPException):
-            return None, ""
-        finally:
-            c.close()
+        return get(ADMIN_PORT, path)
+
+
+def get(port, path):
+    """(status, text); (None, "") when nobody answers."""
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        c.request("GET", path)
+        r = c.getresponse()
+        return r.status, r.read().decode()
+    except (OSError, http.client.HTTPException):
+        return None, ""
+    finally:
+        c.close()

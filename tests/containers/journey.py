@@ -1,13 +1,17 @@
 """What a person does, through the published port."""
+import pathlib
 import secrets
+import threading
 import time
 import uuid
 
 from tests.harness.process import wait_until
+from tests.integration.test_images import png, upload
 
 TOPIC = "Photosynthesis"
 FULL_MARKS = 200  # XP of a quiz without a mistake
-PATIENCE_S = 90
+PATIENCE_S = 120
+CORPUS = pathlib.Path(__file__).resolve().parents[1] / "fuzz" / "corpus"
 
 
 class Person:
@@ -57,8 +61,51 @@ class Person:
         progress = self.ask("GET", f"/api/progress?topic={TOPIC}")
         self.case.assertIn(focus, [p["subtopic"] for p in progress])
 
+    def show_pictures(self):
+        """One of each kind; what is decoded to its end is the proof of it, as half of
+        one is refused."""
+        whole = png(640, 480)
+        kinds = {"png": whole} | {kind: (CORPUS / kind / "kind_0").read_bytes()
+                                  for kind in ("jpeg", "gif", "webp")}
+        for kind, data in kinds.items():
+            r = upload(self.me, data, f"cell-division.{kind}", f"image/{kind}")
+            self.case.assertEqual((r.status, r.json.get("generated_topic")),
+                                  (200, "Cell division"), r.raw)
+        r = upload(self.me, whole[:len(whole) // 2], "cell-division.png")
+        self.case.assertEqual(r.status, 400, r.raw)
+
     def leave(self):
         """Takes everything along, and is erased."""
         self.case.assertIn(TOPIC, str(self.ask("GET", "/api/user/export")))
         self.ask("DELETE", "/api/user/delete", {"reason": "done"})
         self.ask("GET", "/api/gamification/stats", want=401)
+
+
+class Load:
+    """A few requests a second, below what limits allow one address."""
+
+    def __init__(self, api, person):
+        self.api, self.token = api, person.token
+        self.statuses, self.ended = [], threading.Event()
+        self.threads = [threading.Thread(target=self.ask, args=(w,))
+                        for w in (False, False, True)]
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        for t in self.threads:
+            t.join()
+
+    def ask(self, writes):
+        me = self.api(token=self.token)
+        n = 0
+        while not self.ended.wait(1.0 if writes else 0.3):
+            n += 1
+            r = me.post("/api/quiz/submit", {
+                "topic": "Music", "subtopic": f"Part {n}", "score": 1, "total": 3}) \
+                if writes else me.get("/api/progress")
+            self.statuses.append((r.status, r.raw[:300] if r.status != 200 else b""))
