@@ -69,9 +69,9 @@ run: deps-run ## build and start everything in one process on 127.0.0.1:5000
 run-split: deps-run ## the same as four processes over ipc
 	@$(MAKE) --no-print-directory -s all
 	@ENVIRONMENT=$${ENVIRONMENT:-development} BIN=$(B)/bin exec deploy/run-split.sh
-test: deps-test ## everything that proves a change: see tests/run.py
+test: deps-test deps-docker ## everything that proves a change: see tests/run.py
 	@$(MAKE) --no-print-directory -s -j2 all tests
-	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store sim integration fault sanitizers
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) containers unit store sim integration fault sanitizers
 test-full: ## the same in its long form, and nothing may fail even once: hours
 	@KAE_FULL=1 KAE_STRICT=1 $(MAKE) --no-print-directory test
 check: deps-test ## under two minutes: format, banned calls, unit tests, saved fuzz inputs
@@ -96,8 +96,8 @@ test-unit test-store test-sim test-integration: test-%: deps-test all tests ## o
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)
 	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/fault/table.py $(if $(WRITE),--write)
-test-compose: deps-test deps-docker ## images and compose.yaml, in a Docker daemon of their own
-	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) containers
+test-compose: deps-test deps-docker ## images and compose.yaml in their long form, in a Docker daemon of their own
+	@KAE_FULL=1 $(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) containers
 test-asan: deps-test ## unit and integration under address + undefined sanitizers
 	@$(MAKE) --no-print-directory -s -j2 FLAVOR=asan all tests
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor asan unit store integration

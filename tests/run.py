@@ -11,7 +11,8 @@ integration  every module of tests/integration against the built programs
 fault        every module of tests/fault: what happens when something is away,
              slow or lying; long forms only with KAE_FULL set
 containers   every module of tests/containers: images and compose.yaml, in a Docker
-             daemon of their own; nothing with SKIP_DOCKER set
+             daemon of their own; nothing with SKIP_DOCKER set, long forms only with
+             KAE_FULL set
 sanitizers   unit, store, a few seeds of sim and a short integration under address +
              undefined behaviour sanitizers; then `threads` under the thread sanitizer
 threads      the programs in THREADS, of the given flavor
@@ -91,6 +92,7 @@ SANITIZED_SEEDS = 50
 FULL = bool(os.environ.get("KAE_FULL"))
 UNIT_TIMEOUT_S = 3600 if FULL else 300
 MODULE_TIMEOUT_S = 900
+CONTAINERS_TIMEOUT_S = 5400 if FULL else 1800  # they make a Debian, and build in it
 BUILD_TIMEOUT_S = 1800
 # Of a failure: at once, and again at the end.
 LINES, LAST_LINES = 150, 60
@@ -230,9 +232,8 @@ def run_replay(name, command):
     return Outcome(name, passed=int(status == 0), failed=int(status != 0), output=out)
 
 
-def run_module(name, env):
-    status, out = run([sys.executable, "-m", "unittest", "-v", name], env,
-                      MODULE_TIMEOUT_S)
+def run_module(name, env, timeout=MODULE_TIMEOUT_S):
+    status, out = run([sys.executable, "-m", "unittest", "-v", name], env, timeout)
     result = Outcome(name, output=out)
     total = re.search(r"^Ran (\d+) tests? in", out, re.M)
     bad = sum(int(n) for n in re.findall(r"(?:failures|errors)=(\d+)", out))
@@ -371,12 +372,13 @@ class Runner:
                  [(p.name, run_cmocka, [str(p)], env)
                   for p in self.programs("sim", flavor, None)])
 
-    def modules(self, folder, flavor, short=False, only="test_*", but=()):
+    def modules(self, folder, flavor, short=False, only="test_*", but=(),
+                timeout=MODULE_TIMEOUT_S):
         env = {"KAE_BIN": str(ROOT / self.build / flavor / "bin"),
                "KAE_SHORT": "1" if short else "", **sanitizer_env("modules")}
         found = sorted((ROOT / "tests" / folder).glob(f"{only}.py"))
         self.add(f"{folder} ({flavor})",
-                 [(f"tests.{folder}.{m.stem}", run_module, env) for m in found
+                 [(f"tests.{folder}.{m.stem}", run_module, env, timeout) for m in found
                   if m.stem not in but])
 
     def integration(self, flavor, short=False):
@@ -386,7 +388,7 @@ class Runner:
         self.modules("fault", flavor)
 
     def containers(self, flavor):
-        self.modules("containers", flavor)
+        self.modules("containers", flavor, timeout=CONTAINERS_TIMEOUT_S)
 
     def threads(self, flavor):
         self.store(flavor, THREADS["store"])
