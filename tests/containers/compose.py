@@ -52,12 +52,16 @@ class Compose:
     def wait_healthy(self, services=PROGRAMS + STORES):
         for service in services:
             for c in self.containers(service):
-                try:
-                    wait_until(lambda c=c: self.health(c) == "healthy", HEALTHY_S, 0.2,
-                               f"health of {service}")
-                except AssertionError as e:
-                    raise AssertionError(f"{e}\n{self.daemon.docker('logs', '--tail', '40', c)}"
-                                         ) from None
+                self.wait_one(c, service)
+
+    def wait_one(self, container, name):
+        try:
+            wait_until(lambda: self.health(container) == "healthy", HEALTHY_S, 0.2,
+                       f"health of {name}")
+        except AssertionError as e:
+            raise AssertionError(
+                f"{e}\n{self.inspect(container)['State']}\n"
+                f"{self.daemon.docker('logs', '--tail', '40', container)}") from None
 
     def kill(self, container):
         """As the kernel would; `docker kill` is a wish that it stay away."""

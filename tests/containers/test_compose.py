@@ -128,10 +128,7 @@ class PlansOwnRun(unittest.TestCase):
         c = daemon.docker("run", "-d", *options, "-p", "5000:5000", "--env-file", ".env",
                           "knowalledge-api", cwd=folder).strip()
         self.addCleanup(daemon.docker, "rm", "-f", "-v", c)
-        try:
-            wait_until(lambda: compose.health(c) == "healthy", HEALTHY_S, 0.2, "health")
-        except AssertionError as e:
-            raise AssertionError(f"{e}\n{daemon.docker('logs', c)}") from None
+        compose.wait_one(c, "the one image")
         return c, lambda **kw: Api(5000, **kw)
 
     def end(self, c):
