@@ -104,8 +104,8 @@ test-asan: deps-test ## unit and integration under address + undefined sanitizer
 test-tsan: deps-test ## bus, pool, log and cache under the thread sanitizer
 	@$(MAKE) --no-print-directory -s -j2 FLAVOR=tsan tests
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor tsan threads
-test-clean: deps-test ## both README commands inside a bare Debian root
-	@tests/clean.sh
+test-clean: ## both README commands inside a bare Debian root (RELEASE=trixie, SUITES="unit store": those alone)
+	@tests/clean.sh $(or $(RELEASE),bookworm) $(SUITES)
 test-deb: deb ## the package in a bare Debian root: install, start, upgrade, purge
 	@tests/deb.sh build/knowalledge_$(VERSION)_$$(dpkg --print-architecture).deb
 bench-quick: deps-test bench-ready ## requests per second beside nginx and Flask, two minutes

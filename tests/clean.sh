@@ -3,38 +3,55 @@
 # and make, as the README asks, and nothing else.  Runs `make test`, then `make
 # run` until the API answers, from a fresh clone of HEAD.
 #
-#   tests/clean.sh [bookworm|trixie]
+#   tests/clean.sh [bookworm|trixie] [SUITE...]
+#
+# With suites (those of tests/run.py) only they are run, in the root that the
+# last run left, where packages and objects are already; and if CCACHE_DIR is
+# set, through ccache with that folder.
 #
 # Needs root.  The root folder is kept in build/clean-<release> for the next
-# run's speed; everything inside is made again.
+# run's speed; without suites everything inside is made again.
 set -eu
 cd "$(dirname "$0")/.."
 release=${1:-bookworm}
+[ $# = 0 ] || shift
 root=$PWD/build/clean-$release
+base=$root.tar
 
 [ "$(id -u)" = 0 ] || { echo "clean.sh: needs root (chroot)" >&2; exit 2; }
 command -v debootstrap >/dev/null || apt-get install -y -q debootstrap >/dev/null
 
-# Inside namespaces of its own: mounts and processes end with it.
+# Inside namespaces of its own: mounts and processes end with it, so that nothing
+# is mounted in a root that is removed.  Never two in one root.
 if [ -z "${KAE_CLEAN_INSIDE:-}" ]; then
-	KAE_CLEAN_INSIDE=1 exec unshare --mount --pid --fork "$0" "$release"
+	mkdir -p build
+	KAE_CLEAN_INSIDE=1 exec flock --nonblock --conflict-exit-code 75 "$root.lock" \
+		unshare --mount --pid --fork --kill-child "$0" "$release" "$@"
 fi
 
-mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)
-base=$PWD/build/clean-$release.tar
+mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/*$')
 if [ ! -s "$base" ]; then
 	rm -rf "$root"
 	debootstrap --variant=minbase "$release" "$root" "$mirror" >/dev/null
-	tar -C "$root" -cf "$base" .
+	tar -C "$root" -cf "$base.new" .
+	mv "$base.new" "$base"
 fi
-rm -rf "$root"
-mkdir -p "$root"
-tar -C "$root" -xf "$base"
+if [ $# = 0 ] || [ ! -d "$root/root/knowalledge" ]; then
+	rm -rf "$root"
+	mkdir -p "$root"
+	tar -C "$root" -xf "$base"
+fi
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 [ ! -e /etc/hosts ] || cp /etc/hosts "$root/etc/hosts"
 mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/tmp"
+if [ $# != 0 ] && [ -n "${CCACHE_DIR:-}" ]; then
+	mkdir -p "$CCACHE_DIR" "$root/root/ccache"
+	mount --bind "$CCACHE_DIR" "$root/root/ccache"
+	export CCACHE_DIR=/root/ccache
+fi
 
 git bundle create -q "$root/root/src.bundle" HEAD
 cat >"$root/root/inside.sh" <<'INSIDE'
@@ -43,9 +60,20 @@ set -eu
 export LANG=C.UTF-8 CI=true SKIP_DOCKER=1
 apt-get update -q >/dev/null
 apt-get install -y -q --no-install-recommends git make >/dev/null 2>&1
-git clone -q /root/src.bundle /root/knowalledge 2>/dev/null
+[ -d /root/knowalledge ] || git init -q /root/knowalledge
 cd /root/knowalledge
-git checkout -q "$(git ls-remote /root/src.bundle HEAD | cut -f1)"
+git fetch -q /root/src.bundle HEAD
+git checkout -q FETCH_HEAD
+
+if [ $# != 0 ]; then
+	if [ -n "${CCACHE_DIR:-}" ]; then
+		apt-get install -y -q --no-install-recommends ccache >/dev/null 2>&1
+		export PATH=/usr/lib/ccache:$PATH
+	fi
+	make deps-test
+	make -s -j2 all tests
+	exec python3 tests/run.py --build build --flavor release "$@"
+fi
 make test
 
 echo "== make run"
@@ -75,4 +103,4 @@ done
 wait $run
 echo "== make run: answered, stopped with 0"
 INSIDE
-chroot "$root" /bin/bash /root/inside.sh
+chroot "$root" /bin/bash /root/inside.sh "$@"
