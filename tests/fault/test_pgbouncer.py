@@ -20,8 +20,11 @@ PREPARING = (1, 21)  # the first that knows prepared statements in this mode
 
 
 def newer_pgbouncer():
-    """Debian 13's, out of a root made beside the build: it runs with its own
-    loader and libraries, so that nothing else of that root is needed."""
+    """Debian 13's: the machine's own, or out of a root made beside the build: it
+    runs with its own loader and libraries, so that nothing else of that root is
+    needed."""
+    if version() >= PREPARING:
+        return BehindPgBouncer.command
     root = ROOT / "build" / "trixie-pgbouncer"
     if not (root / "usr/sbin/pgbouncer").exists():
         uri = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"],
@@ -41,6 +44,8 @@ class BehindPgBouncer(OnPostgres):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        if not cls.pooler_settings and version(cls.command) >= PREPARING:
+            cls.pooler_settings = {"max_prepared_statements": 0}  # as the older ones
         cls.pooler = PgBouncer(cls.server, cls.command, USERS, **cls.pooler_settings)
         cls.addClassCleanup(cls.pooler.stop)
 
