@@ -91,7 +91,7 @@ deps-docker:
 tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
-.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-clean test-deb bench bench-quick bench-ready fuzz
+.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-upgrade test-clean test-deb bench bench-quick bench-ready fuzz
 test-unit test-store test-sim test-integration: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)
@@ -104,6 +104,8 @@ test-asan: deps-test ## unit and integration under address + undefined sanitizer
 test-tsan: deps-test ## bus, pool, log and cache under the thread sanitizer
 	@$(MAKE) --no-print-directory -s -j2 FLAVOR=tsan tests
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor tsan threads
+test-upgrade: deps-test all ## the version before (tests/fault/upgrade_from) is built, and replaced by this one under load
+	@KAE_FULL=1 KAE_BIN=$(abspath $(B))/bin $(PYTHON) -m unittest -v tests.fault.test_upgrade
 test-clean: ## both README commands inside a bare Debian root (RELEASE=trixie, SUITES="unit store": those alone)
 	@tests/clean.sh $(or $(RELEASE),bookworm) $(SUITES)
 test-deb: deb ## the package in a bare Debian root: install, start, upgrade, purge

@@ -24,6 +24,8 @@ defaults
     timeout connect 10s
     timeout client 60s
     timeout server 60s
+    # Slow to say so is not away: without this it were after `inter`.
+    timeout check 5s
     retries 3
     option redispatch 1
     # Only a connection that never was: no request has been sent on it.
