@@ -19,6 +19,7 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from tests.bench.servers import Ours, Trouble, World  # noqa: E402
 PACKAGES = ("nginx", "gunicorn", "python3-flask", "python3-sqlalchemy", "postgresql-15",
             "postgresql-17", "redis-server", "wrk", "libmicrohttpd12", "libmicrohttpd12t64",
             "libnng1", "libnng1t64")
+FILES = 16384
 # Of one scenario or set-up; the others are measured all the same.
 FAILURES = (Trouble, OSError, RuntimeError, AssertionError, subprocess.SubprocessError)
 
@@ -157,12 +159,19 @@ def tell(problems):
     return 1 if problems else 0
 
 
+def raise_files():
+    """Of the clients', and inherited by all servers alike."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(most, FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def quick(options):
     """One scenario, into a file of its own; nothing is written to the documents."""
     options.results = results.PATH.with_name("quick.jsonl")
     stats = next(s for s in scenarios.SCENARIOS if s.name == "stats")
     stats.points = scenarios.c(8, 64)
-    stats.servers = ("nginx-200", *scenarios.PEERS_AND_OURS)
+    stats.servers = scenarios.PEERS_AND_OURS
     return tell(run_setup(stats.setup, [stats], options))
 
 
@@ -176,11 +185,13 @@ def main():
     ap.add_argument("--quick", action="store_true")
     ap.add_argument("--report", action="store_true", help="measure nothing")
     ap.add_argument("--busy", action="store_true",
-                    help="to try it beside other work: what is refused is told and ends nothing")
+                    help="to try it beside other work: what is refused is told and ends\n"
+                    "nothing, and the documents stay as they are")
     ap.add_argument("--keep", action="store_true", help="keep logs and data")
     options = ap.parse_args()
     if options.busy:
         load.REFUSED_MAX = 1
+    raise_files()
     # As an end by the keyboard: what was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.command = (f"python3 tests/bench/run.py --rounds {options.rounds} "
@@ -192,7 +203,8 @@ def main():
             return quick(options)
         if not options.report:
             status = run(options)
-        report.write(results.read(options.results))
+        if not options.busy:
+            report.write(results.read(options.results))
     except Trouble as e:
         print(f"run.py: {e}", file=sys.stderr)
         return 1
