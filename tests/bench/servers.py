@@ -29,7 +29,7 @@ SERVICES = ("auth", "content", "gdpr")
 TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
 PASSWORD = "gravel otter lantern 7"
 NO_LIMIT = "1000000000"
-READY_S = 60
+READY_S = 180
 
 
 class Trouble(Exception):
