@@ -24,6 +24,9 @@ FEW = 2
 HELD = ("db_connections_in_use", "kae_db_pool_waiters", "http_requests_in_progress",
         "kae_lane_busy", "kae_lane_queued", "kae_bus_in_flight")
 QUIET = 3  # in a row without a failure delivered: the request is through
+# Calls that each fail for themselves; of those after them, which are more of the
+# same (a list's items are made), every fourth, unless it is to be long.
+CLOSE, STEP = 20, 1 if FULL else 4
 HEALTH = "health"  # its errors are its own answer
 
 
@@ -76,9 +79,16 @@ def sample_asks(person, key):
     }
 
 
+def counted(most, lasts):
+    """Which calls fail; those that last begin in between the others."""
+    yield from range(1, min(CLOSE, most) + 1)
+    yield from range(CLOSE + 1 + (STEP // 2 if lasts else 0), most + 1, STEP)
+
+
 class Sweep(unittest.TestCase):
     layout = "one"
     classes = ("receive", "send", "file")
+    most = 25  # of these classes
 
     def start(self, folder, library=None):
         self.stack = Stack(self.layout)
@@ -143,7 +153,7 @@ class Sweep(unittest.TestCase):
             for program in self.stack.names():
                 for mode in lasts:
                     quiet = 0
-                    for nth in range(1, most + 1):
+                    for nth in counted(most, mode):
                         failed, refused = self.one(name, program, what, nth, mode)
                         d, n = told.get(name, (0, 0))
                         told[name] = (d + failed, n + refused)
@@ -176,7 +186,7 @@ class Sweep(unittest.TestCase):
     def test_sockets_and_files(self):
         self.start(BIN, FAULTY / "io.so")
         for what in self.classes:
-            self.sweep(what, lasts=(False,), most=MOST if FULL else 25)
+            self.sweep(what, lasts=(False,), most=MOST if FULL else self.most)
 
     def test_descriptors(self):
         """None left for a new connection: it waits."""
@@ -191,6 +201,7 @@ class Sweep(unittest.TestCase):
 class SweepOnPostgres(Sweep):
     layout = "tcp"
     classes = ("receive", "send")  # the files are the server's
+    most = 10  # four programs share the calls of one
 
 
 class Starting(unittest.TestCase):
@@ -198,6 +209,7 @@ class Starting(unittest.TestCase):
     why not and ends."""
     layout = "one"
     classes = ("open", "file", "thread")
+    step = 1
 
     def outcome(self, stack, name, where):
         program = stack.processes[name]
@@ -246,17 +258,18 @@ class Starting(unittest.TestCase):
         self.assertGreater(delivered, 1)
 
     def test_memory(self):
-        self.sweep(FAULTY, "memory", range(1, 100000) if FULL else range(1, 4000, 41))
+        self.sweep(FAULTY, "memory", range(1, 100000) if FULL else range(1, 4000, 41 * self.step))
 
     def test_descriptors_files_and_threads(self):
         for what in self.classes:
-            self.sweep(BIN, what, range(1, 2000) if FULL else range(1, 40, 4),
+            self.sweep(BIN, what, range(1, 2000) if FULL else range(1, 40, 4 * self.step),
                        FAULTY / "io.so")
 
 
 class StartingOnPostgres(Starting):
     layout = "tcp"
     classes = ("open", "thread")  # the files are the server's
+    step = 2  # for each of four programs
 
 
 def load_tests(_loader, tests, _pattern):
