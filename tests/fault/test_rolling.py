@@ -17,7 +17,7 @@ from tests.harness.process import Process, free_port, wait_until
 from tests.harness.raw import Raw
 from tests.integration.stack import BIN, Stack
 
-ROUNDS = 100 if os.environ.get("KAE_FULL") else 10
+ROUNDS = 100 if os.environ.get("KAE_FULL") else 6
 PAUSE_S = 0.005  # between the requests of a client: two cores do all of this
 SLOW_S = 0.3     # between the halves of a body
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
