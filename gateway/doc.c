@@ -70,18 +70,19 @@ bool doc_audit(FILE *f)
 	return faults == 0;
 }
 
-/* What libmicrohttpd 0.9.75 answers before we are asked; a test sends each and
+/* What libmicrohttpd answers before we are asked; a test sends each and
  * compares. */
 static const struct {
-	const char *what, *statuses;
+	const char *what, *of_0_9_75, *of_1_0_1;
 } not_ours[] = {
-#define RAW(what, bytes, statuses) {what, statuses},
+#define RAW(what, bytes, v0, v1) {what, v0, v1},
 #include "gateway/raw.def"
 #undef RAW
 	/* What does not fit into a line of a table. */
-	{"a request line longer than the connection's memory (24 KiB)", "414"},
-	{"headers longer than the connection's memory", "431"},
-	{"a Cookie header of some hundred cookies", "431 431"},
+	{"a request line longer than the connection's memory (24 KiB)", "414",
+         "414"},
+	{"headers longer than the connection's memory", "431", "431"},
+	{"a Cookie header of some hundred cookies", "431 431", "431"},
 };
 
 void doc_errors(FILE *f)
@@ -126,13 +127,14 @@ void doc_errors(FILE *f)
 	            f);
 	(void)fputs(
 		"\n## Refusals that carry no such body\n\n"
-		"libmicrohttpd 0.9.75 refuses these itself, before the "
-		"gateway sees a request.\n\n"
-		"| request | HTML answers seen, before it closes |\n|---|---|\n",
+		"libmicrohttpd refuses these itself, before the gateway sees "
+		"a request.  Seen, in HTML, before it closes:\n\n"
+		"| request | of 0.9.75 (Debian 12) | of 1.0.1 (Debian 13) "
+		"|\n|---|---|---|\n",
 		f);
 	for (size_t i = 0; i < COUNTOF(not_ours); i++)
-		(void)fprintf(f, "| %s | %s |\n", not_ours[i].what,
-		              not_ours[i].statuses);
+		(void)fprintf(f, "| %s | %s | %s |\n", not_ours[i].what,
+		              not_ours[i].of_0_9_75, not_ours[i].of_1_0_1);
 	(void)fputs(
 		"\n## Clients that end their side first\n\n"
 		"A client may end its side (`shutdown()`, `nc -N`) and wait "

@@ -192,16 +192,20 @@ static void what_libmicrohttpd_answers_itself_is_as_documented(void **state)
 	static const struct {
 		const char *what;
 		struct str bytes;
-		const char *statuses;
+		const char *statuses[2];
 	} cases[] = {
-#define RAW(what, bytes, statuses) {what, BYTES(bytes), statuses},
+#define RAW(what, bytes, v0, v1) {what, BYTES(bytes), {v0, v1}},
 #include "gateway/raw.def"
 #undef RAW
 	};
+	static const char *const versions[2] = {"0.9.75", "1.0.1"};
+	size_t v = 0;
 
 	(void)state;
-	if (strncmp(MHD_get_version(), "0.9.75", 6) != 0) {
-		print_message("seen with libmicrohttpd 0.9.75, this is %s\n",
+	while (v < 2 && strcmp(MHD_get_version(), versions[v]) != 0)
+		v++;
+	if (v == 2) {
+		print_message("not known of libmicrohttpd %s\n",
 		              MHD_get_version());
 		return;
 	}
@@ -217,9 +221,10 @@ static void what_libmicrohttpd_answers_itself_is_as_documented(void **state)
 		for (at = c.in.p; (at = strstr(at, "HTTP/1.1 ")); at += 9)
 			buf_printf(&seen, "%s%.3s", seen.n ? " " : "", at + 9);
 		buf_char(&seen, '\0');
-		if (strcmp(seen.p, cases[i].statuses) != 0)
+		if (strcmp(seen.p, cases[i].statuses[v]) != 0)
 			fail_msg("%s: \"%s\"", cases[i].what, seen.p);
-		assert_non_null(strstr(c.in.p, "<html>"));
+		if (*seen.p)
+			assert_non_null(strstr(c.in.p, "<html>"));
 		client_close(&c);
 	}
 }
