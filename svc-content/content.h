@@ -35,6 +35,7 @@ struct content {
 	uint64_t image_pixels, image_ttl_ms;
 	uint64_t outline_ttl_ms, quiz_ttl_ms;
 	struct metric_family *site_events; /* by outcome; NULL in tests */
+	struct metric_family *generated;   /* by endpoint and source; as well */
 	/* Tells the relay that the outbox has something; NULL in tests. */
 	void (*kick)(void *arg);
 	void *arg;

@@ -142,6 +142,11 @@ static enum err start(struct service *sv, void **state)
 		service_metrics(sv), METRIC_COUNTER, "kae_site_events_total",
 		"Events that browsers sent, by what became of them.",
 		(const char *const[]){"outcome", NULL}, NULL, 0);
+	ct->generated = metrics_family(
+		service_metrics(sv), METRIC_COUNTER, "kae_generated_total",
+		"Outlines, lessons, quizzes and recommendations that were "
+		"handed out, by where each came from.",
+		(const char *const[]){"endpoint", "source", NULL}, NULL, 0);
 	ct->kick = kick;
 	ct->arg = sv;
 	ct->cache = service_cache(sv);
@@ -200,6 +205,7 @@ static void figures(void *state, struct service_figures *out)
 	const struct content *ct = state;
 
 	llm_stats(ct->llm, &out->model);
+	jobs_stats(ct->jobs, &out->jobs_lane);
 }
 
 static void reset_models(void *state)

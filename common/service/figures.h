@@ -34,7 +34,7 @@ struct model_stats {
 /* Everything that is zero is printed as zero. */
 struct service_figures {
 	struct db_pool_stats pool;
-	struct lane_stats db_lane, slow_lane;
+	struct lane_stats db_lane, slow_lane, jobs_lane;
 	struct bus_server_stats bus;
 	struct event_stats events;
 	struct idem_stats idem;

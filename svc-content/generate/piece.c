@@ -144,11 +144,25 @@ static enum err peek(struct fetch *f, struct piece *p)
 	return take_value(f, p, cache_bytes(v), false);
 }
 
+static void count(const struct fetch *f)
+{
+	for (size_t i = 0; f->ct->generated && i < f->n; i++) {
+		const struct piece *p = &f->pieces[i];
+		const char *values[] = {p->shape->route,
+		                        source_name(p->source)};
+
+		metric_add(metric_series(f->ct->generated, values), 1);
+	}
+}
+
 bool pieces_peek(struct fetch *f)
 {
 	struct piece *p = &f->pieces[0];
 
-	return !set_key(f, p) && !peek(f, p) && p->source != SOURCE_NONE;
+	if (set_key(f, p) || peek(f, p) || p->source == SOURCE_NONE)
+		return false;
+	count(f);
+	return true;
 }
 
 /* --- the quota ---------------------------------------------------------------------------- */
@@ -579,13 +593,10 @@ static bool all_failed_lately(const struct fetch *f)
 	return true;
 }
 
-enum err pieces_fetch(struct fetch *f)
+static enum err make(struct fetch *f, size_t missing)
 {
-	size_t missing = 0;
-	enum err e = peek_all(f, &missing);
+	enum err e;
 
-	if (e || missing == 0)
-		return e;
 	if (llm_ready(f->ct->llm, 0, false) && !all_failed_lately(f) &&
 	    ctx_slow(f->cx))
 		return ERR_BUSY;
@@ -600,5 +611,17 @@ enum err pieces_fetch(struct fetch *f)
 		settle(f);
 	else if (f->hold)
 		quota_drop(f->ct->quota, f->cx, f->hold);
+	return e;
+}
+
+enum err pieces_fetch(struct fetch *f)
+{
+	size_t missing = 0;
+	enum err e = peek_all(f, &missing);
+
+	if (!e && missing)
+		e = make(f, missing);
+	if (!e)
+		count(f);
 	return e;
 }

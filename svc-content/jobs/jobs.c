@@ -559,6 +559,13 @@ struct jobs *jobs_new(const struct jobs_conf *conf)
 	return STEAL(js);
 }
 
+void jobs_stats(const struct jobs *js, struct lane_stats *out)
+{
+	*out = (struct lane_stats){0};
+	if (js)
+		lane_stats(js->lane, out);
+}
+
 void jobs_stop(struct jobs *js)
 {
 	if (!js)

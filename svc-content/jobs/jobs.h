@@ -23,6 +23,7 @@
 
 #include "svc-content/generate/generate.h"
 
+#include "common/service/lane.h"
 #include "common/service/service.h"
 
 struct jobs;
@@ -79,6 +80,9 @@ enum err jobs_open(struct jobs *js, struct ctx *cx, const struct method *m,
  */
 enum err jobs_follow(struct jobs *js, struct ctx *cx, struct str id,
                      int64_t after, struct reply *out) MUST_CHECK;
+
+/* Of the lane that runs jobs; NULL is fine: zeros. */
+void jobs_stats(const struct jobs *js, struct lane_stats *out);
 
 /* Splits "<job>.<number>", as events are named; false: it is none. */
 bool jobs_event_id(struct str text, struct str *id, int64_t *number) MUST_CHECK;

@@ -209,7 +209,7 @@ static void count_tokens(struct llm_call *c)
 {
 	const struct completion *r = &c->a.reply;
 	struct llm_result *of = &c->result;
-	uint64_t in = r->tokens_in, out = r->tokens_out;
+	uint64_t in = r->tokens_in, out = r->tokens_out, cost;
 
 	if (!r->spoke && !r->counted)
 		return;
@@ -220,8 +220,9 @@ static void count_tokens(struct llm_call *c)
 	}
 	of->tokens_in += in;
 	of->tokens_out += out;
-	of->cost += llm_cost(c->llm, c->at, in, out);
-	figures_llm_tokens(c->llm->figures, c, provider_of(c), in + out);
+	cost = llm_cost(c->llm, c->at, in, out);
+	of->cost += cost;
+	figures_llm_tokens(c->llm->figures, c, provider_of(c), in + out, cost);
 }
 
 void attempt_end(struct llm_call *c)

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 struct figures_llm {
-	struct metric_family *calls, *tokens, *seconds, *first, *fallbacks;
+	struct metric_family *calls, *tokens, *cost, *seconds, *first,
+		*fallbacks;
 };
 
 static const double seconds[] = {0.1, 0.5, 1, 2, 5, 10, 30};
@@ -28,6 +29,11 @@ struct figures_llm *figures_llm_new(struct metrics *m)
 	f->tokens = metrics_family(m, METRIC_COUNTER, "gemini_api_tokens_total",
 	                           "Tokens of prompts and answers.", by_model,
 	                           NULL, 0);
+	f->cost =
+		metrics_family(m, METRIC_COUNTER, "kae_llm_cost_dollars_total",
+	                       "What the tokens cost, at the prices that are "
+	                       "set.",
+	                       by_provider, NULL, 0);
 	f->seconds = metrics_family(m, METRIC_HISTOGRAM,
 	                            "gemini_api_duration_seconds",
 	                            "How long requests to providers took.",
@@ -70,12 +76,17 @@ void figures_llm_call(struct figures_llm *f, const struct llm_call *c,
 }
 
 void figures_llm_tokens(struct figures_llm *f, const struct llm_call *c,
-                        const struct provider *p, uint64_t tokens)
+                        const struct provider *p, uint64_t tokens,
+                        uint64_t cost)
 {
-	const char *values[] = {c->endpoint, p->model};
+	const char *by_model[] = {c->endpoint, p->model};
+	const char *by_provider[] = {p->name, p->model};
 
 	if (f && f->tokens)
-		metric_add(metric_series(f->tokens, values), (double)tokens);
+		metric_add(metric_series(f->tokens, by_model), (double)tokens);
+	if (f && f->cost)
+		metric_add(metric_series(f->cost, by_provider),
+		           (double)cost / 1e6);
 }
 
 void figures_llm_first(struct figures_llm *f, const struct provider *p,

@@ -187,7 +187,8 @@ void figures_llm_call(struct figures_llm *f, const struct llm_call *c,
                       const struct provider *p, const char *status,
                       uint64_t took_ms);
 void figures_llm_tokens(struct figures_llm *f, const struct llm_call *c,
-                        const struct provider *p, uint64_t tokens);
+                        const struct provider *p, uint64_t tokens,
+                        uint64_t cost);
 void figures_llm_first(struct figures_llm *f, const struct provider *p,
                        uint64_t took_ms);
 void figures_llm_fallback(struct figures_llm *f, const struct provider *p,

@@ -1,7 +1,9 @@
 """Answers that language models make: what is believed of them, what is kept, and
 that there is always one (docs/generation.md)."""
+import collections
 import json
 import pathlib
+import re
 import threading
 import time
 import unittest
@@ -106,7 +108,14 @@ class Generates(OnStack):
 
 
 class Sources(Generates):
+    def counted(self):
+        """How many of each endpoint's things came from where."""
+        text = self.stack.admin("gateway", "/metrics").raw.decode()
+        return collections.Counter({m[1, 2]: int(m[3]) for m in re.finditer(
+            r'^kae_generated_total\{endpoint="(.*)",source="(.*)"\} (\d+)$', text, re.M)})
+
     def test_an_answer_says_who_made_it(self):
+        before = self.counted()
         self.assertEqual(self.outline("Tides")["source"], "llm")
         self.assertEqual(self.outline("Tides")["source"], "cache")
         self.assertEqual({q["source"] for q in self.quiz("Tides")}, {"llm"})
@@ -115,6 +124,11 @@ class Sources(Generates):
         self.assertEqual(self.lessons("Tides", ["B", "A"])["source"], "cache")
         self.assertEqual({r["source"] for r in self.advice("Tides")}, {"llm"})
         self.assertEqual(len(self.provider.taken()), 1 + 1 + 2 + 1)
+        self.assertEqual(self.counted() - before, {
+            ("create_subtopics", "llm"): 1, ("create_subtopics", "cache"): 1,
+            ("quiz/generate", "llm"): 1, ("quiz/generate", "cache"): 1,
+            ("create_presentation", "llm"): 2, ("create_presentation", "cache"): 2,
+            ("recommendations", "llm"): 1})
 
     def test_a_topic_is_one_however_it_is_written_and_comes_back_as_it_was(self):
         self.outline("Ocean Currents")
