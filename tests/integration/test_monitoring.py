@@ -10,16 +10,20 @@ import urllib.parse
 
 import yaml
 
+from tests.harness.llm import Provider
 from tests.harness.process import Process, free_port, wait_until
 from tests.harness.redis import Redis
 from tests.integration.stack import ROOT, Api, OnStack
+from tests.integration.test_generate import good
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
 RULES = ("slo.rules.yml", "alerts.rules.yml")
-WORD = re.compile(r"\b(?:kae[_:][a-z0-9_:]+|(?:http|db|cache|circuit|process|app)_[a-z0-9_]+)\b")
+WORD = re.compile(r"\b(?:kae[_:][a-z0-9_:]+|(?:http|db|cache|circuit|process|app|gemini|quota)_[a-z0-9_]+)\b")
 # Where nothing has gone wrong there is no such series.
 MAY_BE_EMPTY = {"failures/s"}
+# What is only counted when lessons are made, and then more than once.
+OF_LESSONS = re.compile(r"gemini_|kae_llm_|kae_generated_")
 
 
 def rules():
@@ -76,7 +80,9 @@ class Scraped(OnStack):
     def setUpClass(cls):
         redis = Redis()
         cls.addClassCleanup(redis.stop)
-        cls.env = {"REDIS_URL": redis.url}
+        provider = Provider(good)
+        cls.addClassCleanup(provider.close)
+        cls.env = {"REDIS_URL": redis.url, **provider.env(PRICE_IN="0.10", PRICE_OUT="0.40")}
         super().setUpClass()
         _, cls.me = cls.stack.register("watched")
         folder = tempfile.TemporaryDirectory(prefix="kae-", dir="/tmp")
@@ -109,6 +115,15 @@ class Scraped(OnStack):
         self.assertEqual(r.status, 200, (expression, r.raw))
         return r.json["data"]["result"]
 
+    topics = 0
+
+    def learn(self):
+        """A model's answer, and the same from the cache."""
+        Scraped.topics += 1
+        for _ in range(2):
+            r = self.me.post("/api/create_subtopics", {"topic": f"Tides of sea {self.topics}"})
+            self.assertEqual(r.status, 200, r.raw)
+
     def use(self):
         for path in ("/api/gamification/stats", "/api/progress", "/api/gamification/leaderboard"):
             self.assertEqual(self.me.get(path).status, 200)
@@ -117,6 +132,8 @@ class Scraped(OnStack):
         """What comes of it while people use the product; NaN is nothing."""
         def result():
             self.use()
+            if OF_LESSONS.search(expression):
+                self.learn()
             try:
                 return [r for r in self.query(expression) if r["value"][1] != "NaN"]
             except OSError:
@@ -135,11 +152,23 @@ class Scraped(OnStack):
 
     def test_whatever_a_rule_speaks_of_is_there(self):
         made = {r["record"] for r in rules() if "record" in r}
-        names = {w for r in rules() for w in WORD.findall(r["expr"])}
+        names = {w for r in rules() for w in WORD.findall(re.sub(r'"[^"]*"', "", r["expr"]))}
         self.assertGreater(len(names), 20)
         for name in sorted(names):
             with self.subTest(name=name):
                 self.shown(f"count({name})" if name not in made else name)
+
+    def test_lessons_are_counted_by_where_they_came_from(self):
+        self.learn()
+
+        def counted():
+            made = {r["metric"]["source"]: float(r["value"][1])
+                    for r in self.shown("sum by (source) (kae_generated_total)")}
+            return {"llm", "cache"} <= set(made) and made
+        made = wait_until(counted, 30, every=0.2, what="lessons of both sources")
+        self.assertNotIn("offline", made)
+        cost, = self.shown("sum(kae_llm_cost_dollars_total)")
+        self.assertGreater(float(cost["value"][1]), 0)
 
     def test_nobody_is_woken_while_all_is_well(self):
         self.shown('count(up{job="knowalledge"} == 1) == 4')
