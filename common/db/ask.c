@@ -569,7 +569,9 @@ static enum err lock(struct db *db, int64_t number)
 	               ERR_INTERNAL); /* there is no transaction to end it */
 }
 
-static const struct db_driver asking = {.run = run, .lock = lock};
+static const struct db_driver asking = {.run = run,
+                                        .lock = lock,
+                                        .lock_later = lock};
 
 static struct asker asker(struct db_pool *p, const struct ctx *cx)
 {

@@ -44,10 +44,13 @@ static void tell(const struct db *db, struct span *s, enum err e)
 	span_end(s);
 }
 
-static enum err run(struct db *db, const struct db_stmt *st,
+enum how { WAITED, LATER };
+
+static enum err run(struct db *db, const struct db_stmt *st, enum how how,
                     const struct db_val *v, size_t n,
                     const struct db_sink *sink, int64_t *changed)
 {
+	const struct db_driver *d = db->driver;
 	uint64_t before = echoes(db) ? mono_us() : 0;
 	enum err e = db->failed;
 	struct span s;
@@ -61,7 +64,8 @@ static enum err run(struct db *db, const struct db_stmt *st,
 	if (e)
 		return db_fail(db, e);
 	traced = span_begin(&s, db->cx->span, SPAN_CLIENT, st->name);
-	e = db->driver->run(db, st, v, n, sink, changed);
+	e = how == LATER && d->later ? d->later(db, st, v, n, sink)
+	                             : d->run(db, st, v, n, sink, changed);
 	if (traced)
 		tell(db, &s, e);
 	if (before)
@@ -74,13 +78,19 @@ static enum err run(struct db *db, const struct db_stmt *st,
 enum err db_run(struct db *db, const struct db_stmt *st, const struct db_val *v,
                 size_t n, const struct db_sink *sink)
 {
-	return run(db, st, v, n, sink, NULL);
+	return run(db, st, WAITED, v, n, sink, NULL);
+}
+
+enum err db_later(struct db *db, const struct db_stmt *st,
+                  const struct db_val *v, size_t n, const struct db_sink *sink)
+{
+	return run(db, st, LATER, v, n, sink, NULL);
 }
 
 enum err db_change(struct db *db, const struct db_stmt *st,
                    const struct db_val *v, size_t n, int64_t *changed)
 {
-	return run(db, st, v, n, NULL, changed);
+	return run(db, st, WAITED, v, n, NULL, changed);
 }
 
 struct first {
@@ -102,7 +112,7 @@ enum err db_get_i64(struct db *db, const struct db_stmt *st,
 {
 	struct first f = {0};
 	const struct db_sink sink = {take_first, &f};
-	enum err e = run(db, st, v, n, &sink, NULL);
+	enum err e = run(db, st, WAITED, v, n, &sink, NULL);
 
 	if (!e && !f.found)
 		e = ERR_NOT_FOUND;
@@ -124,6 +134,11 @@ enum db_kind db_kind(const struct db *db)
 enum err db_lock(struct db *db, int64_t number)
 {
 	return db->failed ? db->failed : db->driver->lock(db, number);
+}
+
+enum err db_lock_later(struct db *db, int64_t number)
+{
+	return db->failed ? db->failed : db->driver->lock_later(db, number);
 }
 
 enum err db_try_lock(struct db *db, int64_t number, bool *got)

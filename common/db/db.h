@@ -121,6 +121,17 @@ int db_row_cols(const struct db_row *r);
 /* Runs a statement; sink may be NULL.  Inside a transaction function only. */
 enum err db_run(struct db *db, const struct db_stmt *st, const struct db_val *v,
                 size_t n, const struct db_sink *sink) MUST_CHECK;
+/*
+ * The same, but nobody waits for the answer where that is a round trip: the
+ * statement goes out with the next one that is waited for, or with the COMMIT,
+ * and what it fails with comes from there.  For what the steps up to then do not
+ * depend on; statements still run in order.  Values are copied; the sink's rows
+ * come before the answer of the one that is waited for (on SQLite at once), and
+ * not at all if the function returns first.
+ */
+enum err db_later(struct db *db, const struct db_stmt *st,
+                  const struct db_val *v, size_t n,
+                  const struct db_sink *sink) MUST_CHECK;
 /* The same; *changed is the rows inserted, updated or deleted. */
 enum err db_change(struct db *db, const struct db_stmt *st,
                    const struct db_val *v, size_t n,
@@ -136,6 +147,8 @@ const struct ctx *db_cx(const struct db *db);
  * advisory lock on PostgreSQL, nothing on SQLite (its writer is alone).
  */
 enum err db_lock(struct db *db, int64_t number) MUST_CHECK;
+/* The same as db_later() is: before the next statement. */
+enum err db_lock_later(struct db *db, int64_t number) MUST_CHECK;
 /* The same without waiting: *got is false while another transaction has it. */
 enum err db_try_lock(struct db *db, int64_t number, bool *got) MUST_CHECK;
 

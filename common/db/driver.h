@@ -112,8 +112,13 @@ struct db_driver {
 	enum err (*run)(struct db *db, const struct db_stmt *st,
 	                const struct db_val *v, size_t n,
 	                const struct db_sink *sink, int64_t *changed);
+	/* db_later(), where something is gained by it; or NULL. */
+	enum err (*later)(struct db *db, const struct db_stmt *st,
+	                  const struct db_val *v, size_t n,
+	                  const struct db_sink *sink);
 	enum err (*script)(struct db *db, const char *sql);
 	enum err (*lock)(struct db *db, int64_t number);
+	enum err (*lock_later)(struct db *db, int64_t number);
 	enum err (*try_lock)(struct db *db, int64_t number, bool *got);
 	/* How writes run when not on a pooled connection; or NULL. */
 	enum err (*write)(struct db_pool *p, struct ctx *cx, db_fn *fn,

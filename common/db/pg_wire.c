@@ -185,6 +185,9 @@ void pg_settle(struct pg *g, unsigned results)
 	}
 	g->pending_n = 0;
 	g->queued_n = 0;
+	g->later_n = 0;
+	g->later_at = 0;
+	g->later_err = OK;
 }
 
 void pg_forget_prepared(struct pg *g)
@@ -454,6 +457,31 @@ static enum err judge(struct pg *g, const char *name, const PGresult *r)
 	return e;
 }
 
+/* Whose result is the next, of those that nobody waited for. */
+static struct pg_later *due_later(struct pg *g)
+{
+	return g->later_at < g->later_n ? &g->later[g->later_at] : NULL;
+}
+
+/* True: the result with this number is of such a statement. */
+static bool take_later(struct pg *g, PGresult *r, unsigned number)
+{
+	const struct pg_later *l = due_later(g);
+	enum err e = OK;
+
+	if (!l || l->at != number)
+		return false;
+	g->later_at++;
+	if (l->sink.row && PQresultMemorySize(r) > DB_RESULT_MAX)
+		e = db_fail(&g->db, ERR_TOO_LARGE);
+	else if (l->sink.row && !g->later_err)
+		e = pg_rows(r, &l->sink);
+	if (!g->later_err)
+		g->later_err = e;
+	PQclear(r);
+	return true;
+}
+
 /* One result; true when it was the sync. */
 static bool take_result(struct pg *g, const char *name, PGresult *r,
                         PGresult **last, unsigned *good, enum err *e)
@@ -464,9 +492,10 @@ static bool take_result(struct pg *g, const char *name, PGresult *r,
 		return true;
 	case PGRES_COMMAND_OK:
 	case PGRES_TUPLES_OK:
+		if (take_later(g, r, ++*good))
+			return false;
 		PQclear(*last);
 		*last = r;
-		++*good;
 		return false;
 	case PGRES_PIPELINE_ABORTED:
 		break;
@@ -487,7 +516,9 @@ static bool take_result(struct pg *g, const char *name, PGresult *r,
 		    *field(r, PG_DIAG_SQLSTATE) == '\0')
 			*e = pg_lost(g);
 		else if (!*e)
-			*e = judge(g, name, r);
+			*e = judge(g,
+			           due_later(g) ? due_later(g)->st->name : name,
+			           r);
 		break;
 	}
 	PQclear(r);
@@ -516,6 +547,7 @@ enum err pg_collect(struct pg *g, const char *name, uint64_t until_ms,
 		if (r)
 			synced = take_result(g, name, r, &kept, &good, &e);
 	}
+	e = e ? e : g->later_err;
 	pg_settle(g, good);
 	if (!e && kept && PQresultMemorySize(kept) > DB_RESULT_MAX)
 		e = db_fail(&g->db, ERR_TOO_LARGE);

@@ -108,12 +108,27 @@ static enum err exchange(struct pg *g, const struct db_stmt *st,
 	return e ? e : pg_collect(g, st->name, until_ms, r);
 }
 
+/* Whoever wanted the rows has returned. */
+static void drop_sinks(struct pg *g)
+{
+	for (unsigned i = 0; i < g->later_n; i++)
+		g->later[i].sink = (struct db_sink){NULL, NULL};
+}
+
 static void rollback(struct db *db)
 {
 	struct pg *g = pg_of(db);
 	enum err failed = db->failed;
 	bool again = db->again;
 
+	/* By itself: if one of them fails, what is behind it is not looked at. */
+	if (g->begun && !db->dead && g->later_n) {
+		uint64_t soon = mono_ms() + ROLLBACK_MS;
+
+		drop_sinks(g);
+		if (!pg_sync(g, soon))
+			(void)!pg_collect(g, ROLLBACK.name, soon, NULL);
+	}
 	if (g->begun && !db->dead &&
 	    exchange(g, &ROLLBACK, NULL, 0, mono_ms() + ROLLBACK_MS, NULL))
 		db->dead = true;
@@ -148,6 +163,21 @@ static enum err commit_write(struct pg *g)
 	return e;
 }
 
+/* With what nobody has waited for: if that fails, COMMIT is not looked at. */
+static enum err commit_with(struct pg *g)
+{
+	bool has_later = g->later_n > 0;
+	enum err e;
+
+	drop_sinks(g);
+	e = commit_write(g);
+	if (e && has_later && !g->db.dead) {
+		g->begun = true;
+		rollback(&g->db);
+	}
+	return e;
+}
+
 static enum err commit(struct db *db)
 {
 	struct pg *g = pg_of(db);
@@ -163,7 +193,7 @@ static enum err commit(struct db *db)
 			db->again = true;
 			return ERR_DATABASE;
 		}
-		return commit_write(g);
+		return commit_with(g);
 	}
 	/* Nothing hangs on the end of a read: the next borrower reads the
 	 * answer, which is there by then. */
@@ -323,6 +353,26 @@ static enum err run(struct db *db, const struct db_stmt *st,
 	return sink ? pg_rows(r, sink) : OK;
 }
 
+/* Only a write has a COMMIT that is waited for. */
+static enum err later(struct db *db, const struct db_stmt *st,
+                      const struct db_val *v, size_t n,
+                      const struct db_sink *sink)
+{
+	struct pg *g = pg_of(db);
+	enum err e;
+
+	if (g->mode != DB_MODE_WRITE || g->later_n == PG_LATER_MAX)
+		return run(db, st, v, n, sink, NULL);
+	e = queue_head(g);
+	if (!e)
+		e = pg_queue(g, st, v, n);
+	if (e)
+		return db_fail(db, e);
+	g->later[g->later_n++] = (struct pg_later){
+		st, sink ? *sink : (struct db_sink){NULL, NULL}, g->queued_n};
+	return OK;
+}
+
 static enum err script(struct db *db, const char *sql)
 {
 	struct pg *g = pg_of(db);
@@ -342,6 +392,14 @@ static enum err lock(struct db *db, int64_t number)
 	                           DB_I64(number)};
 
 	return run(db, &LOCK, v, COUNTOF(v), NULL, NULL);
+}
+
+static enum err lock_later(struct db *db, int64_t number)
+{
+	const struct db_val v[] = {DB_TEXT(db->pool->conf.service),
+	                           DB_I64(number)};
+
+	return later(db, &LOCK, v, COUNTOF(v), NULL);
 }
 
 static enum err take_answer(void *arg, const struct db_row *row)
@@ -436,8 +494,10 @@ const struct db_driver db_postgres = {
 	.commit = commit,
 	.rollback = rollback,
 	.run = run,
+	.later = later,
 	.script = script,
 	.lock = lock,
+	.lock_later = lock_later,
 	.try_lock = try_lock,
 	.write = NULL,
 	.batch_send = pg_batch_send,

@@ -21,6 +21,7 @@
 #define PG_BUCKETS   64
 #define PG_GRACE_MS  500 /* the server's own timeout comes first */
 #define PG_QUEUE_MAX (DB_BATCH_MAX + 2) /* statements before one sync */
+#define PG_LATER_MAX 16   /* of them, those that nobody waits for */
 #define PG_PING_MS   1000 /* a server that lives answers by then */
 #define PG_HOSTS_MAX 16   /* in one URL */
 #define PG_ADDRS_MAX 8    /* of one host */
@@ -36,6 +37,13 @@ struct pg_pending {
 	unsigned after; /* this many results */
 };
 
+/* A statement that goes out with the next one that is waited for. */
+struct pg_later {
+	const struct db_stmt *st;
+	struct db_sink sink; /* row is NULL: nobody wants them */
+	unsigned at;         /* its result is the at-th, from 1 */
+};
+
 struct pg {
 	struct db db;
 	PGconn *c;
@@ -48,6 +56,9 @@ struct pg {
 	struct pg_prepared *prepared[PG_BUCKETS];
 	struct pg_pending pending[PG_QUEUE_MAX];
 	unsigned pending_n, queued_n;
+	struct pg_later later[PG_LATER_MAX];
+	unsigned later_n, later_at; /* later_at: whose result is next */
+	enum err later_err;         /* the first of a sink */
 };
 
 AUTO_TYPE(pg_result, PGresult *, PQclear)
@@ -90,7 +101,8 @@ enum err pg_queue_text(struct pg *g, const struct db_stmt *st,
                        const struct db_val *v, size_t n) MUST_CHECK;
 /* Ends the pipeline and sends it. */
 enum err pg_sync(struct pg *g, uint64_t until_ms) MUST_CHECK;
-/* Reads up to the next sync.  *last is the last statement's result. */
+/* Reads up to the next sync.  *last is the last statement's result; the rows of
+ * those before it that nobody waited for go to their sinks. */
 enum err pg_collect(struct pg *g, const char *name, uint64_t until_ms,
                     PGresult **last) MUST_CHECK;
 /* False when until_ms has passed.  Both directions: a server that is answering

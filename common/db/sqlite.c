@@ -390,6 +390,7 @@ const struct db_driver db_sqlite = {
 	.run = run,
 	.script = script,
 	.lock = lock,
+	.lock_later = lock,
 	.try_lock = try_lock,
 	.write = sqlite_write,
 	.row_null = row_null,
