@@ -32,7 +32,8 @@ class OnBooks(OnStack):
     def sql(self, service, text):
         """@ stands before the name of a table, as in our own statements."""
         if self.stack.postgres:
-            return self.stack.postgres.sql(text.replace("@", f"{service}."))
+            ask = self.stack.postgres.sql if ";" in text else self.stack.postgres.rows
+            return ask(text.replace("@", f"{service}."))
         path = self.stack.dir / "data" / f"knowalledge-{service}.db"
         db = sqlite3.connect(path, timeout=30, isolation_level=None)
         try:
@@ -68,7 +69,7 @@ class OnBooks(OnStack):
         """Every event applied once, in order; ledger sum = balance."""
         for service in ("auth", "content"):
             wait_until(lambda s=service: self.number(
-                s, "SELECT count(*) FROM @outbox") == 0, 60, what=what)
+                s, "SELECT count(*) FROM @outbox") == 0, 60, every=0.1, what=what)
         causes = self.sql("content", "SELECT sub, count(*) FROM @results GROUP BY sub "
                                      "ORDER BY sub")
         effects = self.sql("gdpr", "SELECT sub, count(*) FROM @ledger "

@@ -25,6 +25,7 @@ import time
 
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2])
+from tests.harness import libpq  # noqa: E402
 from tests.harness.process import free_port  # noqa: E402
 
 USER = "kae"
@@ -130,6 +131,11 @@ class Postgres:
         if done.returncode:
             raise RuntimeError(done.stderr.decode(errors="replace"))
         return [line.split("\t") for line in done.stdout.decode().splitlines()]
+
+    def rows(self, statement, url=None):
+        """The same of one statement, in a thirtieth of the time."""
+        with libpq.Connection(url or self.url) as c:
+            return c.rows(statement)
 
     def set(self, name, value):
         """Changes a setting of the running server, for every session."""
