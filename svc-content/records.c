@@ -117,7 +117,7 @@ struct submit_job {
 	struct submitted out;
 	/* What the result is about: of the attempt, or as submitted. */
 	struct named topic, subtopic;
-	bool found;
+	bool found, restricted;
 	uint32_t seen[QUIZ_MAX]; /* one more than the answer's place */
 	size_t questions_n;
 };
@@ -170,6 +170,9 @@ static enum err question_row(void *arg, const struct db_row *row)
 	struct str id = db_row_str(row, 0), correct = db_row_str(row, 1);
 	size_t place = j->questions_n++;
 
+	/* Of somebody else's attempt, or of one that is graded. */
+	if (!j->found || j->out.repeat)
+		return OK;
 	if (place >= QUIZ_MAX)
 		return ERR_INTERNAL;
 	for (size_t i = 0; i < j->s->answers_n; i++) {
@@ -288,10 +291,8 @@ static enum err record(struct submit_job *j, struct db *db)
 	bool graded = s->attempt_id.n > 0;
 	char id_text[UUID_MAX];
 	struct str id = uuid7(id_text);
-	enum err e = restricted_refuse(db, s->sub);
+	enum err e = j->restricted ? ERR_RESTRICTED : earn(j, db);
 
-	if (!e)
-		e = earn(j, db);
 	const struct db_val result[] = {
 		DB_STR(id),
 		DB_STR(s->sub),
@@ -316,10 +317,11 @@ static enum err record(struct submit_job *j, struct db *db)
 	};
 
 	if (!e)
-		e = db_run(db, STMT(RESULT_ADD), result, COUNTOF(result), NULL);
+		e = db_later(db, STMT(RESULT_ADD), result, COUNTOF(result),
+		             NULL);
 	if (!e)
-		e = db_run(db, STMT(MASTERY_PUT), mastery, COUNTOF(mastery),
-		           NULL);
+		e = db_later(db, STMT(MASTERY_PUT), mastery, COUNTOF(mastery),
+		             NULL);
 	if (!e)
 		e = emit_quiz(j, db, id);
 	return e ? e : finish(j, db);
@@ -334,26 +336,26 @@ static enum err grade(struct submit_job *j, struct db *db)
 	const struct db_sink result = {result_row, j};
 	const struct db_sink question = {question_row, j};
 	enum err e =
-		db_run(db, STMT(ATTEMPT_LOCK), key, COUNTOF(key), &attempt);
+		db_later(db, STMT(ATTEMPT_LOCK), key, COUNTOF(key), &attempt);
 
+	if (!e)
+		e = restricted_later(db, s->sub, &j->restricted);
+	if (!e)
+		e = db_run(db, STMT(QUESTION_LIST), key, 1, &question);
 	if (e)
 		return e;
-	if (!j->found) { /* handed out while restricted, it was not kept */
-		e = restricted_refuse(db, s->sub);
-		return e ? e : ERR_NOT_FOUND;
-	}
+	if (!j->found) /* handed out while restricted, it was not kept */
+		return j->restricted ? ERR_RESTRICTED : ERR_NOT_FOUND;
 	if (j->out.repeat)
 		return db_run(db, STMT(RESULT_OF_ATTEMPT), first,
 		              COUNTOF(first), &result);
-	e = db_run(db, STMT(QUESTION_LIST), key, 1, &question);
-	if (!e)
-		e = strangers(j);
+	e = strangers(j);
 	if (!e) {
 		const struct db_val v[] = {DB_STR(s->attempt_id),
 		                           DB_I64(j->out.score),
 		                           DB_I64(s->now_ms)};
 
-		e = db_run(db, STMT(ATTEMPT_SCORE), v, COUNTOF(v), NULL);
+		e = db_later(db, STMT(ATTEMPT_SCORE), v, COUNTOF(v), NULL);
 	}
 	return e ? e : record(j, db);
 }
@@ -366,8 +368,11 @@ static enum err score(struct submit_job *j, struct db *db)
 	const struct db_sink result = {result_row, j};
 	/* Two copies of one body that arrive together wait for each other. */
 	enum err e =
-		db_lock(db, (int64_t)text_hash(s->body, text_hash(s->sub, 30)));
+		db_lock_later(db, (int64_t)text_hash(s->body,
+	                                             text_hash(s->sub, 30)));
 
+	if (!e)
+		e = restricted_later(db, s->sub, &j->restricted);
 	if (!e)
 		e = db_run(db, STMT(RESULT_OF_BODY), key, COUNTOF(key),
 		           &result);

@@ -15,6 +15,22 @@ enum err restricted_is(struct db *db, struct str sub, bool *out)
 	return e;
 }
 
+static enum err read_count(void *arg, const struct db_row *row)
+{
+	bool *out = arg;
+
+	*out = db_row_i64(row, 0) > 0;
+	return OK;
+}
+
+enum err restricted_later(struct db *db, struct str sub, bool *out)
+{
+	const struct db_val v[] = {DB_STR(sub)};
+	const struct db_sink sink = {read_count, out};
+
+	return db_later(db, STMT(RESTRICTED_IS), v, COUNTOF(v), &sink);
+}
+
 enum err restricted_refuse(struct db *db, struct str sub)
 {
 	bool yes = false;

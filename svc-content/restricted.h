@@ -18,6 +18,8 @@
 #include "common/event/event.h"
 
 enum err restricted_is(struct db *db, struct str sub, bool *out) MUST_CHECK;
+/* *out is set when the next statement that is waited for has its answer. */
+enum err restricted_later(struct db *db, struct str sub, bool *out) MUST_CHECK;
 /* ERR_RESTRICTED when it is. */
 enum err restricted_refuse(struct db *db, struct str sub) MUST_CHECK;
 /* An event_apply_fn; arg is not used.  An event that makes no sense is logged

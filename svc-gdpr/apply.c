@@ -89,14 +89,15 @@ static bool quiz_xp(struct str body, int64_t *xp)
 	return true;
 }
 
+/* person_set() is waited for, so that whatever an event fails with is seen while
+ * it is this one's turn. */
 static enum err record(struct db *db, const struct event *ev,
-                       const struct deed *d, struct person *p)
+                       const struct deed *d, const struct person_past *past,
+                       struct person *p)
 {
 	struct award won;
-	enum err e = person_unlocked(db, ev->sub, p);
+	enum err e = person_day(db, ev->sub, d->day, past, p);
 
-	if (!e)
-		e = person_day(db, ev->sub, d->day, p);
 	if (e)
 		return e;
 	award_deed(&p->tally, d, &won);
@@ -117,6 +118,7 @@ static enum err deed(struct db *db, const struct event *ev, struct deed *d)
 	struct ledger_row row = {str_from(ev->id), ev->sub,
 	                         d->kind == DEED_QUIZ ? "quiz" : "topic",
 	                         d->earns ? d->xp : 0, 0};
+	struct person_past past;
 	struct person p;
 	bool added = false;
 	enum err e;
@@ -125,10 +127,12 @@ static enum err deed(struct db *db, const struct event *ev, struct deed *d)
 	d->day = clock_utc_day(d->at);
 	e = person_lock(db, ev->sub, d->at, &p);
 	if (!e)
+		e = person_past_later(db, ev->sub, d->day, &p, &past);
+	if (!e)
 		e = ledger_add(db, &row, &added);
 	if (e || !added)
 		return e;
-	return record(db, ev, d, &p);
+	return record(db, ev, d, &past, &p);
 }
 
 static enum err quiz_submitted(struct db *db, const struct event *ev)

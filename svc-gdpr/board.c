@@ -35,9 +35,9 @@ static enum err move(struct db *db, int64_t key, int64_t by)
 	for (size_t i = 0; i < LEVELS; i++)
 		v[i] = DB_I64(key >> shifts[i]);
 	v[LEVELS] = DB_I64(by);
-	e = db_run(db, STMT(BUCKET_MOVE), v, COUNTOF(v), NULL);
+	e = db_later(db, STMT(BUCKET_MOVE), v, COUNTOF(v), NULL);
 	if (!e && by < 0)
-		e = db_run(db, STMT(BUCKET_SWEEP), v, LEVELS, NULL);
+		e = db_later(db, STMT(BUCKET_SWEEP), v, LEVELS, NULL);
 	return e;
 }
 

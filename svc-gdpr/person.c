@@ -153,53 +153,55 @@ enum err person_unlock(struct db *db, struct str sub, enum achievement which,
 			{cause, (size_t)n}, sub, "achievement", a->xp, at},
 		&added);
 	if (!e)
-		e = db_run(db, STMT(UNLOCK_ADD), v, COUNTOF(v), NULL);
+		e = db_later(db, STMT(UNLOCK_ADD), v, COUNTOF(v), NULL);
 	if (!e && !added)
 		e = ERR_INTERNAL; /* the reward without its achievement */
 	return e;
 }
 
-struct runs {
-	struct run r[2];
-	size_t n;
-};
-
 static enum err read_run(void *arg, const struct db_row *row)
 {
-	struct runs *runs = arg;
+	struct person_past *past = arg;
 
-	if (runs->n == COUNTOF(runs->r))
+	if (past->n == COUNTOF(past->near))
 		return ERR_INTERNAL;
-	runs->r[runs->n++] =
+	past->near[past->n++] =
 		(struct run){db_row_i64(row, 0), db_row_i64(row, 1)};
 	return OK;
 }
 
-enum err person_day(struct db *db, struct str sub, int64_t day,
-                    struct person *p)
+enum err person_past_later(struct db *db, struct str sub, int64_t day,
+                           struct person *p, struct person_past *past)
 {
 	const struct db_val v[] = {DB_STR(sub), DB_I64(day)};
-	struct runs near = {.n = 0};
-	const struct db_sink sink = {read_run, &near};
+	const struct db_sink unlocked = {read_unlocked, &p->tally};
+	const struct db_sink runs = {read_run, past};
+	enum err e = db_later(db, STMT(UNLOCK_LIST), v, 1, &unlocked);
+
+	past->n = 0;
+	return e ? e : db_later(db, STMT(RUN_TOUCHING), v, COUNTOF(v), &runs);
+}
+
+enum err person_day(struct db *db, struct str sub, int64_t day,
+                    const struct person_past *past, struct person *p)
+{
 	struct run merged;
-	enum err e = db_run(db, STMT(RUN_TOUCHING), v, COUNTOF(v), &sink);
+	enum err e = OK;
 
-	if (e)
-		return e;
-	award_streak(&p->tally, day, near.r, near.n, &merged);
-	if (near.n == 1 && near.r[0].days == merged.days)
+	award_streak(&p->tally, day, past->near, past->n, &merged);
+	if (past->n == 1 && past->near[0].days == merged.days)
 		return OK; /* the day is in it already */
-	for (size_t i = 0; !e && i < near.n; i++) {
+	for (size_t i = 0; !e && i < past->n; i++) {
 		const struct db_val old[] = {DB_STR(sub),
-		                             DB_I64(near.r[i].last)};
+		                             DB_I64(past->near[i].last)};
 
-		e = db_run(db, STMT(RUN_DELETE), old, COUNTOF(old), NULL);
+		e = db_later(db, STMT(RUN_DELETE), old, COUNTOF(old), NULL);
 	}
 	if (!e) {
 		const struct db_val new[] = {DB_STR(sub), DB_I64(merged.last),
 		                             DB_I64(merged.days)};
 
-		e = db_run(db, STMT(RUN_ADD), new, COUNTOF(new), NULL);
+		e = db_later(db, STMT(RUN_ADD), new, COUNTOF(new), NULL);
 	}
 	return e;
 }

@@ -52,8 +52,21 @@ enum err ledger_add(struct db *db, const struct ledger_row *row,
 /* The achievement and the ledger row of its reward. */
 enum err person_unlock(struct db *db, struct str sub, enum achievement which,
                        int64_t at) MUST_CHECK;
+/*
+ * What a deed is judged by: p->tally.unlocked_at, and the runs of days that the
+ * day touches.  Both are there when the next statement that is waited for has
+ * its answer.
+ */
+struct person_past {
+	struct run near[2];
+	size_t n;
+};
+enum err person_past_later(struct db *db, struct str sub, int64_t day,
+                           struct person *p,
+                           struct person_past *past) MUST_CHECK;
 /* Adds the day to the person's runs and to p->tally. */
 enum err person_day(struct db *db, struct str sub, int64_t day,
+                    const struct person_past *past,
                     struct person *p) MUST_CHECK;
 
 /*

@@ -55,12 +55,15 @@ static const struct db_stmt rows[ES_COUNT] = {
 	[ES_NEXT_SEQ] = {"event.next_seq",
                          "INSERT INTO @outbox_seq AS s (target, sub, seq) "
                          "VALUES ($1, $2, 1) ON CONFLICT (target, sub) "
-                         "DO UPDATE SET seq = s.seq + 1 RETURNING seq",
+                         "DO UPDATE SET seq = s.seq + 1",
                          NULL},
+	/* After it, in the same transaction; neither needs an answer. */
 	[ES_INSERT] = {"event.insert",
                        "INSERT INTO @outbox "
                        "(id, target, sub, seq, shard, type, body, at, tp) "
-                       "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                       "SELECT $3, $1, $2, s.seq, $4, $5, $6, $7, $8 "
+                       "FROM @outbox_seq AS s "
+                       "WHERE s.target = $1 AND s.sub = $2",
                        NULL},
 	/* These two apply at most once also when two replicas of a receiver
          * meet: the second waits for the first's row, then changes none. */
@@ -174,9 +177,7 @@ enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
                     int64_t now_ms)
 {
 	const struct str to = str_from(bus_peer_name(target));
-	const struct db_val key[] = {DB_STR(to), DB_STR(sub)};
 	char id[UUID_MAX], tp[TRACE_PARENT_MAX];
-	int64_t seq = 0;
 	enum err e;
 
 	/* What the receiver would refuse would wait for ever. */
@@ -184,23 +185,19 @@ enum err event_emit(struct event_store *s, struct db *db, enum bus_peer target,
 	    type.n > EVENT_NAME_MAX || body.n > EVENT_BODY_MAX ||
 	    !mp_valid(body))
 		return ERR_INTERNAL;
-	e = db_get_i64(db, &s->st[ES_NEXT_SEQ], key, COUNTOF(key), &seq);
-	if (!e) {
-		const struct db_val v[] = {
-			DB_STR(uuid7(id)),
-			DB_STR(to),
-			DB_STR(sub),
-			DB_I64(seq),
-			DB_I64((int64_t)(event_hash(sub) % EVENT_SHARDS)),
-			DB_STR(type),
-			DB_BLOB(body),
-			DB_I64(now_ms),
-			DB_STR(cause(db_cx(db), tp)),
-		};
+	const struct db_val v[] = {
+		DB_STR(to),
+		DB_STR(sub),
+		DB_STR(uuid7(id)),
+		DB_I64((int64_t)(event_hash(sub) % EVENT_SHARDS)),
+		DB_STR(type),
+		DB_BLOB(body),
+		DB_I64(now_ms),
+		DB_STR(cause(db_cx(db), tp)),
+	};
 
-		e = db_run(db, &s->st[ES_INSERT], v, COUNTOF(v), NULL);
-	}
-	return e;
+	e = db_later(db, &s->st[ES_NEXT_SEQ], v, 2, NULL);
+	return e ? e : db_later(db, &s->st[ES_INSERT], v, COUNTOF(v), NULL);
 }
 
 /* --- the inbox ------------------------------------------------------------- */
