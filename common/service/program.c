@@ -423,7 +423,7 @@ static void ready_once(struct running *r)
 }
 
 /* How often one that is not ready yet is asked again. */
-#define READY_POLL_MS 20
+#define READY_POLL_MS 5
 
 /* Each line of text is a fault. */
 static void refuse_reload(struct str text)
