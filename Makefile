@@ -91,7 +91,7 @@ deps-docker:
 tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
 # --- further tests -----------------------------------------------------------
-.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-upgrade test-clean test-deb bench bench-quick bench-ready fuzz
+.PHONY: test-unit test-store test-sim test-integration test-fault test-compose test-asan test-tsan test-upgrade test-clean test-deb bench bench-quick bench-raw bench-ready fuzz
 test-unit test-store test-sim test-integration: test-%: deps-test all tests ## one suite
 	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $*
 test-fault: deps-test all ## every fault against every kind of route, as docs/faults.md says (WRITE=1 writes it)
@@ -114,6 +114,9 @@ bench-quick: deps-test bench-ready ## requests per second beside nginx and Flask
 	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/bench/run.py --quick
 bench: deps-test bench-ready ## every scenario into docs/performance.md, half an hour; ONLY=name,name BENCH_ROUNDS= BENCH_SECONDS=
 	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/bench/run.py
+bench-raw: deps-test bench-ready ## stores, leaderboard, start-up, memory, connections into docs/performance.md, twenty minutes
+	@$(MAKE) --no-print-directory -s -j2 $(addprefix $(B)/bench/,db rank remote submit)
+	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/bench/raw.py $(subst $(comma), ,$(ONLY))
 bench-ready:
 	@deploy/deps.sh build run test bench
 	@$(MAKE) --no-print-directory -s -j2 all $(B)/bench/openloop
