@@ -868,11 +868,17 @@ static bool answered_at_once(struct req *rq)
 
 	if (!n->ask || rq->streams != STREAM_NONE)
 		return false;
-	rq->asked_us = mono_us();
+	/* As one of those in the services: how quick they are tells that what
+	 * takes long beside them is no queue. */
+	enter_services(rq);
+	rq->asked_us = rq->entered_us;
 	buf_clear(&lo->reply);
 	if (!n->ask(n->service, buf_view(&lo->entry), rq->cx.deadline_ms,
-	            &lo->reply))
+	            &lo->reply)) {
+		leave_services(rq, false);
 		return false;
+	}
+	leave_services(rq, true);
 	rq->told_us = mono_us();
 	rq->trip.attempts = 1;
 	rq->err = lo->reply.failed ? ERR_NOMEM
