@@ -11,16 +11,17 @@ def openssl(*command):
 
 def make_ca(folder, name):
     openssl("req", "-x509", *EC, "-nodes", "-days", 2, "-subj", f"/CN={name}",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign",
             "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt")
     return folder / f"{name}.crt"
 
 
 def make_certificate(folder, ca, hosts, name="server", days=2, key=EC):
-    """name.key and name.crt for the hosts, such as "DNS:localhost"; with days
-    below 0 it has expired."""
+    """name.key and name.crt for the hosts, such as "DNS:localhost"; with 0 days
+    it has expired (openssl 3.5 makes none that ended before it began)."""
     openssl("req", "-new", *key, "-nodes", "-subj", f"/CN={name}",
             "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.csr")
-    (folder / "hosts").write_text(f"subjectAltName={hosts}\n")
+    (folder / "hosts").write_text(f"subjectAltName={hosts}\nauthorityKeyIdentifier=keyid\n")
     openssl("x509", "-req", "-in", folder / f"{name}.csr", "-days", days,
             "-CA", ca, "-CAkey", ca.with_suffix(".key"), "-CAcreateserial",
             "-extfile", folder / "hosts", "-out", folder / f"{name}.crt")

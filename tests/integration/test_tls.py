@@ -315,7 +315,7 @@ class Reload(Certified):
         self.assertEqual(held.answer().status, 200)
 
     def test_what_is_wrong_leaves_the_old_one_in_force(self):
-        good, expired = self.make("good"), self.make("old", days=-1)
+        good, expired = self.make("good"), self.make("old", days=0)
         self.use(good)
         self.reload("tls.certificate_expires_soon")
         self.sees(good)
@@ -358,7 +358,7 @@ class Files(unittest.TestCase):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="kae-tls-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.ca = make_ca(cls.folder, "ca")
-        for name, days in (("one", 2), ("two", 2), ("old", -1)):
+        for name, days in (("one", 2), ("two", 2), ("old", 0)):
             make_certificate(cls.folder, cls.ca, "IP:127.0.0.1", name, days=days)
         openssl("ec", "-in", cls.folder / "one.key", "-aes128", "-passout", "pass:x",
                 "-out", cls.folder / "locked.key")
@@ -419,7 +419,7 @@ class Files(unittest.TestCase):
 
 class Expired(Certified):
     """Who does not look at the date is served: better than nobody."""
-    days, verify = -1, False
+    days, verify = 0, False
 
     def test_it_is_served_and_complained_of(self):
         self.assertEqual(self.gateway.events("tls.certificate_not_valid")[0]["level"], "error")
