@@ -128,7 +128,9 @@ void doc_errors(FILE *f)
 	(void)fputs(
 		"\n## Refusals that carry no such body\n\n"
 		"libmicrohttpd refuses these itself, before the gateway sees "
-		"a request.  Seen, in HTML, before it closes:\n\n"
+		"a request.  Seen, in HTML, before it closes (nothing: it "
+		"closes in silence; ours: the gateway refuses it, as above):"
+		"\n\n"
 		"| request | of 0.9.75 (Debian 12) | of 1.0.1 (Debian 13) "
 		"|\n|---|---|---|\n",
 		f);

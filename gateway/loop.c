@@ -232,10 +232,13 @@ static enum err start_http(struct loop *lo, unsigned conns_max)
 		{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, tls_no_certificate},
 		{MHD_OPTION_END, 0, NULL},
 	};
+	/* Before 1.0 it is another, laxer thing; gateway/head.h does it all. */
+	const unsigned strict =
+		MHD_VERSION >= 0x01000000 ? MHD_USE_PEDANTIC_CHECKS : 0U;
 	bool tls = lo->live->tls != NULL;
 
 	lo->mhd = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | strict |
 			(tls ? MHD_USE_TLS : MHD_NO_FLAG),
 		0, conn_accept, lo, on_request, lo, MHD_OPTION_LISTEN_SOCKET,
 		lo->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,

