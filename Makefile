@@ -195,7 +195,7 @@ $(B)/libsim.a: $(call objs,$(filter-out $(sim) $(cachesim),$(wildcard tests/sim/
 $(B)/sim/%: $(B)/tests/sim/%.o $(B)/libsim.a $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc $(wrap)) -lcmocka
 $(B)/sim/test_relay: wrap := mono_ms wall_ms randombytes_buf randombytes_uniform \
-	db_read db_write db_run db_change db_get_i64 db_kind db_cx db_row_i64 db_row_str
+	db_read db_write db_run db_later db_lock_later db_change db_get_i64 db_kind db_cx db_row_i64 db_row_str
 $(B)/fault/%: $(B)/tests/fault/%.o $(B)/libkae.a
 	$(link)
 # The cache's runs its threads as fibers and knows whose memory is whose.

@@ -240,6 +240,10 @@ static enum err run(struct db *db, const struct db_stmt *st,
 enum err __wrap_db_run(struct db *db, const struct db_stmt *st,
                        const struct db_val *v, size_t n,
                        const struct db_sink *sink);
+enum err __wrap_db_later(struct db *db, const struct db_stmt *st,
+                         const struct db_val *v, size_t n,
+                         const struct db_sink *sink);
+enum err __wrap_db_lock_later(struct db *db, int64_t number);
 enum err __wrap_db_change(struct db *db, const struct db_stmt *st,
                           const struct db_val *v, size_t n, int64_t *changed);
 enum err __wrap_db_get_i64(struct db *db, const struct db_stmt *st,
@@ -258,6 +262,21 @@ enum err __wrap_db_run(struct db *db, const struct db_stmt *st,
                        const struct db_sink *sink)
 {
 	return run(db, st, v, n, sink, NULL);
+}
+
+/* As SQLite does it: at once. */
+enum err __wrap_db_later(struct db *db, const struct db_stmt *st,
+                         const struct db_val *v, size_t n,
+                         const struct db_sink *sink)
+{
+	return run(db, st, v, n, sink, NULL);
+}
+
+/* Transactions of one database do not overlap. */
+enum err __wrap_db_lock_later(struct db *db, int64_t number)
+{
+	(void)number;
+	return db->failed;
 }
 
 enum err __wrap_db_change(struct db *db, const struct db_stmt *st,

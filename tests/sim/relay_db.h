@@ -7,7 +7,7 @@
  *          texts where SQLite can read them, because only there the leases are
  *          used.
  *
- * These take the place of db_read, db_write, db_run, db_change, db_get_i64,
+ * These take the place of db_read, db_write, db_run, db_later, db_change, db_get_i64,
  * db_kind and the row functions (Makefile, wrap).  The transactions of one
  * database do not overlap; everything between them may.
  */
