@@ -69,9 +69,9 @@ run: deps-run ## build and start everything in one process on 127.0.0.1:5000
 run-split: deps-run ## the same as four processes over ipc
 	@$(MAKE) --no-print-directory -s all
 	@ENVIRONMENT=$${ENVIRONMENT:-development} BIN=$(B)/bin exec deploy/run-split.sh
-test: deps-test deps-docker ## everything that proves a change: see tests/run.py
+test: deps-test ## everything that proves a change: see tests/run.py
 	@$(MAKE) --no-print-directory -s -j2 all tests
-	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) containers unit store sim integration fault sanitizers
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store sim integration fault sanitizers
 test-full: ## the same in its long form, and nothing may fail even once: hours
 	@KAE_FULL=1 KAE_STRICT=1 $(MAKE) --no-print-directory test
 check: deps-test ## under two minutes: format, banned calls, unit tests, saved fuzz inputs
