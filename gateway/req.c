@@ -880,7 +880,9 @@ static bool answered_at_once(struct req *rq)
 	}
 	leave_services(rq, true);
 	rq->told_us = mono_us();
-	rq->trip.attempts = 1;
+	rq->trip.attempts = rq->trip.n = 1;
+	rq->trip.at[0] = (struct bus_attempt){.from_us = rq->asked_us,
+	                                      .to_us = rq->told_us};
 	rq->err = lo->reply.failed ? ERR_NOMEM
 	                           : req_take_reply(rq, buf_view(&lo->reply));
 	note_failure(rq);
