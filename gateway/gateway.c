@@ -7,6 +7,7 @@
 #include "gateway/inside.h"
 #include "gateway/recent.h"
 #include "gateway/secure.h"
+#include "gateway/status.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -15,8 +16,8 @@
 
 static size_t loops_wanted(const struct settings *conf)
 {
-	size_t n =
-		conf->gateway_threads ? conf->gateway_threads : cores_usable();
+	size_t n = conf->gateway_threads ? conf->gateway_threads
+	                                 : (cores_usable() + 1) / 2;
 
 	return n < LOOPS_MAX ? n : LOOPS_MAX;
 }
@@ -168,6 +169,7 @@ static void free_all(struct gateway *g)
 	/* Its thread puts answers into the loops. */
 	limits_free(g->site.limits);
 	redis_wire_free(g->site.redis);
+	status_free(g->site.status); /* before its bus */
 	for (size_t i = 0; i < g->loops_n; i++)
 		loop_fini(&g->loops[i]);
 	live_board_fini(&g->site.board);
@@ -227,7 +229,8 @@ static enum err add_monitor(struct gateway *g)
 		.call = call_bus, .bus = lo->bus, .wake = wake_loop, .arg = lo};
 
 	g->site.monitor = lo->monitor = monitor_new(&conf);
-	return lo->monitor ? OK : ERR_NOMEM;
+	g->site.status = status_new(g, lo->bus);
+	return lo->monitor && g->site.status ? OK : ERR_NOMEM;
 }
 
 static enum err start_loops(struct gateway *g, const struct gateway_env *env,
