@@ -111,7 +111,7 @@ class Sources(Generates):
     def counted(self):
         """How many of each endpoint's things came from where."""
         text = self.stack.admin("gateway", "/metrics").raw.decode()
-        return collections.Counter({m[1, 2]: int(m[3]) for m in re.finditer(
+        return collections.Counter({m.group(1, 2): int(m[3]) for m in re.finditer(
             r'^kae_generated_total\{endpoint="(.*)",source="(.*)"\} (\d+)$', text, re.M)})
 
     def test_an_answer_says_who_made_it(self):
