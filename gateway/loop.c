@@ -7,6 +7,7 @@
 #include "gateway/inside.h"
 #include "gateway/query.h"
 #include "gateway/req.h"
+#include "gateway/status.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -424,6 +425,8 @@ static void tick(struct loop *lo)
 	show(lo);
 	note_suspects(lo);
 	tell_overload(lo);
+	if (lo->monitor)
+		status_turn(lo->site->status, lo->now_ms);
 }
 
 static int listening_fd(struct loop *lo)

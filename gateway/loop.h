@@ -55,7 +55,8 @@ struct site {
 	struct meter *meter;
 	struct recent *recent;
 	struct sampler sampler;  /* of the traces that begin here */
-	struct monitor *monitor; /* turned by the first loop */
+	struct monitor *monitor; /* these two: turned by the first loop */
+	struct status *status;
 	char instance[65];
 	int64_t started_ms; /* wall clock */
 	uint64_t started_mono_ms;

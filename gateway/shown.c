@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/codec/json.h"
+#include "gateway/status.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -432,6 +433,9 @@ static void collect(void *arg, struct buf *out)
 
 bool shown_add(struct gateway *g)
 {
+	if (g->site.health)
+		health_page(g->site.health, "gateway", status_page,
+		            g->site.status);
 	return (!g->metrics || metrics_collector(g->metrics, collect, g)) &&
 	       (!g->site.health || add_checks(g));
 }

@@ -26,6 +26,11 @@ struct admin {
 
 static const char json_type[] = "application/json";
 static const char problem_type[] = "application/problem+json";
+static const char html_type[] = "text/html; charset=utf-8";
+/* It loads nothing and brings its style along. */
+static const char html_policy[] =
+	"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+	"form-action 'none'; frame-ancestors 'none'";
 static const char metrics_type[] = "text/plain; version=0.0.4; charset=utf-8";
 
 struct answer {
@@ -84,14 +89,24 @@ static void show_metrics(struct admin *ad, const struct question *q,
 	health_metrics(ad->health, (int64_t)mono_ms(), &a->body);
 }
 
+static void show_status(struct admin *ad, const struct question *q,
+                        struct answer *a)
+{
+	(void)q;
+	a->type = html_type;
+	if (!health_show(ad->health, &a->body))
+		problem(a, ERR_NOT_FOUND, "This program has no such page.");
+}
+
 /* A path that ends in '/' takes what follows it as rest. */
 static const struct page {
 	const char *path;
 	void (*show)(struct admin *ad, const struct question *q,
 	             struct answer *a);
 } pages[] = {
-	{"/livez", live},    {"/healthz", live},         {"/readyz", ready},
-	{"/readyz/", ready}, {"/metrics", show_metrics},
+	{"/livez", live},           {"/healthz", live},
+	{"/readyz", ready},         {"/readyz/", ready},
+	{"/metrics", show_metrics}, {"/status", show_status},
 };
 
 static const struct page *find_page(const char *url, const char **rest)
@@ -129,6 +144,10 @@ static bool headers(struct MHD_Response *r, const struct answer *a)
 	                               a->type) == MHD_YES &&
 	       MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL,
 	                               "no-store") == MHD_YES &&
+	       (a->type != html_type ||
+	        MHD_add_response_header(r,
+	                                MHD_HTTP_HEADER_CONTENT_SECURITY_POLICY,
+	                                html_policy) == MHD_YES) &&
 	       (a->status != MHD_HTTP_METHOD_NOT_ALLOWED ||
 	        MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW,
 	                                "GET, HEAD") == MHD_YES);

@@ -36,6 +36,9 @@ struct health {
 	size_t parts_n, checks_n;
 	struct part parts[HEALTH_PARTS_MAX];
 	struct check checks[HEALTH_CHECKS_MAX];
+	const struct part *page_part;
+	health_page_fn *page_fn; /* NULL: no page */
+	void *page_arg;
 };
 
 static const char *const state_names[] = {
@@ -155,6 +158,27 @@ void health_forget(struct health *h, const char *part)
 		if (strcmp(h->checks[i].part->name, part) != 0)
 			h->checks[kept++] = h->checks[i];
 	h->checks_n = kept;
+	if (h->page_fn && strcmp(h->page_part->name, part) == 0)
+		h->page_fn = NULL;
+}
+
+void health_page(struct health *h, const char *part, health_page_fn *fn,
+                 void *arg)
+{
+	GUARD(&h->lock);
+
+	h->page_part = find_or_make(h, part);
+	h->page_fn = h->page_part ? fn : NULL;
+	h->page_arg = arg;
+}
+
+bool health_show(struct health *h, struct buf *out)
+{
+	GUARD(&h->lock);
+
+	if (h->page_fn)
+		h->page_fn(h->page_arg, out);
+	return h->page_fn;
 }
 
 bool health_has(struct health *h, const char *part)

@@ -8,6 +8,7 @@
  *                    dependency with its state; /readyz/<service> is one part;
  *                    ?verbose also what a dependency consists of
  * /metrics           Prometheus text
+ * /status            HTML for people, where the program has such a page
  *
  * A check is a function that says how a dependency is now; it must not block
  * (report what the library already knows) nor call this library.  Checks run
@@ -87,6 +88,14 @@ bool health_render(struct health *h, const struct health_ask *ask,
  */
 void health_pack(struct health *h, const char *part, int64_t now_ms,
                  struct buf *out);
+
+/* Appends a page; as a check, it must not block. */
+typedef void health_page_fn(void *arg, struct buf *out);
+/* What /status shows from now on, until health_forget() of the part. */
+void health_page(struct health *h, const char *part, health_page_fn *fn,
+                 void *arg);
+/* False: there is none. */
+bool health_show(struct health *h, struct buf *out) MUST_CHECK;
 
 /* The same as Prometheus text: kae_ready and kae_dependency_state. */
 void health_metrics(struct health *h, int64_t now_ms, struct buf *out);
