@@ -168,10 +168,10 @@ static void read_rows(struct jpeg *p)
 	(void)jpeg_finish_decompress(&p->j); /* or it is truncated */
 }
 
-static void read_all(struct jpeg *p)
+/* A function of its own: what is kept in variables here would be indeterminate
+ * in the one that calls setjmp(). */
+static __attribute__((noinline)) void read_parts(struct jpeg *p)
 {
-	if (setjmp(p->out))
-		return;
 	jpeg_create_decompress(&p->j);
 	p->j.progress = &p->progress;
 	jpeg_mem_src(&p->j, (const unsigned char *)p->r->bytes.p,
@@ -184,6 +184,12 @@ static void read_all(struct jpeg *p)
 		BYTES_BESIDES;
 	read_orientation(p);
 	read_rows(p);
+}
+
+static void read_all(struct jpeg *p)
+{
+	if (setjmp(p->out) == 0)
+		read_parts(p);
 }
 
 enum picture_fault read_jpeg(struct reading *r)
