@@ -9,9 +9,9 @@ build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-de
 	libhiredis-dev libmsgpack-dev libjwt-dev libcurl4-gnutls-dev libsqlite3-dev libssl-dev
 	libsodium-dev libjansson-dev libutf8proc-dev libpng-dev libjpeg62-turbo-dev libgif-dev
 	libwebp-dev libdata-password-zxcvbn-perl"
-run="wordnet-base"
+run="wordnet-base ca-certificates"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
-	curl prometheus systemd"
+	curl prometheus systemd iproute2"
 # A Docker daemon of the tests' own (tests/containers), unless SKIP_DOCKER is set.
 docker="docker.io docker-compose debootstrap iptables iproute2 slirp4netns"
 bench="nginx-light wrk gunicorn python3-flask python3-flask-caching python3-sqlalchemy
