@@ -43,6 +43,8 @@ if [ $# = 0 ] || [ ! -d "$root/root/knowalledge" ]; then
 fi
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 [ ! -e /etc/hosts ] || cp /etc/hosts "$root/etc/hosts"
+# A mount point, as / is where there is no chroot: tests unshare from there.
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
@@ -63,7 +65,7 @@ apt-get install -y -q --no-install-recommends git make >/dev/null 2>&1
 [ -d /root/knowalledge ] || git init -q /root/knowalledge
 cd /root/knowalledge
 git fetch -q /root/src.bundle HEAD
-git checkout -q FETCH_HEAD
+git checkout -q -f FETCH_HEAD
 
 if [ $# != 0 ]; then
 	if [ -n "${CCACHE_DIR:-}" ]; then
