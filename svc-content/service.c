@@ -164,10 +164,6 @@ static enum err start(struct service *sv, void **state)
 		e = llm_start(conf, service_metrics(sv), &ct->llm);
 	if (!e)
 		e = llm_limit(ct->llm, ct->quota);
-	if (!e && health &&
-	    !health_check(health, "content", "dictionary", false,
-	                  dictionary_health, ct))
-		e = ERR_NOMEM;
 	if (!e && health && ct->llm &&
 	    !health_check(health, "content", "llm", false, llm_health, ct->llm))
 		e = ERR_NOMEM;
@@ -175,6 +171,11 @@ static enum err start(struct service *sv, void **state)
 		generation_setup(&ct->gen, conf, ct->llm);
 	if (!e)
 		e = start_jobs(ct, sv);
+	/* Last: a check outlives a start that failed. */
+	if (!e && health &&
+	    !health_check(health, "content", "dictionary", false,
+	                  dictionary_health, ct))
+		e = ERR_NOMEM;
 	if (e)
 		return e;
 	*state = STEAL(ct);
