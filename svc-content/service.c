@@ -124,7 +124,6 @@ enum err method_job_events(void *state, struct ctx *cx, const void *in,
 static enum err start(struct service *sv, void **state)
 {
 	const struct settings *conf = service_conf(sv);
-	struct health *health = service_health(sv);
 	AUTO(content) ct = NULL;
 	enum err e;
 
@@ -164,22 +163,24 @@ static enum err start(struct service *sv, void **state)
 		e = llm_start(conf, service_metrics(sv), &ct->llm);
 	if (!e)
 		e = llm_limit(ct->llm, ct->quota);
-	if (!e && health && ct->llm &&
-	    !health_check(health, "content", "llm", false, llm_health, ct->llm))
-		e = ERR_NOMEM;
 	if (!e)
 		generation_setup(&ct->gen, conf, ct->llm);
 	if (!e)
 		e = start_jobs(ct, sv);
-	/* Last: a check outlives a start that failed. */
-	if (!e && health &&
-	    !health_check(health, "content", "dictionary", false,
-	                  dictionary_health, ct))
-		e = ERR_NOMEM;
 	if (e)
 		return e;
 	*state = STEAL(ct);
 	return OK;
+}
+
+static bool show(void *state, struct health *h)
+{
+	struct content *ct = state;
+
+	return health_check(h, "content", "dictionary", false,
+	                    dictionary_health, ct) &&
+	       (!ct->llm ||
+	        health_check(h, "content", "llm", false, llm_health, ct->llm));
 }
 
 static void drain(void *state)
@@ -233,6 +234,7 @@ const struct service_def content_service = {
 	.retention_n = COUNTOF(retention),
 	.slow_lane = slow_lane,
 	.start = start,
+	.show = show,
 	.drain = drain,
 	.stop = stop,
 	.figures = figures,

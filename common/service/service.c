@@ -109,11 +109,6 @@ struct metrics *service_metrics(struct service *sv)
 	return sv->env.metrics;
 }
 
-struct health *service_health(struct service *sv)
-{
-	return sv->env.health;
-}
-
 const char *service_instance(const struct service *sv)
 {
 	return sv->instance;
@@ -445,6 +440,9 @@ static enum err start_state(struct service *sv)
 	enum err e = sv->def->start ? sv->def->start(sv, &sv->state) : OK;
 
 	explicit_bzero(&sv->root_keys, sizeof(sv->root_keys));
+	if (!e && sv->def->show && sv->env.health &&
+	    !sv->def->show(sv->state, sv->env.health))
+		e = ERR_INVALID;
 	return e;
 }
 

@@ -118,6 +118,10 @@ struct service_def {
 	 * ERR_DATABASE: tried again.  The method table is not served before.
 	 */
 	enum err (*start)(struct service *sv, void **state);
+	/* Or NULL.  Adds checks of the state, which stays until they are
+	 * forgotten: not in start(), whose state may yet be freed.  False when a
+	 * bound of health.h is reached. */
+	bool (*show)(void *state, struct health *h);
 	/* Requests have ended, and all of the service is still there: ends what
 	 * works by itself; or NULL.  Before stop(). */
 	void (*drain)(void *state);
@@ -150,7 +154,6 @@ struct erase *service_erase(struct service *sv); /* NULL: def has none */
 const struct root_keys *service_root_keys(const struct service *sv);
 struct root_key *service_root_key(struct service *sv); /* NULL: def has none */
 struct metrics *service_metrics(struct service *sv);
-struct health *service_health(struct service *sv);
 const char *service_instance(const struct service *sv); /* unique per process */
 void service_kick(struct service *sv); /* outbox has something: after commit */
 /* To every gateway that is connected (revocations). */
