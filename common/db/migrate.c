@@ -68,13 +68,14 @@ struct run {
 	bool applied;
 };
 
-static void checksum(const char *text, char out[CHECKSUM_MAX])
+static const char *checksum(const char *text, char out[CHECKSUM_MAX])
 {
 	unsigned char sum[crypto_hash_sha256_BYTES];
 
 	(void)crypto_hash_sha256(sum, (const unsigned char *)text,
 	                         strlen(text));
 	(void)hex(sum, sizeof(sum), out);
+	return out;
 }
 
 static enum err refuse(const struct run *r, const char *event, int64_t number,
@@ -143,12 +144,10 @@ static enum err apply(struct db *db, void *arg)
 	char sum[CHECKSUM_MAX];
 	struct found f = {.want = sum};
 	const struct db_sink sink = {compare, &f};
-	struct db_val v[] = {DB_I64(m->number), DB_TEXT(m->name), DB_TEXT(sum),
-	                     DB_I64(wall_ms())};
+	struct db_val v[] = {DB_I64(m->number), DB_TEXT(m->name),
+	                     DB_TEXT(checksum(text, sum)), DB_I64(wall_ms())};
 	enum err e;
 
-	checksum(text, sum);
-	v[2] = DB_TEXT(sum);
 	r->applied = false;
 	e = db_lock(db, LOCK_NUMBER);
 	if (!e)
