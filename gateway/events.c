@@ -315,7 +315,7 @@ void events_opened(void *arg, enum err e, struct str bytes, bool more)
 		req_answered(rq, e);
 		return;
 	}
-	req_left(rq);
+	req_left(rq, true);
 	rq->wait = WAIT_EVENTS;
 	ev->next = lo->streams;
 	ev->prev = NULL;

@@ -1,15 +1,10 @@
 #include "gateway/req.h"
 
 #include "common/base/clock.h"
-#include "common/base/log.h"
 #include "common/base/utf8.h"
-#include "common/codec/json.h"
-#include "common/codec/mp.h"
 #include "gateway/again.h"
 #include "gateway/idemkey.h"
 #include "gateway/language.h"
-#include "gateway/multipart.h"
-#include "gateway/noted.h"
 #include "gateway/query.h"
 #include "gateway/secure.h"
 #include "gateway/survey.h"
@@ -92,29 +87,11 @@ static void trim(struct buf *b)
 		buf_fini(b);
 }
 
-static void enter_services(struct req *rq)
-{
-	rq->entered_us = mono_us();
-	overload_enter(&rq->loop->overload, rq->route->rate);
-}
-
-/* timed: how long it took says how busy they are. */
-static void leave_services(struct req *rq, bool timed)
-{
-	uint64_t took_us = timed ? mono_us() - rq->entered_us : 0;
-
-	if (!rq->entered_us)
-		return;
-	rq->entered_us = 0;
-	overload_leave(&rq->loop->overload, rq->route->rate, took_us,
-	               rq->loop->now_ms);
-}
-
 void req_stop_waiting(struct req *rq)
 {
 	switch (rq->wait) {
 	case WAIT_BUS:
-		leave_services(rq, false);
+		req_left(rq, false);
 		bus_client_cancel(rq->loop->bus, rq->call);
 		rq->flow.open = false;
 		break;
@@ -372,18 +349,6 @@ void req_head(struct req *rq, struct str method, struct str version)
 
 /* --- steps --------------------------------------------------------------------- */
 
-static enum next go(struct req *rq, enum step step)
-{
-	rq->step = step;
-	return NEXT;
-}
-
-static enum next fail(struct req *rq, enum err e)
-{
-	rq->err = e;
-	return go(rq, STEP_REPLY);
-}
-
 void req_resume(struct req *rq)
 {
 	rq->wait = WAIT_NONE;
@@ -418,7 +383,8 @@ static void identified(void *arg, enum err e, const struct who *who)
 
 static enum next without(struct req *rq, enum err e)
 {
-	return goes_on_without(rq, e) ? go(rq, STEP_GUEST) : fail(rq, e);
+	return goes_on_without(rq, e) ? req_go(rq, STEP_GUEST)
+	                              : req_fail(rq, e);
 }
 
 /* Of an open route that would have heeded a login, and there is none. */
@@ -428,7 +394,7 @@ static enum next step_guest(struct req *rq)
 
 	if (!e && !rq->route->built)
 		e = ERR_NOT_BUILT;
-	return e ? fail(rq, e) : go(rq, STEP_LIMIT);
+	return e ? req_fail(rq, e) : req_go(rq, STEP_LIMIT);
 }
 
 static enum next step_identify(struct req *rq)
@@ -444,11 +410,11 @@ static enum next step_identify(struct req *rq)
 	 * a login must work with a stale token beside it, as clients send
 	 * them. */
 	if (!rq->route)
-		return go(rq, STEP_REPLY); /* OPTIONS */
+		return req_go(rq, STEP_REPLY); /* OPTIONS */
 	rq->cx.deadline_ms = rq->loop->now_ms + rq->route->deadline_ms;
 	if (rq->route->access == ACCESS_ANYONE && !route_heeds_login(rq->route))
-		return rq->route->built ? go(rq, STEP_LIMIT)
-		                        : fail(rq, ERR_NOT_BUILT);
+		return rq->route->built ? req_go(rq, STEP_LIMIT)
+		                        : req_fail(rq, ERR_NOT_BUILT);
 	if (rq->route->access == ACCESS_ANYONE)
 		visitor_look(rq);
 	if (route_heeds_cookie(rq->route)) {
@@ -470,7 +436,7 @@ static enum next step_identify(struct req *rq)
 	rq->wait = WAIT_NONE;
 	vouch_known(rq, e);
 	if (!e)
-		return go(rq, STEP_AUTHORIZE);
+		return req_go(rq, STEP_AUTHORIZE);
 	return without(rq, e);
 }
 
@@ -521,24 +487,25 @@ static enum next step_authorize(struct req *rq)
 	cx->auth_time_s = w->auth_time_s;
 	e = w->by_cookie ? vouch_meant(rq) : OK;
 	if (e)
-		return fail(rq, e);
+		return req_fail(rq, e);
 	if (r->access == ACCESS_ADMIN && w->role != ROLE_ADMIN)
-		return fail(rq, ERR_ADMIN_ONLY);
+		return req_fail(rq, ERR_ADMIN_ONLY);
 	if ((w->scopes & r->scope) != r->scope)
-		return fail(rq, ctx_fail(cx, ERR_DENIED,
-		                         "These credentials lack the scope "
-		                         "that this needs."));
+		return req_fail(rq, ctx_fail(cx, ERR_DENIED,
+		                             "These credentials lack the scope "
+		                             "that this needs."));
 	if (claims_another(rq))
-		return fail(rq, ctx_fail(cx, ERR_DENIED,
-		                         "The user_id is not that of these "
-		                         "credentials."));
+		return req_fail(rq, ctx_fail(cx, ERR_DENIED,
+		                             "The user_id is not that of these "
+		                             "credentials."));
 	if ((r->access == ACCESS_ADMIN || r->rate == RATE_PRIVACY) &&
 	    identity_stale(rq->loop->identity, rq->loop->now_ms))
-		return fail(rq, ctx_fail(cx, ERR_UNAVAILABLE,
+		return req_fail(rq,
+		                ctx_fail(cx, ERR_UNAVAILABLE,
 		                         "svc-auth cannot be reached, so it is "
 		                         "not certain who may do this. Try "
 		                         "again shortly."));
-	return r->built ? go(rq, STEP_LIMIT) : fail(rq, ERR_NOT_BUILT);
+	return r->built ? req_go(rq, STEP_LIMIT) : req_fail(rq, ERR_NOT_BUILT);
 }
 
 static enum next step_limit(struct req *rq)
@@ -547,9 +514,17 @@ static enum next step_limit(struct req *rq)
 
 	if (!limits_class(rq->loop->site->limits, &who, rq->route->rate,
 	                  limit_now_ns(), &rq->limit))
-		return fail(rq, limit_refuse(&rq->cx, &rq->limit));
+		return req_fail(rq, limit_refuse(&rq->cx, &rq->limit));
 	rq->step = STEP_DECODE;
 	return limit_wait_begin(rq, &who) ? WAIT : NEXT;
+}
+
+/* What the model used for it counts from the next request on. */
+void req_charge(const struct req *rq, uint64_t tokens)
+{
+	const struct limit_who who = counted(rq);
+
+	limits_tokens(rq->loop->site->limits, &who, tokens, limit_now_ns());
 }
 
 void req_limited(struct req *rq, const struct limit_answer *a)
@@ -564,375 +539,6 @@ void req_limited(struct req *rq, const struct limit_answer *a)
 	req_resume(rq);
 }
 
-static bool is_map(struct str mp)
-{
-	unsigned char c = mp.n ? (unsigned char)mp.p[0] : 0;
-
-	return (c & 0xf0) == 0x80 || c == 0xde || c == 0xdf;
-}
-
-static enum err decode_form(struct req *rq)
-{
-	struct multipart_error at;
-	struct str boundary;
-
-	if (!multipart_boundary(rq->head.content_type, &boundary))
-		return ctx_fail(&rq->cx, ERR_BAD_JSON,
-		                "The Content-Type names no boundary, or one "
-		                "that none can be.");
-	if (multipart_to_mp(buf_view(&rq->body), boundary, &rq->input, &at))
-		return OK;
-	if (at.nomem)
-		return ERR_NOMEM;
-	if (at.part.n)
-		return ctx_fail(&rq->cx, ERR_BAD_JSON,
-		                "The form is not valid: %s, at byte %zu, in "
-		                "the part \"%.*s\".",
-		                at.reason, at.offset, STR_FMT(at.part));
-	return ctx_fail(&rq->cx, ERR_BAD_JSON,
-	                "The form is not valid: %s, at byte %zu.", at.reason,
-	                at.offset);
-}
-
-static enum err decode_body(struct req *rq)
-{
-	struct json_error at = {0};
-	size_t before = rq->input.n;
-	bool files = route_takes_files(rq->route);
-
-	if (rq->body.n == 0 || rq->route->body_max == 0)
-		return OK;
-	if (files && multipart_is(rq->head.content_type))
-		return decode_form(rq);
-	if (!head_is_json(rq->head.content_type))
-		return files ? ctx_fail(&rq->cx, ERR_MEDIA_TYPE,
-		                        "Send this as multipart/form-data or "
-		                        "application/json.")
-		             : ERR_MEDIA_TYPE;
-	if (!json_to_mp(buf_view(&rq->body), &rq->input, &at)) {
-		if (at.nomem)
-			return ERR_NOMEM;
-		return ctx_fail(&rq->cx, ERR_BAD_JSON,
-		                "The body is not valid JSON: %s, at byte %zu.",
-		                at.reason, at.offset);
-	}
-	if (!is_map((struct str){rq->input.p + before, rq->input.n - before}))
-		return ctx_fault(&rq->cx, "", "INVALID_TYPE",
-		                 "The body must be a JSON object.");
-	return OK;
-}
-
-static unsigned forms_of(enum stream s)
-{
-	return s == STREAM_PAGE   ? FORMS_PAGE
-	       : s == STREAM_LIVE ? FORMS_LIVE
-	                          : FORMS_JSON;
-}
-
-/* What a service answers is JSON; what we answer has its forms in own.c. */
-static enum err choose_form(struct req *rq, unsigned forms)
-{
-	if (forms == FORMS_FILE ||
-	    accept_choose(rq->head.accept, forms, &rq->form))
-		return OK;
-	return ctx_fail(&rq->cx, ERR_NOT_ACCEPTABLE,
-	                "This address answers with %s%s.",
-	                form_type(forms & FORMS_JSON   ? FORM_JSON
-	                          : forms & FORMS_HTML ? FORM_HTML
-	                                               : FORM_CSS),
-	                forms == FORMS_PAGE    ? " or text/html"
-	                : forms == FORMS_TABLE ? " or text/csv"
-	                : forms == FORMS_LIVE  ? " or text/event-stream"
-	                                       : "");
-}
-
-enum next own_go_on(struct req *rq)
-{
-	const struct own *own = own_find(rq->route->call);
-	enum err e = own->ask ? own->ask(rq) : OK;
-
-	if (!e && rq->survey && rq->survey->open) {
-		rq->wait = WAIT_SURVEY;
-		return WAIT;
-	}
-	return fail(rq, e ? e : own->run(rq));
-}
-
-static enum next run_own(struct req *rq)
-{
-	const struct own *own = own_find(rq->route->call);
-	enum err e;
-
-	rq->forms = own->forms ? own->forms : FORMS_JSON;
-	e = choose_form(rq, rq->forms);
-	if (!e && !own->drops)
-		e = decode_body(rq);
-	if (e)
-		return fail(rq, e);
-	return own->note ? noted_begin(rq, own) : own_go_on(rq);
-}
-
-/* What cannot be an id of ours travels as one that nobody has. */
-static struct str last_event(const struct req *rq)
-{
-	struct str id = rq->head.last_event_id;
-
-	if (id.n > ENTRY_LEI_MAX)
-		return STR("?");
-	for (size_t i = 0; i < id.n; i++)
-		if (id.p[i] <= ' ' || id.p[i] > '~')
-			return STR("?");
-	return id;
-}
-
-/* Query, path parameters and body stand one behind the other in rq->input. */
-static enum next step_decode(struct req *rq)
-{
-	enum err e;
-
-	rq->allowed_us = mono_us();
-	if (rq->route->service == PEER_GATEWAY)
-		return run_own(rq);
-	rq->streams = route_streams(rq->route);
-	rq->forms = route_gives_csv(rq->route) ? FORMS_TABLE
-	                                       : forms_of(rq->streams);
-	e = choose_form(rq, rq->forms);
-	if (!e && rq->form == FORM_EVENTS)
-		e = events_enter(rq);
-	if (e)
-		return fail(rq, e);
-	e = query_pack(&rq->cx, rq->head.query, &rq->input);
-	rq->query_n = rq->input.n;
-	if (!e)
-		e = query_pack_params(&rq->cx, rq->match.params,
-		                      rq->match.params_n, &rq->input);
-	rq->path_n = rq->input.n - rq->query_n;
-	if (!e)
-		e = decode_body(rq);
-	if (!e && rq->route->service == PEER_AUTH)
-		e = vouch_allowed(rq);
-	/* A service that streams writes the form itself. */
-	if (rq->streams == STREAM_PAGE && rq->form == FORM_HTML)
-		rq->cx.form = STR("html");
-	if (rq->form == FORM_CSV)
-		rq->cx.form = STR("csv");
-	if (rq->form == FORM_EVENTS) {
-		rq->cx.form = STR("events");
-		rq->cx.last_event = last_event(rq);
-	}
-	return e ? fail(rq, e) : go(rq, STEP_FORWARD);
-}
-
-static const char *copied(struct arena *a, struct str s)
-{
-	return arena_str(a, s).p;
-}
-
-/* What the model used for it counts from the next request on. */
-static void charge_tokens(const struct req *rq, struct str value)
-{
-	const struct limit_who who = counted(rq);
-	int64_t tokens = 0;
-
-	if (str_to_i64(value, &tokens) && tokens > 0)
-		limits_tokens(rq->loop->site->limits, &who, (uint64_t)tokens,
-		              limit_now_ns());
-}
-
-/* As JSON; of a service that names another type, the text as it is. */
-static bool write_body(struct req *rq, struct str body)
-{
-	struct mp m = mp_open(body);
-	struct str text;
-
-	if (!rq->media)
-		return mp_to_json(body, &rq->out);
-	if (!mp_get_str(&m, &text))
-		return false;
-	buf_str(&rq->out, text);
-	return !rq->out.failed;
-}
-
-/* The bytes live only as long as this call, so they are transcoded now. */
-enum err req_take_reply(struct req *rq, struct str bytes)
-{
-	struct reply_view v = {0};
-	enum err e = reply_read(bytes, &rq->cx, &v);
-
-	if (e)
-		return e;
-	rq->hop = v.times;
-	rq->form = rq->forms == FORMS_TABLE ? FORM_JSON : rq->form;
-	if (v.err) {
-		rq->cx.problem = v.problem;
-		return v.err;
-	}
-	rq->status = v.status ? v.status : 200;
-	for (size_t i = 0; i < v.headers_n; i++) {
-		size_t at = rq->extra_n;
-
-		if (str_ieq(v.headers[i].name, STR(LIMIT_TOKENS_HEADER))) {
-			charge_tokens(rq, v.headers[i].value);
-			continue;
-		}
-		if (str_ieq(v.headers[i].name, STR(SESSION_HEADER))) {
-			vouch_set(rq, v.headers[i].value);
-			continue;
-		}
-		if (str_ieq(v.headers[i].name, STR("Content-Type"))) {
-			rq->media = copied(rq->cx.arena, v.headers[i].value);
-			if (!rq->media)
-				return ERR_NOMEM;
-			continue;
-		}
-		if (str_ieq(v.headers[i].name, STR(VISITOR_HEADER))) {
-			visitor_set(rq, v.headers[i].value);
-			continue;
-		}
-		rq->extra[at].name = copied(rq->cx.arena, v.headers[i].name);
-		rq->extra[at].value = copied(rq->cx.arena, v.headers[i].value);
-		if (!rq->extra[at].name || !rq->extra[at].value)
-			return ERR_NOMEM;
-		rq->extra_n++;
-	}
-	if (v.body.n == 0 || write_body(rq, v.body))
-		return OK;
-	if (rq->out.failed)
-		return ERR_NOMEM;
-	log_error(&rq->cx, "gateway.reply_unreadable",
-	          LOG_TEXT("call", rq->route->call));
-	return ERR_PEER_LOST;
-}
-
-/* What failed in the service itself is a reason to ask how it is. */
-static void note_failure(const struct req *rq)
-{
-	unsigned status = rq->err ? err_http(rq->err) : rq->status;
-
-	if (status >= 500 && rq->err != ERR_NOT_BUILT)
-		monitor_note(rq->loop->site->monitor, rq->route->service);
-}
-
-void req_answered(struct req *rq, enum err e)
-{
-	rq->err = e;
-	/* Refusals are quick and failures are neither: no measure. */
-	leave_services(rq, !rq->err || rq->err == ERR_TIMEOUT);
-	/* What holds the key is our own first attempt: its answer is ours. */
-	if (rq->err == ERR_KEY_BUSY && rq->resent) {
-		again_wait(rq);
-		return;
-	}
-	note_failure(rq);
-	rq->step = STEP_REPLY;
-	req_resume(rq);
-}
-
-void req_left(struct req *rq)
-{
-	leave_services(rq, true);
-}
-
-void req_replied(struct req *rq, enum err e, struct str bytes)
-{
-	rq->told_us = mono_us();
-	req_answered(rq, e ? e : req_take_reply(rq, bytes));
-}
-
-static void replied(void *arg, enum err e, struct str bytes, bool more)
-{
-	(void)more; /* never with stream = false */
-	req_replied(arg, e, bytes);
-}
-
-static void pack_entry(struct req *rq)
-{
-	const char *query = rq->input.p, *path = query + rq->query_n;
-	const char *body = path + rq->path_n;
-	const struct entry en = {
-		.op = str_from(rq->route->call),
-		.query = {query, rq->query_n},
-		.path = {path, rq->path_n},
-		.body = {body, rq->input.n - rq->query_n - rq->path_n},
-	};
-
-	buf_clear(&rq->loop->entry);
-	entry_pack(&rq->loop->entry, &rq->cx, &en);
-}
-
-/* True when the service is in this process and has it in memory. */
-static bool answered_at_once(struct req *rq)
-{
-	struct loop *lo = rq->loop;
-	const struct near *n = &lo->near[rq->route->service];
-
-	if (!n->ask || rq->streams != STREAM_NONE)
-		return false;
-	/* As one of those in the services: how quick they are tells that what
-	 * takes long beside them is no queue. */
-	enter_services(rq);
-	rq->asked_us = rq->entered_us;
-	buf_clear(&lo->reply);
-	if (!n->ask(n->service, buf_view(&lo->entry), rq->cx.deadline_ms,
-	            &lo->reply)) {
-		leave_services(rq, false);
-		return false;
-	}
-	leave_services(rq, true);
-	rq->told_us = mono_us();
-	rq->trip.attempts = rq->trip.n = 1;
-	rq->trip.at[0] = (struct bus_attempt){.from_us = rq->asked_us,
-	                                      .to_us = rq->told_us};
-	rq->err = lo->reply.failed ? ERR_NOMEM
-	                           : req_take_reply(rq, buf_view(&lo->reply));
-	note_failure(rq);
-	rq->step = STEP_REPLY;
-	return true;
-}
-
-enum next req_forward(struct req *rq)
-{
-	struct bus_call call = {
-		.to = rq->route->service,
-		.route_class = rq->route->rate,
-		/* With a key a repeat is known (design D8). */
-		.retry = rq->route->retry || rq->cx.idk.n > 0,
-		.deadline_ms = rq->cx.deadline_ms,
-		.max_reply = (size_t)8 << 20,
-		.resent = &rq->resent,
-		.trip = &rq->trip,
-		.on_reply = replied,
-		.arg = rq,
-	};
-	enum err e;
-
-	if (rq->form == FORM_EVENTS)
-		call.on_reply = events_opened;
-	if (rq->streams == STREAM_PAGE) {
-		call.stream = call.hold_credit = true;
-		call.max_reply = SIZE_MAX / 2;
-		call.on_reply = flow_replied;
-	}
-	pack_entry(rq);
-	if (!rq->loop->entry.failed && answered_at_once(rq))
-		return NEXT;
-	call.bytes = buf_view(&rq->loop->entry);
-	rq->trip.span_at = rq->cx.span && !rq->loop->entry.failed
-	                           ? entry_span_at(call.bytes)
-	                           : 0;
-	e = rq->loop->entry.failed
-	            ? ERR_NOMEM
-	            : bus_client_call(rq->loop->bus, &call, &rq->call);
-	if (e)
-		return fail(rq, e);
-	rq->flow.open = call.stream;
-	enter_services(rq);
-	if (!rq->asked_us)
-		rq->asked_us = rq->entered_us;
-	rq->wait = WAIT_BUS;
-	return WAIT;
-}
-
 static enum next step_reply(struct req *rq)
 {
 	(void)rq;
@@ -942,7 +548,7 @@ static enum next step_reply(struct req *rq)
 static enum next (*const steps[STEP_COUNT])(struct req *) = {
 	[STEP_IDENTIFY] = step_identify, [STEP_AUTHORIZE] = step_authorize,
 	[STEP_GUEST] = step_guest,       [STEP_LIMIT] = step_limit,
-	[STEP_DECODE] = step_decode,     [STEP_FORWARD] = req_forward,
+	[STEP_DECODE] = req_decode,      [STEP_FORWARD] = req_forward,
 	[STEP_REPLY] = step_reply,
 };
 

@@ -141,17 +141,36 @@ size_t req_body_max(const struct req *rq);
 /* Runs steps until the answer stands (DONE) or a callback must come (WAIT). */
 enum next req_run(struct req *rq);
 
+/* For steps. */
+static inline enum next req_go(struct req *rq, enum step step)
+{
+	rq->step = step;
+	return NEXT;
+}
+
+static inline enum next req_fail(struct req *rq, enum err e)
+{
+	rq->err = e;
+	return req_go(rq, STEP_REPLY);
+}
+
+/* req_decode.c: query, path and body into rq->input, or the answer of ours. */
+enum next req_decode(struct req *rq);
+
 /* No callback will come for it any more. */
 void req_stop_waiting(struct req *rq);
-/* Asks the service; WAIT, or NEXT with the error. */
+/* req_forward.c: asks the service; WAIT, or NEXT with the answer or error. */
 enum next req_forward(struct req *rq);
 /* For flow.c: a reply of the bus into what is to be said; the reply is here, or
  * the error of the call; the same when it has been taken already. */
 enum err req_take_reply(struct req *rq, struct str bytes);
 void req_replied(struct req *rq, enum err e, struct str bytes);
 void req_answered(struct req *rq, enum err e);
-/* For events.c: the services have done what the request itself asks of them. */
-void req_left(struct req *rq);
+/* The services have done what the request itself asks of them; timed: how long
+ * it took says how busy they are. */
+void req_left(struct req *rq, bool timed);
+/* Tokens of a model that its person has used. */
+void req_charge(const struct req *rq, uint64_t tokens);
 /* What the other gateways have counted, or that they did not say. */
 void req_limited(struct req *rq, const struct limit_answer *a);
 /* What it waited for is here: libmicrohttpd will ask for the answer. */
@@ -201,7 +220,7 @@ struct own {
 	enum err (*note)(struct req *rq, struct buf *body);
 };
 const struct own *own_find(const char *call);
-/* req.c: asks and runs it, once it is noted: WAIT, or NEXT with the answer. */
+/* req_decode.c: asks and runs it, once it is noted: WAIT, or NEXT with the answer. */
 enum next own_go_on(struct req *rq);
 
 #endif

@@ -1,9 +1,9 @@
 /* What the gateway shows on the admin port: its checks and its figures. */
-#include "gateway/inside.h"
 
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/codec/json.h"
+#include "gateway/replicas.h"
 #include "gateway/status.h"
 
 #include <inttypes.h>
@@ -33,69 +33,22 @@ static enum health_state service_state(struct gateway *g, enum bus_peer peer,
 	return up && said == MONITOR_UP ? HEALTH_UP : HEALTH_DEGRADED;
 }
 
-/* A replica, as all loops together see it: each has connections of its own. */
-struct listed {
-	char url[sizeof(((struct bus_replica *)NULL)->url)];
-	unsigned connections, in_flight;
-	uint64_t failed;
-	bool suspect;
-};
-
-struct list {
-	size_t n;
-	struct listed at[REPLICAS_SHOWN];
-};
-
-static struct listed *entry_of(struct list *l, const char *url)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->at[i].url, url) == 0)
-			return &l->at[i];
-	if (l->n == COUNTOF(l->at))
-		return NULL;
-	l->at[l->n] = (struct listed){0};
-	(void)snprintf(l->at[l->n].url, sizeof(l->at[l->n].url), "%s", url);
-	return &l->at[l->n++];
-}
-
-static void gather(struct loop *lo, enum bus_peer peer, struct list *l)
-{
-	GUARD(&lo->shown_lock);
-
-	for (size_t i = 0; i < lo->shown_n; i++) {
-		const struct bus_replica *r = &lo->shown[i];
-		struct listed *is =
-			r->peer == peer ? entry_of(l, r->url) : NULL;
-
-		if (!is)
-			continue;
-		is->connections += r->state != BUS_DOWN;
-		is->suspect |= r->state == BUS_SUSPECT;
-		is->in_flight += r->in_flight;
-		is->failed += r->failed;
-	}
-}
-
-/* down: no loop has a connection; suspect: one of them gets no answer. */
 static void list_replicas(struct gateway *g, enum bus_peer peer,
                           struct buf *out)
 {
-	struct list l = {0};
+	struct replicas l;
 
-	for (size_t i = 0; i < g->loops_n; i++)
-		gather(&g->loops[i], peer, &l);
+	replicas_of(g, peer, &l);
 	for (size_t i = 0; i < l.n; i++) {
-		const struct listed *r = &l.at[i];
-		const char *state = r->connections == 0 ? "down"
-		                    : r->suspect        ? "suspect"
-		                                        : "up";
+		const struct replica_seen *r = &l.at[i];
 
 		buf_str(out, i ? STR(",{\"address\":") : STR("{\"address\":"));
 		json_add_str(out, str_from(r->url));
 		buf_printf(out,
 		           ",\"state\":\"%s\",\"connections\":%u,"
 		           "\"in_flight\":%u,\"failed\":%" PRIu64 "}",
-		           state, r->connections, r->in_flight, r->failed);
+		           replica_state_name(r->state), r->connections,
+		           r->in_flight, r->failed);
 	}
 }
 
@@ -256,14 +209,12 @@ static void collect_bus(struct gateway *g, struct buf *out)
 static void collect_loops(struct gateway *g, struct buf *out)
 {
 	struct identity_stats all = {0};
-	unsigned conns = 0, requests = 0;
+	struct work w = work_of(g);
 
 	for (size_t i = 0; i < g->loops_n; i++) {
 		struct loop *lo = &g->loops[i];
 		GUARD(&lo->shown_lock);
 
-		conns += lo->shown_conns;
-		requests += lo->shown_requests;
 		all.hits += lo->shown_identity.hits;
 		all.misses += lo->shown_identity.misses;
 		all.refused += lo->shown_identity.refused;
@@ -276,9 +227,9 @@ static void collect_loops(struct gateway *g, struct buf *out)
 #define ONE(kind, name, help, v)                      \
 	metrics_head(out, METRIC_##kind, name, help); \
 	metrics_line(out, name, "", (double)(v))
-	ONE(GAUGE, "kae_http_connections", "Open client connections.", conns);
+	ONE(GAUGE, "kae_http_connections", "Open client connections.", w.conns);
 	ONE(GAUGE, "kae_gateway_requests_open",
-	    "Requests being read or answered.", requests);
+	    "Requests being read or answered.", w.requests);
 	ONE(COUNTER, "kae_identity_hits_total",
 	    "Credentials found in the cache.", all.hits);
 	ONE(COUNTER, "kae_identity_misses_total",

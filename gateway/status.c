@@ -2,8 +2,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/guard.h"
-#include "gateway/inside.h"
 #include "gateway/page.h"
+#include "gateway/replicas.h"
 #include "gateway/survey.h"
 
 #include <inttypes.h>
@@ -120,42 +120,40 @@ static void mark(struct buf *out, enum tone t, const char *text)
 	buf_printf(out, "<span class=\"%s\">%s</span>", classes[t], text);
 }
 
-static double of(const struct survey_replica *r, enum survey_number n)
+/* A replica: what the loops see of it, and its figures; NULL: it has told none. */
+struct row {
+	const struct replica_seen *seen;
+	const struct survey_replica *told;
+};
+
+static double of(const struct row *r, enum survey_number n)
 {
-	return r->numbers[n];
+	return r->told->numbers[n];
 }
 
-static bool has_figures(const struct survey_replica *r)
+static void cell_state(struct buf *out, const struct row *r)
 {
-	return r->asked && !r->err;
+	static const enum tone tones[] = {[BUS_DOWN] = BAD_TONE,
+	                                  [BUS_UP] = OK_TONE,
+	                                  [BUS_SUSPECT] = WARN_TONE};
+
+	mark(out, tones[r->seen->state], replica_state_name(r->seen->state));
 }
 
-static void cell_state(struct buf *out, const struct survey_replica *r)
+static void cell_answered(struct buf *out, const struct row *r)
 {
-	if (r->bus.state == BUS_DOWN)
-		mark(out, BAD_TONE, "down");
-	else if (r->bus.state == BUS_SUSPECT)
-		mark(out, WARN_TONE, "suspect");
-	else if (r->err)
-		mark(out, WARN_TONE, "silent");
-	else
-		mark(out, OK_TONE, "up");
-}
-
-static void cell_asked(struct buf *out, const struct survey_replica *r)
-{
-	buf_printf(out, "%" PRIu64, r->bus.replied);
-	if (r->bus.failed)
+	buf_printf(out, "%" PRIu64, r->seen->replied);
+	if (r->seen->failed)
 		buf_printf(out, " <span class=\"warn\">%" PRIu64 " lost</span>",
-		           r->bus.failed);
+		           r->seen->failed);
 }
 
-static void cell_in_flight(struct buf *out, const struct survey_replica *r)
+static void cell_in_flight(struct buf *out, const struct row *r)
 {
-	buf_printf(out, "%u", r->bus.in_flight);
+	buf_printf(out, "%u", r->seen->in_flight);
 }
 
-static void cell_pool(struct buf *out, const struct survey_replica *r)
+static void cell_pool(struct buf *out, const struct row *r)
 {
 	double waits = of(r, SURVEY_DB_WAITERS);
 
@@ -166,7 +164,7 @@ static void cell_pool(struct buf *out, const struct survey_replica *r)
 		           waits);
 }
 
-static void cell_lanes(struct buf *out, const struct survey_replica *r)
+static void cell_lanes(struct buf *out, const struct row *r)
 {
 	buf_printf(out, "%.0f busy, %.0f wait",
 	           of(r, SURVEY_LANE_DB_BUSY) + of(r, SURVEY_LANE_SLOW_BUSY),
@@ -174,7 +172,7 @@ static void cell_lanes(struct buf *out, const struct survey_replica *r)
 	                   of(r, SURVEY_LANE_SLOW_QUEUED));
 }
 
-static void cell_cache(struct buf *out, const struct survey_replica *r)
+static void cell_cache(struct buf *out, const struct row *r)
 {
 	double hits = of(r, SURVEY_CACHE_HITS) + of(r, SURVEY_CACHE_NEGATIVE);
 	double all = hits + of(r, SURVEY_CACHE_MISSES);
@@ -200,7 +198,7 @@ static void breaker(struct buf *out, double state)
 		     state < 2 ? "open" : "half open");
 }
 
-static void cell_redis(struct buf *out, const struct survey_replica *r)
+static void cell_redis(struct buf *out, const struct row *r)
 {
 	if (of(r, SURVEY_REMOTE_STATE) > 0 || of(r, SURVEY_REMOTE_FAILURES) > 0)
 		breaker(out, of(r, SURVEY_REMOTE_BREAKER));
@@ -209,7 +207,7 @@ static void cell_redis(struct buf *out, const struct survey_replica *r)
 }
 
 /* Nothing was ever asked where there is none to ask. */
-static void cell_models(struct buf *out, const struct survey_replica *r)
+static void cell_models(struct buf *out, const struct row *r)
 {
 	if (of(r, SURVEY_MODEL_SUCCESSES) + of(r, SURVEY_MODEL_FAILURES) > 0)
 		breaker(out, of(r, SURVEY_MODEL_BREAKER));
@@ -217,7 +215,7 @@ static void cell_models(struct buf *out, const struct survey_replica *r)
 		buf_str(out, STR("none"));
 }
 
-static void cell_outbox(struct buf *out, const struct survey_replica *r)
+static void cell_outbox(struct buf *out, const struct row *r)
 {
 	double n = of(r, SURVEY_OUTBOX_BACKLOG);
 
@@ -230,11 +228,11 @@ static void cell_outbox(struct buf *out, const struct survey_replica *r)
 
 static const struct column {
 	const char *title;
-	bool bus; /* known without its answer */
-	void (*cell)(struct buf *out, const struct survey_replica *r);
+	bool seen; /* known without its answer */
+	void (*cell)(struct buf *out, const struct row *r);
 } columns[] = {
 	{"State", true, cell_state},
-	{"Answered", true, cell_asked},
+	{"Answered", true, cell_answered},
 	{"In flight", true, cell_in_flight},
 	{"Database pool", false, cell_pool},
 	{"Threads", false, cell_lanes},
@@ -246,41 +244,25 @@ static const struct column {
 
 /* --- the page ------------------------------------------------------------------ */
 
-/* Each loop has a connection of its own, and asks for itself. */
-static struct survey_replica of_all_loops(struct gateway *g,
-                                          const struct survey_replica *r)
+static const struct survey_replica *told_by(const struct status *st,
+                                            enum bus_peer peer, const char *url)
 {
-	struct survey_replica all = *r;
+	for (size_t i = 0; i < st->n; i++) {
+		const struct survey_replica *r = &st->rows[i];
 
-	all.bus.replied = all.bus.failed = all.bus.in_flight = 0;
-	for (size_t i = 0; i < g->loops_n; i++) {
-		struct loop *lo = &g->loops[i];
-		GUARD(&lo->shown_lock);
-
-		for (size_t k = 0; k < lo->shown_n; k++) {
-			const struct bus_replica *b = &lo->shown[k];
-
-			if (b->peer != r->bus.peer ||
-			    strcmp(b->url, r->bus.url) != 0)
-				continue;
-			all.bus.replied += b->replied;
-			all.bus.failed += b->failed;
-			all.bus.in_flight += b->in_flight;
-		}
+		if (r->bus.peer == peer && strcmp(r->bus.url, url) == 0)
+			return r->asked && !r->err ? r : NULL;
 	}
-	return all;
+	return NULL;
 }
 
-static void put_row(struct gateway *g, const struct survey_replica *row,
-                    struct buf *out)
+static void put_row(const struct row *r, struct buf *out)
 {
-	const struct survey_replica all = of_all_loops(g, row), *r = &all;
-
 	buf_str(out, STR("<tr><td>"));
-	page_text(out, str_from(r->bus.url));
+	page_text(out, str_from(r->seen->url));
 	for (size_t i = 0; i < COUNTOF(columns); i++) {
 		buf_str(out, STR("</td><td>"));
-		if (columns[i].bus || has_figures(r))
+		if (columns[i].seen || r->told)
 			columns[i].cell(out, r);
 		else
 			buf_str(out, STR("?"));
@@ -288,30 +270,36 @@ static void put_row(struct gateway *g, const struct survey_replica *row,
 	buf_str(out, STR("</td></tr>\n"));
 }
 
-static void put_service(struct status *st, enum bus_peer peer, struct buf *out)
+static void put_title(enum bus_peer peer, const struct replicas *l,
+                      struct buf *out)
 {
-	size_t n = 0, up = 0;
+	size_t up = 0;
 
-	for (size_t i = 0; i < st->n; i++) {
-		n += st->rows[i].bus.peer == peer;
-		up += st->rows[i].bus.peer == peer &&
-		      st->rows[i].bus.state == BUS_UP;
-	}
+	for (size_t i = 0; i < l->n; i++)
+		up += l->at[i].state == BUS_UP;
 	buf_printf(out, "<h2>%s: ", bus_peer_name(peer));
-	if (up == n && n > 0)
+	if (up == l->n && up > 0)
 		mark(out, OK_TONE, "up");
 	else
 		mark(out, up ? WARN_TONE : BAD_TONE, up ? "in part" : "down");
-	buf_printf(out,
-	           ", %zu of %zu replicas</h2>\n<div><table><tr><th>"
-	           "Replica</th>",
-	           up, n);
+	buf_printf(out, ", %zu of %zu replicas</h2>\n", up, l->n);
+}
+
+static void put_service(struct status *st, enum bus_peer peer, struct buf *out)
+{
+	struct replicas l;
+
+	replicas_of(st->g, peer, &l);
+	put_title(peer, &l, out);
+	buf_str(out, STR("<div><table><tr><th>Replica</th>"));
 	for (size_t i = 0; i < COUNTOF(columns); i++)
 		buf_printf(out, "<th>%s</th>", columns[i].title);
 	buf_str(out, STR("</tr>\n"));
-	for (size_t i = 0; i < st->n; i++)
-		if (st->rows[i].bus.peer == peer)
-			put_row(st->g, &st->rows[i], out);
+	for (size_t i = 0; i < l.n; i++) {
+		const struct row r = {&l.at[i], told_by(st, peer, l.at[i].url)};
+
+		put_row(&r, out);
+	}
 	buf_str(out, STR("</table></div>\n"));
 }
 
@@ -325,15 +313,8 @@ static void put_services(struct status *st, struct buf *out)
 
 static void put_gateway(struct gateway *g, struct buf *out)
 {
-	unsigned conns = 0, requests = 0;
+	struct work w = work_of(g);
 
-	for (size_t i = 0; i < g->loops_n; i++) {
-		struct loop *lo = &g->loops[i];
-		GUARD(&lo->shown_lock);
-
-		conns += lo->shown_conns;
-		requests += lo->shown_requests;
-	}
 	buf_str(out, STR("<h2>gateway: "));
 	if (gateway_ready(g))
 		mark(out, OK_TONE, "ready");
@@ -345,7 +326,7 @@ static void put_gateway(struct gateway *g, struct buf *out)
 	           ", up %" PRIu64 " s, %zu event loops, %u connections, "
 	           "%u requests in work.</p>\n",
 	           (mono_ms() - g->site.started_mono_ms) / 1000, g->loops_n,
-	           conns, requests);
+	           w.conns, w.requests);
 }
 
 void status_page(void *status, struct buf *out)
