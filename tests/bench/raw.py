@@ -19,6 +19,7 @@ quiz         both transactions of a quiz that is handed in (bench/submit) beside
 
 RAW_ROUNDS (5) rounds of RAW_SECONDS (3) where something is compared.
 """
+import collections
 import json
 import os
 import pathlib
@@ -36,6 +37,7 @@ from tests.bench import raw_report, results  # noqa: E402
 from tests.bench.servers import cpu_us  # noqa: E402
 from tests.harness.certs import make_ca, make_certificate  # noqa: E402
 from tests.harness.postgres import Postgres, bin_dir  # noqa: E402
+from tests.harness.process import wait_until  # noqa: E402
 from tests.integration.stack import BIN, Stack  # noqa: E402
 
 ROUNDS = int(os.environ.get("RAW_ROUNDS", 5))
@@ -45,7 +47,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PEOPLE = int(os.environ.get("RAW_PEOPLE", 1_000_000))
 LEARNERS = 1000  # in submit.c
 CONNECTIONS = int(os.environ.get("RAW_CONNECTIONS", 4000))
-SETTLE_S = 2
+STILL_KB = 64  # pages that come and go
 
 
 def row(**figures):
@@ -77,6 +79,16 @@ def memory_kb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
 
+def settled_kb(pid):
+    """RSS once it has stood still for ten looks."""
+    seen = collections.deque(maxlen=10)
+
+    def still():
+        seen.append(memory_kb(pid))
+        return len(seen) == seen.maxlen and max(seen) - min(seen) <= STILL_KB and seen[-1]
+    return wait_until(still, 60, 0.1, "memory that stands still")
+
+
 def start():
     stack = Stack("one")
     stack.start()
@@ -90,15 +102,14 @@ def start():
                 began = time.monotonic()
                 p = subprocess.Popen([BIN / "knowalledge"], env=env, cwd=stack.dir,
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-                while not first_answer(stack.port):
-                    if p.poll() is not None:
-                        raise SystemExit((stack.dir / "log").read_text())
-                    time.sleep(0.001)
+                wait_until(lambda p=p: p.poll() is not None or first_answer(stack.port), 60,
+                           0.001, "the first 200")
+                if p.poll() is not None:
+                    raise SystemExit((stack.dir / "log").read_text())
             ms = 1000 * (time.monotonic() - began)
             row(scenario="start", server="one", round=i, ms=ms,
                 cpu_us={"knowalledge": cpu_us([p.pid])}, load_before=os.getloadavg()[0])
-            time.sleep(SETTLE_S)
-            row(scenario="idle", server="one", round=i, rss_kb=memory_kb(p.pid))
+            row(scenario="idle", server="one", round=i, rss_kb=settled_kb(p.pid))
             p.terminate()
             p.wait()
     finally:
@@ -132,12 +143,10 @@ def connections():
             pid = stack.processes["knowalledge"].pid
             # The first ones meet what is made once.
             held += [open_one(stack.port, context) for _ in range(200)]
-            time.sleep(SETTLE_S)
-            before = memory_kb(pid)
+            before = settled_kb(pid)
             held += [open_one(stack.port, context) for _ in range(CONNECTIONS)]
-            time.sleep(SETTLE_S)
             row(scenario="connections", server=name, round=0, n=CONNECTIONS,
-                bytes=(memory_kb(pid) - before) * 1024 / CONNECTIONS)
+                bytes=(settled_kb(pid) - before) * 1024 / CONNECTIONS)
         finally:
             for s in held:
                 s.close()

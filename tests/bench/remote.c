@@ -11,6 +11,7 @@
 #include "common/cache/remote.h"
 #include "common/base/clock.h"
 #include "common/cache/redis_wire.h"
+#include "tests/bench/cpu.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,7 +20,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,15 +86,6 @@ static void *ask_on(void *arg)
 	b->gets += gets;
 	b->failed += failed;
 	return NULL;
-}
-
-static uint64_t cpu_us(void)
-{
-	struct rusage u;
-
-	(void)getrusage(RUSAGE_SELF, &u);
-	return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 +
-	       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static double gets_a_second(struct bench *b, unsigned threads, unsigned seconds)

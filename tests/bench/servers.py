@@ -17,11 +17,10 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 
 from tests.harness.certs import make_ca, make_certificate
 from tests.harness.postgres import Postgres
-from tests.harness.process import free_port
+from tests.harness.process import free_port, wait_until
 
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 BIN = pathlib.Path(os.environ.get("KAE_BIN", PEERS.parents[2] / "build" / "release" / "bin"))
@@ -37,14 +36,7 @@ class Trouble(Exception):
 
 
 def wait_for(what, claim, timeout=READY_S):
-    end = time.monotonic() + timeout
-    while True:
-        got = claim()
-        if got:
-            return got
-        if time.monotonic() > end:
-            raise Trouble(f"{what} did not happen in {timeout} s")
-        time.sleep(0.02)
+    return wait_until(claim, timeout, what=what)
 
 
 # --- processes -------------------------------------------------------------------------

@@ -17,12 +17,12 @@
 #include "svc-content/text.h"
 #include "svc-gdpr/apply.h"
 #include "svc-gdpr/migrations.h"
+#include "tests/bench/cpu.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #define THREADS_MAX 64
@@ -147,15 +147,6 @@ static void *work(void *arg)
 	atomic_fetch_add(&h->b->done, done);
 	atomic_fetch_add(&h->b->failed, failed);
 	return NULL;
-}
-
-static uint64_t cpu_us(void)
-{
-	struct rusage u;
-
-	(void)getrusage(RUSAGE_SELF, &u);
-	return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 +
-	       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static void measure(struct bench *b, unsigned seconds)

@@ -1,9 +1,9 @@
 """compose.yaml as a user runs it, by either Compose, and what can be asked of the
 stack that it makes."""
-import http.client
 import json
 
 from tests.containers.daemon import ROOT, run
+from tests.harness.ask import get
 from tests.harness.process import wait_until
 from tests.integration.stack import Api
 
@@ -75,16 +75,3 @@ class Compose:
 
     def admin(self, path):
         return get(ADMIN_PORT, path)
-
-
-def get(port, path):
-    """(status, text); (None, "") when nobody answers."""
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        c.request("GET", path)
-        r = c.getresponse()
-        return r.status, r.read().decode()
-    except (OSError, http.client.HTTPException):
-        return None, ""
-    finally:
-        c.close()

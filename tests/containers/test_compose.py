@@ -14,9 +14,10 @@ import time
 import unittest
 
 from tests.containers.compose import (ADMIN_PORT, GRAFANA_PORT, HEALTHY_S, PORT, PROGRAMS,
-                                      STORES, TLS_PORT, Compose, get)
+                                      STORES, TLS_PORT, Compose)
 from tests.containers.daemon import HERE, ROOT, Daemon, Unable, bare_debian
 from tests.containers.journey import Load, Person
+from tests.harness.ask import get
 from tests.harness.process import wait_until
 from tests.integration.stack import Api
 

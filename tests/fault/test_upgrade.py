@@ -174,7 +174,7 @@ class OnFleet(unittest.TestCase):
             for n in range(replicas):
                 before = crowd.rounds()
                 self.fleet.replace(name, n, bin_dir)
-                wait_until(lambda b=before: all(now > was for now, was in zip(crowd.rounds(), b)),
+                wait_until(lambda b=before: all(n > was for n, was in zip(crowd.rounds(), b)),
                            120, what=f"a round of everybody after {name} {n}: "
                                      f"{crowd.all_said('first')[:5]}")
 

@@ -6,12 +6,12 @@ build of itself.
         f.port                               # haproxy's
         f.replace("auth", 0, other_bin)      # as one pod of a rolling update
 """
-import http.client
 import pathlib
 import secrets
 import shutil
 import tempfile
 
+from tests.harness.ask import get
 from tests.harness.haproxy import Haproxy
 from tests.harness.postgres import Postgres
 from tests.harness.process import Process, free_port, wait_until
@@ -38,16 +38,7 @@ class Replica:
         return self.admin("/readyz")[0] == 200
 
     def admin(self, path):
-        """(status, text); (None, "") while nothing listens."""
-        c = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
-        try:
-            c.request("GET", path)
-            r = c.getresponse()
-            return r.status, r.read().decode()
-        except (OSError, http.client.HTTPException):
-            return None, ""
-        finally:
-            c.close()
+        return get(self.admin_port, path)
 
 
 class Fleet:
