@@ -36,7 +36,7 @@ if [ ! -s "$base" ]; then
 	tar -C "$root" -cf "$base.new" .
 	mv "$base.new" "$base"
 fi
-if [ $# = 0 ] || [ ! -d "$root/root/knowalledge" ]; then
+if [ $# = 0 ] || [ ! -d "$root/srv/knowalledge" ]; then
 	rm -rf "$root"
 	mkdir -p "$root"
 	tar -C "$root" -xf "$base"
@@ -50,21 +50,21 @@ mount -t sysfs sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/tmp"
 if [ $# != 0 ] && [ -n "${CCACHE_DIR:-}" ]; then
-	mkdir -p "$CCACHE_DIR" "$root/root/ccache"
-	mount --bind "$CCACHE_DIR" "$root/root/ccache"
-	export CCACHE_DIR=/root/ccache
+	mkdir -p "$CCACHE_DIR" "$root/srv/ccache"
+	mount --bind "$CCACHE_DIR" "$root/srv/ccache"
+	export CCACHE_DIR=/srv/ccache
 fi
 
-git bundle create -q "$root/root/src.bundle" HEAD
-cat >"$root/root/inside.sh" <<'INSIDE'
+git bundle create -q "$root/srv/src.bundle" HEAD
+cat >"$root/srv/inside.sh" <<'INSIDE'
 set -eu
 # Docker in a chroot is another matter than what this proves.
 export LANG=C.UTF-8 CI=true SKIP_DOCKER=1
 apt-get update -q >/dev/null
 apt-get install -y -q --no-install-recommends git make >/dev/null 2>&1
-[ -d /root/knowalledge ] || git init -q /root/knowalledge
-cd /root/knowalledge
-git fetch -q /root/src.bundle HEAD
+[ -d /srv/knowalledge ] || git init -q /srv/knowalledge
+cd /srv/knowalledge
+git fetch -q /srv/src.bundle HEAD
 git checkout -q -f FETCH_HEAD
 
 if [ $# != 0 ]; then
@@ -79,13 +79,13 @@ fi
 make test
 
 echo "== make run"
-make run >/root/run.log 2>&1 &
+make run >/srv/run.log 2>&1 &
 run=$!
 tries=0
 until bash -c 'exec 3<>/dev/tcp/127.0.0.1/5000' 2>/dev/null; do
 	tries=$((tries + 1))
 	if [ $tries -gt 600 ]; then
-		cat /root/run.log
+		cat /srv/run.log
 		echo "make run: nothing answers on 127.0.0.1:5000"
 		exit 1
 	fi
@@ -105,4 +105,4 @@ done
 wait $run
 echo "== make run: answered, stopped with 0"
 INSIDE
-chroot "$root" /bin/bash /root/inside.sh "$@"
+chroot "$root" /bin/bash /srv/inside.sh "$@"
