@@ -11,7 +11,7 @@ build="gcc make pkg-config libc6-dev libnng-dev libmicrohttpd-dev libgnutls28-de
 	libwebp-dev libdata-password-zxcvbn-perl"
 run="wordnet-base ca-certificates"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
-	curl prometheus systemd iproute2"
+	curl prometheus systemd iproute2 chromium-headless-shell fonts-dejavu-core"
 # A Docker daemon of the tests' own (tests/containers), unless SKIP_DOCKER is set.
 docker="docker.io docker-compose debootstrap iptables iproute2 slirp4netns"
 bench="nginx-light wrk gunicorn python3-flask python3-flask-caching python3-sqlalchemy
