@@ -108,7 +108,8 @@ test-upgrade: deps-test all ## the version before (tests/fault/upgrade_from) is 
 	@KAE_FULL=1 KAE_BIN=$(abspath $(B))/bin $(PYTHON) -m unittest -v tests.fault.test_upgrade
 test-clean: ## both README commands inside a bare Debian root (RELEASE=trixie, SUITES="unit store": those alone)
 	@tests/clean.sh $(or $(RELEASE),bookworm) $(SUITES)
-test-deb: deb ## the package in a bare Debian root: install, start, upgrade, purge
+test-deb: deb ## the package in a bare Debian, then with systemd as its first process: install, start, upgrade, purge
+	@deploy/deps.sh debtest
 	@tests/deb.sh build/knowalledge_$(VERSION)_$$(dpkg --print-architecture).deb
 bench-quick: deps-test bench-ready ## requests per second beside nginx and Flask, two minutes
 	@KAE_BIN=$(abspath $(B))/bin $(PYTHON) tests/bench/run.py --quick

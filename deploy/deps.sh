@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and nothing when none is.
-#   deploy/deps.sh build run test docker bench fuzz
+#   deploy/deps.sh build run test docker bench deb debtest fuzz
 # NO_INSTALL=1, or neither root nor sudo: prints the command and exits 2.
 set -eu
 
@@ -17,6 +17,7 @@ docker="docker.io docker-compose debootstrap iptables iproute2 slirp4netns"
 bench="nginx-light wrk gunicorn python3-flask python3-flask-caching python3-sqlalchemy
 	python3-psycopg2 python3-redis python3-jwt python3-argon2"
 deb="dpkg-dev"
+debtest="debootstrap systemd-container"
 fuzz="clang libclang-rt-dev"
 
 want=""
@@ -28,6 +29,7 @@ for group in "$@"; do
 	docker) want="$want $docker" ;;
 	bench) want="$want $bench" ;;
 	deb) want="$want $deb" ;;
+	debtest) want="$want $debtest" ;;
 	fuzz) want="$want $fuzz" ;;
 	*)
 		echo "deps.sh: no group '$group'" >&2

@@ -1,12 +1,14 @@
 #!/bin/sh
 # Proves the Debian package in a bare Debian: it installs with what it needs, starts
 # as its own user, keeps settings and data over an upgrade, and leaves nothing after
-# a purge.  There is no systemd in a chroot: the unit's own command is run here, and
-# tests/integration/test_systemd.py looks at the units.
+# a purge; first in a chroot, where there is no systemd and the unit's own command is
+# run, then with systemd as the first process (tests/deb_booted.sh), where what `make
+# install` installs is tried as well.
 #
 #   tests/deb.sh PACKAGE.deb
 #
-# Needs root.  The bare root is kept in build/ for the next run (as for clean.sh).
+# Needs root, and says so where systemd-nspawn may not start a system.  The bare root
+# is kept in build/ for the next run (as for clean.sh).
 set -eu
 deb=$(realpath "$1")
 cd "$(dirname "$0")/.."
@@ -14,15 +16,38 @@ release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 root=$PWD/build/deb-root
 base=$PWD/build/clean-$release.tar
 
+# The script as a unit of its own: what it ends with is what the system ends with.
+boot() {
+	make -s install DESTDIR="$root/root/installed" PREFIX=/usr/local >/dev/null
+	cp tests/deb_booted.sh "$root/root/booted.sh"
+	cat >"$root/etc/systemd/system/proof.service" <<-'UNIT'
+		[Service]
+		ExecStart=/bin/sh -c 'sh /root/booted.sh >/root/booted.log 2>&1; systemctl exit $$?'
+		[Install]
+		WantedBy=multi-user.target
+	UNIT
+	ln -sf ../proof.service "$root/etc/systemd/system/multi-user.target.wants/"
+	: >"$root/root/booted.log"
+	rc=0
+	timeout 900 unshare --mount --pid --fork --kill-child --mount-proc \
+		systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit \
+		--private-network --machine=knowalledge --console=pipe \
+		</dev/null >"$root.console" 2>&1 || rc=$?
+	cat "$root/root/booted.log"
+	[ -s "$root/root/booted.log" ] || tail -n 20 "$root.console" >&2
+	return $rc
+}
+
 [ "$(id -u)" = 0 ] || { echo "deb.sh: needs root (chroot)" >&2; exit 2; }
-command -v debootstrap >/dev/null || apt-get install -y -q debootstrap >/dev/null
 if [ -z "${KAE_DEB_INSIDE:-}" ]; then
-	KAE_DEB_INSIDE=1 exec unshare --mount --pid --fork "$0" "$deb"
+	KAE_DEB_INSIDE=1 unshare --mount --pid --fork --kill-child "$0" "$deb"
+	boot
+	exit
 fi
 if [ ! -s "$base" ]; then
 	rm -rf "$root"
 	debootstrap --variant=minbase "$release" "$root" \
-		"$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)" >/dev/null
+		"$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/*$')" >/dev/null
 	tar -C "$root" -cf "$base" .
 fi
 rm -rf "$root"
@@ -97,8 +122,16 @@ for left in /etc/knowalledge /var/lib/knowalledge /usr/bin/knowalledge /usr/shar
 	[ ! -e $left ] || die "purge left $left"
 done
 ! getent passwd knowalledge >/dev/null || die "purge left the user"
-apt-get autoremove -y -q --purge >/dev/null
-[ "$before" = "$(dpkg-query -W -f '${Package}\n' | sort)" ] || die "packages are left"
+# Also what others here could use: curl would be glad of ca-certificates.
+apt-get autoremove -y -q --purge -o APT::AutoRemove::RecommendsImportant=false \
+	-o APT::AutoRemove::SuggestsImportant=false >/dev/null
+after=$(dpkg-query -W -f '${Package}\n' | sort)
+[ "$before" = "$after" ] || die "packages are left: $after"
 say "ok  purge left nothing"
+
+# For the next: the libraries without the package, and a first process.
+apt-get install -y -q --no-install-recommends /root/knowalledge.deb systemd-sysv procps >/dev/null
+dpkg --purge knowalledge >/dev/null 2>&1
+rm /usr/sbin/policy-rc.d
 INSIDE
 chroot "$root" sh /root/inside.sh
