@@ -74,7 +74,7 @@ static enum err take_key(void *arg, const struct db_row *row)
 	struct str kid = db_row_str(row, 0), x = db_row_str(row, 1);
 	size_t n = 0;
 
-	if (l->found)
+	if (l->found || db_row_str(row, 2).n == 0)
 		return OK;
 	l->found = true;
 	if (kid.n >= RECEIPT_KID_MAX || x.n != RECEIPT_PUBLIC)

@@ -3,9 +3,11 @@
  * signed by Ed25519 (EdDSA, RFC 8037), which anybody can verify with the public
  * key alone, without us.
  *
- * Keys:    one pair, made when the first is needed; its private half lies sealed
+ * Keys:    a pair, made when it is needed; its private half lies sealed
  *          (root_key.h).  Public halves are kept for ever, as receipts
- *          are; kid is the RFC 7638 thumbprint.
+ *          are; kid is the RFC 7638 thumbprint.  A pair whose private half was
+ *          emptied signs no more: another is made, and what it has signed is
+ *          still verified.
  * Threads: the functions with a db inside a transaction function; the others any.
  */
 #ifndef SVC_GDPR_RECEIPT_H
@@ -30,8 +32,8 @@ static inline void receipt_key_auto(struct receipt_key *k)
 #define AUTO_RECEIPT_KEY \
 	__attribute__((cleanup(receipt_key_auto))) struct receipt_key
 
-/* The youngest key, made if there is none.  ERR_INTERNAL, told on the log: it was
- * sealed with another key. */
+/* The youngest key that can sign, made if there is none.  ERR_INTERNAL, told on the
+ * log: it was sealed with another key. */
 enum err receipt_key_load(struct db *db, const struct seal_key *seal,
                           int64_t now_ms, struct receipt_key *out) MUST_CHECK;
 /* Appends the JWK set of all public keys as msgpack. */
