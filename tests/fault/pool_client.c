@@ -200,18 +200,19 @@ static void keep(struct crowd *c, const struct outcome *o)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* At least once, however soon the stop comes. */
 static void *worker(void *arg)
 {
 	struct crowd *c = arg;
 	struct load mine = c->load;
 
-	while (!atomic_load(&c->stop)) {
+	do {
 		struct outcome o = run_one(&mine);
 
 		keep(c, &o);
 		if (o.e)
 			(void)usleep(PAUSE_US);
-	}
+	} while (!atomic_load(&c->stop));
 	return NULL;
 }
 
