@@ -11,7 +11,9 @@
 FROM debian:trixie-slim AS build
 WORKDIR /src
 COPY deploy/deps.sh deploy/
-RUN deploy/deps.sh build && rm -rf /var/lib/apt/lists/*
+RUN deploy/deps.sh build && \
+    apt-get install -y -q --no-install-recommends wordnet-base && \
+    rm -rf /var/lib/apt/lists/*
 COPY Makefile VERSION ./
 COPY common common
 COPY gateway gateway
@@ -76,11 +78,8 @@ ENTRYPOINT ["kae-gdpr"]
 
 # With the dictionary that the offline provider teaches from.
 FROM base AS wordnet
-USER root
-RUN apt-get update -q && \
-    apt-get install -y -q --no-install-recommends wordnet-base && \
-    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/*
-USER 10001:10001
+COPY --from=build /usr/share/wordnet /usr/share/wordnet
+COPY --from=build /usr/share/doc/wordnet-base/copyright /usr/share/doc/wordnet-base/
 
 FROM wordnet AS kae-content
 LABEL org.opencontainers.image.title="kae-content" \
@@ -90,14 +89,12 @@ EXPOSE 7002 9402
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["kae-content", "--health"]
 ENTRYPOINT ["kae-content"]
 
-# Not a program of ours: writes the secrets that compose.yaml needs, once.
+# Not a program of ours: writes the secrets that compose.yaml needs, once, with the
+# openssl that ca-certificates brings along.
 FROM base AS kae-init
 LABEL org.opencontainers.image.title="kae-init" \
       org.opencontainers.image.description="Writes the secrets of a development stack of KnowAllEdge"
 USER root
-RUN apt-get update -q && \
-    apt-get install -y -q --no-install-recommends openssl && \
-    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/*
 COPY deploy/compose/init.sh /usr/local/bin/kae-init
 HEALTHCHECK NONE
 ENTRYPOINT ["/bin/sh", "/usr/local/bin/kae-init"]
