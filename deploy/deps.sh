@@ -13,7 +13,7 @@ run="wordnet-base ca-certificates"
 test="libcmocka-dev postgresql pgbouncer redis-server haproxy openssl python3 python3-yaml clang-format
 	curl prometheus systemd iproute2 chromium-headless-shell fonts-dejavu-core"
 # A Docker daemon of the tests' own (tests/containers), unless SKIP_DOCKER is set.
-docker="docker.io docker-compose debootstrap iptables iproute2 slirp4netns"
+docker="docker.io docker-compose debootstrap mmdebstrap iptables iproute2 slirp4netns"
 bench="nginx-light wrk gunicorn python3-flask python3-flask-caching python3-sqlalchemy
 	python3-psycopg2 python3-redis python3-jwt python3-argon2"
 deb="dpkg-dev"

@@ -1,6 +1,7 @@
 """compose.yaml as a user runs it, by either Compose, and what can be asked of the
 stack that it makes."""
 import json
+import urllib.parse
 
 from tests.containers.daemon import ROOT, run
 from tests.harness.ask import get
@@ -38,12 +39,13 @@ class Compose:
             "compose2", "-p", PROJECT, "--env-file", "/dev/null", *args)
 
     def containers(self, service):
-        return self.daemon.docker(
-            "ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}",
-            "--filter", f"label=com.docker.compose.service={service}").split()
+        labels = [f"com.docker.compose.{k}={v}"
+                  for k, v in (("project", PROJECT), ("service", service))]
+        query = urllib.parse.urlencode({"all": 1, "filters": json.dumps({"label": labels})})
+        return [c["Id"] for c in self.daemon.get(f"/containers/json?{query}")]
 
     def inspect(self, container):
-        return json.loads(self.daemon.docker("inspect", container))[0]
+        return self.daemon.get(f"/containers/{container}/json")
 
     def health(self, container):
         state = self.inspect(container)["State"]

@@ -1,5 +1,5 @@
 """Images and compose.yaml for real: a daemon of our own, base images from
-debootstrap, the stack as a user starts it, and what a bad day does to it.
+mmdebstrap, the stack as a user starts it, and what a bad day does to it.
 
 The long form, with KAE_FULL set (`make test-compose`), kills every container, goes
 from one Compose to the other, and starts the profiles.
@@ -15,7 +15,8 @@ import unittest
 
 from tests.containers.compose import (ADMIN_PORT, GRAFANA_PORT, HEALTHY_S, PORT, PROGRAMS,
                                       STORES, TLS_PORT, Compose)
-from tests.containers.daemon import HERE, ROOT, Daemon, Unable, bare_debian
+from tests.containers.daemon import (HERE, ROOT, TO_RUN, Daemon, Unable, bare_debian,
+                                     weigh)
 from tests.containers.journey import Load, Person
 from tests.harness.ask import get
 from tests.harness.process import wait_until
@@ -42,6 +43,7 @@ def setUpModule():
     compose = Compose(daemon)
     timed("bare Debian", make_base)
     timed("images", make_images)
+    weigh(daemon.dir.name, TO_RUN)
 
 
 def timed(what, make):
@@ -52,7 +54,7 @@ def timed(what, make):
 
 def make_base():
     if not daemon.has(BASE):
-        daemon.docker("import", bare_debian(), BASE)
+        daemon.docker("import", bare_debian(daemon.dir), BASE)
 
 
 def make_images():
@@ -269,6 +271,18 @@ class Stack(OnStack):
         for service in PROGRAMS:  # each has waited, none has given up
             self.assertTrue(compose.inspect(compose.containers(service)[0])
                             ["State"]["Running"])
+
+    def test_down_and_up_keeps_everything(self):
+        person = self.known()
+        before = person.xp()
+        person.me.close()
+        compose("down")
+        self.assertEqual(daemon.get("/containers/json"), [])
+        compose("up", "-d")
+        compose.wait_healthy()
+        self.assertEqual(person.xp(), before)
+        person.learn()
+
 
 class StackAtLength(OnStack):
     def test_down_and_up_keeps_everything_and_either_compose_will_do(self):
