@@ -69,9 +69,9 @@ run: deps-run ## build and start everything in one process on 127.0.0.1:5000
 run-split: deps-run ## the same as four processes over ipc
 	@$(MAKE) --no-print-directory -s all
 	@ENVIRONMENT=$${ENVIRONMENT:-development} BIN=$(B)/bin exec deploy/run-split.sh
-test: deps-test ## everything that proves a change: see tests/run.py
+test: deps-test deps-docker ## everything that proves a change: see tests/run.py (SKIP_DOCKER=1: without containers)
 	@$(MAKE) --no-print-directory -s -j2 all tests
-	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) unit store sim integration fault sanitizers
+	@$(PYTHON) tests/run.py --build $(BUILD) --flavor $(FLAVOR) $(if $(SKIP_DOCKER),,containers) unit store sim integration fault sanitizers
 test-full: ## the same in its long form, and nothing may fail even once: hours
 	@KAE_FULL=1 KAE_STRICT=1 $(MAKE) --no-print-directory test
 check: deps-test ## under two minutes: format, banned calls, unit tests, saved fuzz inputs
@@ -86,7 +86,7 @@ deps-run:
 	@deploy/deps.sh build run
 deps-test:
 	@deploy/deps.sh build run test
-deps-docker:
+deps-docker: deps-test
 	@[ -n "$(SKIP_DOCKER)" ] || deploy/deps.sh docker
 tests: $(unit_bin) $(store_bin) $(fault_bin) $(sim_bin) $(replay_bin) $(faulty) ## build the test programs
 
