@@ -40,6 +40,9 @@
  * second after which a client asks again, so that it is told to go elsewhere. */
 #define LAST_SHAKE_MS 500
 
+/* How often a loop that could end looks whether the others can. */
+#define OTHERS_IDLE_MS 5
+
 /* --- what libmicrohttpd calls -------------------------------------------------- */
 
 /* The target is copied: its query is cut up in place later on. */
@@ -493,6 +496,8 @@ static int timeout_ms(struct loop *lo)
 	ms = least(ms, limit_wait_timeout_ms(lo, now));
 	if (lo->monitor)
 		ms = least(ms, monitor_timeout_ms(lo->monitor, now));
+	if (lo->idle)
+		ms = least(ms, OTHERS_IDLE_MS);
 	return (int)ms;
 }
 
@@ -511,6 +516,21 @@ static void sleep_until_something(struct loop *lo)
 		(void)!read(lo->wake_fd, &count, sizeof(count));
 }
 
+/* Who keeps a connection to a loop that has nothing to do is answered until the
+ * last request of all loops has been, as if there were one. */
+static bool all_idle(struct loop *lo)
+{
+	struct site *st = lo->site;
+	bool idle = lo->requests == 0 && !conn_unread(lo);
+
+	if (idle && !lo->idle)
+		atomic_fetch_add(&st->idle_n, 1);
+	else if (!idle && lo->idle)
+		atomic_fetch_sub(&st->idle_n, 1);
+	lo->idle = idle;
+	return idle && atomic_load(&st->idle_n) == st->loops_n;
+}
+
 static bool finished(struct loop *lo)
 {
 	if (!atomic_load_explicit(&lo->site->draining, memory_order_acquire))
@@ -521,8 +541,7 @@ static bool finished(struct loop *lo)
 		return true;
 	if (!lo->quiesced)
 		return false;
-	return lo->site->relieved ? lo->conns_n == 0
-	                          : lo->requests == 0 && !conn_unread(lo);
+	return lo->site->relieved ? lo->conns_n == 0 : all_idle(lo);
 }
 
 /* The last loop to have its keys and revocations makes the gateway ready. */

@@ -67,6 +67,7 @@ struct site {
 	/* While draining: others take over; mono_ms() of the two ends. */
 	bool relieved;
 	uint64_t open_until_ms, stop_by_ms;
+	_Atomic unsigned idle_n; /* loops that could end, if all could */
 	/* How often an operator has said that a service is well. */
 	_Atomic unsigned forgiven[PEER_COUNT];
 };
@@ -127,6 +128,7 @@ struct loop {
 	unsigned held_n; /* that were held in it (loop.c) */
 	bool shut;       /* while draining: no more connections begin */
 	bool quiesced;   /* nor are there any to be taken */
+	bool idle;       /* and nothing is asked: counted in site.idle_n */
 	bool ending;     /* nothing may be suspended any more */
 	unsigned forgiven[PEER_COUNT]; /* as far as this loop has heard */
 	uint64_t tick_at_ms;

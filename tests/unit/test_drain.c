@@ -153,6 +153,45 @@ static void what_comes_when_the_grace_is_over_is_told_503(void **state)
 	answer_fini(&a);
 }
 
+static bool is_held(const void *f)
+{
+	return ((const struct fake *)f)->held_n > 0;
+}
+
+static bool one_is_idle(const void *g)
+{
+	return atomic_load(&((const struct gateway *)g)->site.idle_n) == 1;
+}
+
+/* One loop waits for a service, and the other has nothing to do. */
+static void every_loop_answers_until_the_last_request_is_done(void **state)
+{
+	static const struct stack_want two_loops[] = {{"GATEWAY_THREADS", "2"}};
+	struct stack *s = stack_start(two_loops, 1);
+	struct drain d = {.gateway = s->gateway, .grace_ms = 20000};
+	struct client busy = client_to(s), kept[16];
+	struct answer a;
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(kept); i++)
+		kept[i] = client_to(s);
+	client_text(&busy, "GET /api/progress?mode=hold HTTP/1.1\r\n"
+	                   "Host: x\r\n" ALICE "\r\n");
+	assert_true(wait_until(is_held, &s->fakes[PEER_CONTENT], 10000));
+	assert_int_equal(pthread_create(&d.thread, NULL, drain_at_once, &d), 0);
+	assert_true(wait_until(one_is_idle, s->gateway, 10000));
+	for (size_t i = 0; i < COUNTOF(kept); i++) {
+		client_text(&kept[i], HEALTH);
+		a = client_answer(&kept[i], false, 10000);
+		assert_int_equal(a.status, 200);
+		answer_fini(&a);
+		client_close(&kept[i]);
+	}
+	client_close(&busy);
+	assert_int_equal(pthread_join(d.thread, NULL), 0);
+	stack_stop(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +199,8 @@ int main(void)
 			who_has_come_gets_in_and_who_comes_later_is_refused),
 		cmocka_unit_test(what_nobody_has_read_is_answered),
 		cmocka_unit_test(what_comes_when_the_grace_is_over_is_told_503),
+		cmocka_unit_test(
+			every_loop_answers_until_the_last_request_is_done),
 	};
 
 	quiet();
