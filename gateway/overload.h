@@ -8,10 +8,10 @@
  *          on the next machine, so it is learned.
  * Rule:    AIMD on latency.  In a window of OVERLOAD_WINDOW_MS the mean time to
  *          a reply is compared with twice what it is without a queue (and
- *          OVERLOAD_SLACK_MS, which nobody minds): above it the limit shrinks,
- *          below it the limit grows as far as it is used.  What "without a
- *          queue" means is the least mean seen, and is learned anew where a
- *          long answer cannot come from a queue of ours.
+ *          OVERLOAD_SLACK_MS, which is better than to be refused): above it
+ *          the limit shrinks, below it the limit grows as far as it is used.
+ *          What "without a queue" means is the least mean seen, and is
+ *          learned anew where a long answer cannot come from a queue of ours.
  * Order:   health > auth > reads > writes > generation.  Health is never
  *          refused.  Where one is late, the last of those behind it that has
  *          something to give is cut first.  Generation and export take as long
@@ -31,7 +31,7 @@
 #define OVERLOAD_FIRST     256
 #define OVERLOAD_WINDOW_MS 100
 #define OVERLOAD_SAMPLES   10 /* a window has at least so many */
-#define OVERLOAD_SLACK_MS  50
+#define OVERLOAD_SLACK_MS  250
 
 /* In the order of what matters most. */
 enum overload_group {
