@@ -25,7 +25,9 @@ from tests.harness.process import Process, free_port, wait_until
 from tests.integration.stack import BIN, Api, Stack
 
 FULL = bool(os.environ.get("KAE_FULL"))
-CLIENTS = 16
+# No more than overload always lets in (OVERLOAD_MIN of gateway/overload.h): on a
+# busy machine it refuses what is beyond, as it should, and that is not asked here.
+CLIENTS = 8
 STOP_S = 30 if FULL else 5
 ROUNDS = 20 if FULL else 1
 ANY_PORT = 7301  # the same on each loopback address, as in a cluster
@@ -182,7 +184,8 @@ class BusTest(unittest.TestCase):
         told, ran = load.told(), load.fleet.ran()
         unfit = {k: v for k, v in told.items() if v != 200 and (
             k.startswith("again") or v not in (502, 503, 504) or not errors)}
-        self.assertEqual(unfit, {}, f"of {len(told)} calls")
+        self.assertEqual(unfit, {}, f"of {len(told)} calls\n"
+                                    f"{load.fleet.gateway.text()[-2000:]}")
         for call, status in told.items():
             if call.startswith("once"):
                 fits = {200: (1,), 503: (0,)}.get(status, (0, 1))
