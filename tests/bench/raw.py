@@ -173,9 +173,8 @@ def pgbench(url, script, clients, *more):
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as f:
         f.write(script)
         f.flush()
-        out = run([bin_dir() / "pgbench", "-n", "-M", "prepared", "--max-tries=10",
-                   f"-c{clients}", f"-j{min(clients, 2)}", f"-T{SECONDS}", *more,
-                   "-f", f.name, url])
+        out = run([bin_dir() / "pgbench", "-n", "-M", "prepared", f"-c{clients}",
+                   f"-j{min(clients, 2)}", f"-T{SECONDS}", *more, "-f", f.name, url])
     if int(re.search(r"failed transactions: (\d+)", out)[1]):
         raise SystemExit(out)
     return float(re.search(r"tps = ([\d.]+)", out)[1])

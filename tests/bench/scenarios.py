@@ -184,7 +184,6 @@ class PgBench(Ours):
         meter, now = load.Meter(self), int(time.time())
         out = subprocess.run(
             [bin_dir() / "pgbench", "-n", "-M", "prepared", f"-c{clients}", "-j1",
-             "--max-tries=10",  # after a deadlock, as the product does
              f"-T{seconds}", "-D", f"each={self.LEARNERS // clients}",
              "-D", f"now={now * 1000}", "-D", f"day={now // 86400}", "-f", SUBMIT_SQL,
              self.url], check=True, capture_output=True, text=True).stdout

@@ -37,9 +37,9 @@ SELECT achievement, at FROM gdpr.unlocked WHERE sub = 'learner-' || :l;
 SELECT last_day, days FROM gdpr.streak_run WHERE sub = 'learner-' || :l AND last_day >= :day - 1 AND last_day - days <= :day ORDER BY last_day LIMIT 2;
 INSERT INTO gdpr.ledger (cause, sub, kind, xp, at) VALUES (gen_random_uuid()::text, 'learner-' || :l, 'quiz', 190, :now) ON CONFLICT (cause) DO NOTHING;
 -- wait
-INSERT INTO gdpr.rank_bucket (level, bucket, people) VALUES (0, :key / 34359738368, -1), (1, :key / 67108864, -1), (2, :key / 2048, -1), (3, :key, -1) ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
-DELETE FROM gdpr.rank_bucket WHERE people = 0 AND ((level = 0 AND bucket = :key / 34359738368) OR (level = 1 AND bucket = :key / 67108864) OR (level = 2 AND bucket = :key / 2048) OR (level = 3 AND bucket = :key));
-INSERT INTO gdpr.rank_bucket (level, bucket, people) VALUES (0, :key / 34359738368, 1), (1, :key / 67108864, 1), (2, :key / 2048, 1), (3, :key, 1) ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
+INSERT INTO gdpr.rank_bucket (level, bucket, people) VALUES (0, :key::bigint / 34359738368, -1), (1, :key::bigint / 67108864, -1), (2, :key::bigint / 2048, -1), (3, :key, -1) ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
+DELETE FROM gdpr.rank_bucket WHERE people = 0 AND ((level = 0 AND bucket = :key::bigint / 34359738368) OR (level = 1 AND bucket = :key::bigint / 67108864) OR (level = 2 AND bucket = :key::bigint / 2048) OR (level = 3 AND bucket = :key));
+INSERT INTO gdpr.rank_bucket (level, bucket, people) VALUES (0, :key::bigint / 34359738368, 1), (1, :key::bigint / 67108864, 1), (2, :key::bigint / 2048, 1), (3, :key, 1) ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
 UPDATE gdpr.person SET total_xp = total_xp + 190, xp_at = :now, quizzes = quizzes + 1, quizzes_paid = quizzes_paid + 1, active_at = :now, updated_at = :now WHERE sub = 'learner-' || :l;
 -- wait
 COMMIT;
