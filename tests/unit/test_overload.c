@@ -37,7 +37,7 @@ struct sim {
 };
 
 /* What a client still waits for. */
-#define PATIENCE_US 500000
+#define PATIENCE_US 300000
 
 static void come(struct sim *s, enum rate rate)
 {
