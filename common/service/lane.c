@@ -12,6 +12,7 @@ struct lane_pool {
 	struct lane_job *head, **tail;
 	bool stopping;
 	unsigned idle; /* workers asleep on `some` */
+	bool waking;   /* one of them has been called */
 	uint64_t wait_max_us;
 	struct lane_stats stats;
 	char name[13];
@@ -19,7 +20,28 @@ struct lane_pool {
 	pthread_t threads[];
 };
 
-/* The next job, or NULL when the lane ends.  Holds the lock. */
+/* Holds the lock, as do the next ones. */
+static void unlink_first(struct lane_pool *l)
+{
+	l->head = l->head->next;
+	if (!l->head)
+		l->tail = &l->head;
+	l->stats.queued--;
+}
+
+/*
+ * One at a time: whoever comes calls the next if there is more to do, so that
+ * one who takes all of it along has not woken the others for nothing.
+ */
+static void wake_one(struct lane_pool *l)
+{
+	if (!l->head || !l->idle || l->waking)
+		return;
+	l->waking = true;
+	pthread_cond_signal(&l->some);
+}
+
+/* The next job, or NULL when the lane ends. */
 static struct lane_job *wait_for_job(struct lane_pool *l)
 {
 	struct lane_job *job;
@@ -28,15 +50,30 @@ static struct lane_job *wait_for_job(struct lane_pool *l)
 		l->idle++;
 		pthread_cond_wait(&l->some, &l->lock);
 		l->idle--;
+		l->waking = false;
 	}
 	job = l->head;
-	if (!job)
-		return NULL;
-	l->head = job->next;
-	if (!l->head)
-		l->tail = &l->head;
-	l->stats.queued--;
+	if (job)
+		unlink_first(l);
 	return job;
+}
+
+/* Why it must not be run any more, or OK. */
+static enum err too_late(const struct lane_pool *l, const struct lane_job *job,
+                         uint64_t now_us)
+{
+	if (now_us / 1000 >= job->deadline_ms)
+		return ERR_TIMEOUT;
+	return l->wait_max_us && now_us - job->queued_us > l->wait_max_us
+	               ? ERR_BUSY
+	               : OK;
+}
+
+static void begin(struct lane_pool *l, const struct lane_job *job,
+                  uint64_t now_us)
+{
+	l->stats.busy++;
+	l->stats.wait_us += now_us - job->queued_us;
 }
 
 /* OK with a job to run, or why it is to be dropped. */
@@ -48,26 +85,40 @@ static struct lane_job *take(struct lane_pool *l, enum err *why)
 
 	if (!job)
 		return NULL;
-	*why = OK;
-	if (now_us / 1000 >= job->deadline_ms) {
-		*why = ERR_TIMEOUT;
+	*why = too_late(l, job, now_us);
+	if (*why || !job->joins)
+		wake_one(l);
+	if (*why == ERR_TIMEOUT)
 		l->stats.expired++;
-	} else if (l->wait_max_us && now_us - job->queued_us > l->wait_max_us) {
-		*why = ERR_BUSY;
+	else if (*why)
 		l->stats.refused++;
-	} else {
-		l->stats.busy++;
-		l->stats.wait_us += now_us - job->queued_us;
-	}
+	else
+		begin(l, job, now_us);
 	return job;
 }
 
-static void finished(struct lane_pool *l)
+unsigned lane_more(struct lane_pool *l, struct lane_job *jobs[], unsigned max)
+{
+	GUARD(&l->lock);
+	uint64_t now_us = mono_us();
+	unsigned n = 0;
+
+	while (n < max && l->head && l->head->joins &&
+	       !too_late(l, l->head, now_us)) {
+		jobs[n] = l->head;
+		unlink_first(l);
+		begin(l, jobs[n++], now_us);
+	}
+	wake_one(l);
+	return n;
+}
+
+void lane_ran(struct lane_pool *l, unsigned jobs)
 {
 	GUARD(&l->lock);
 
-	l->stats.busy--;
-	l->stats.done++;
+	l->stats.busy -= jobs;
+	l->stats.done += jobs;
 }
 
 static void *work(void *arg)
@@ -82,7 +133,7 @@ static void *work(void *arg)
 			continue;
 		}
 		job->run(job);
-		finished(l);
+		lane_ran(l, 1);
 	}
 	return NULL;
 }
@@ -133,8 +184,7 @@ enum err lane_push(struct lane_pool *l, struct lane_job *job)
 	l->tail = &job->next;
 	l->stats.queued++;
 	/* A busy worker looks at the queue before it sleeps. */
-	if (l->idle)
-		pthread_cond_signal(&l->some);
+	wake_one(l);
 	return OK;
 }
 

@@ -10,7 +10,8 @@
  *          that waited for longer than the lane lets any.
  * Owns:    its threads.  A job is lent from lane_push() until run or drop is
  *          called, exactly one of them, exactly once; a push never allocates.
- * Threads: lane_push(), lane_stats() any.  The others: the owner.
+ * Threads: lane_push(), lane_stats() any; lane_more(), lane_ran() its workers.
+ *          The others: the owner.
  */
 #ifndef SERVICE_LANE_H
 #define SERVICE_LANE_H
@@ -24,6 +25,8 @@ struct lane_job {
 	struct lane_job *next; /* the lane's, while it has the job */
 	uint64_t deadline_ms;  /* mono_ms() */
 	uint64_t queued_us;    /* set by lane_push() */
+	/* One worker may do it beside others: run calls lane_more() first. */
+	bool joins;
 	void (*run)(struct lane_job *job);
 	/* ERR_TIMEOUT: the deadline passed.  ERR_BUSY: it waited for longer
 	 * than wait_max_ms.  ERR_UNAVAILABLE: lane_stop(). */
@@ -47,6 +50,15 @@ enum err lane_push(struct lane_pool *l, struct lane_job *job) MUST_CHECK;
 void lane_stop(struct lane_pool *l);
 void lane_free(struct lane_pool *l); /* stops first; NULL is fine */
 AUTO_TYPE(lane, struct lane_pool *, lane_free)
+
+/*
+ * For a worker that runs a job which joins: up to max of those that wait behind
+ * it, as long as they join, too.  They are the caller's to run, and then to be
+ * counted by lane_ran().
+ */
+unsigned lane_more(struct lane_pool *l, struct lane_job *jobs[],
+                   unsigned max) MUST_CHECK;
+void lane_ran(struct lane_pool *l, unsigned jobs);
 
 struct lane_stats {
 	unsigned threads, busy, queued, queue_max;

@@ -271,6 +271,120 @@ static void stop_drops_what_waits_and_waits_for_what_runs(void **state)
 	pthread_join(t, NULL);
 }
 
+/* A job that takes others along. */
+struct gatherer {
+	struct lane_job job; /* first */
+	struct lane_pool *l;
+	unsigned max, n;
+	struct lane_job *others[8];
+	struct lane_stats while_running;
+	atomic_int runs;
+};
+
+static void on_gather(struct lane_job *lj)
+{
+	struct gatherer *g = (struct gatherer *)(void *)lj;
+
+	g->n = lane_more(g->l, g->others, g->max);
+	lane_stats(g->l, &g->while_running);
+	for (unsigned i = 0; i < g->n; i++)
+		g->others[i]->run(g->others[i]);
+	lane_ran(g->l, g->n);
+	atomic_fetch_add(&g->runs, 1);
+}
+
+static struct gatherer gatherer_of(struct lane_pool *l, unsigned max)
+{
+	return (struct gatherer){.job = {.deadline_ms = FAR_MS,
+	                                 .joins = true,
+	                                 .run = on_gather,
+	                                 .drop = on_drop},
+	                         .l = l,
+	                         .max = max};
+}
+
+static void a_worker_takes_along_those_that_join(void **state)
+{
+	static const bool joins[] = {true, true, true, false, true};
+	AUTO(lane) l = lane_of(1, 10);
+	struct gate g = GATE;
+	struct job first = new_job(&g, FAR_MS), jobs[COUNTOF(joins)];
+	struct gatherer two = gatherer_of(l, 2), many = gatherer_of(l, 8);
+	struct lane_stats st;
+
+	(void)state;
+	assert_int_equal(lane_push(l, &first.job), OK);
+	gate_wait_inside(&g, 1);
+	assert_int_equal(lane_push(l, &two.job), OK);
+	for (size_t i = 0; i < COUNTOF(joins); i++) {
+		jobs[i] = new_job(NULL, FAR_MS);
+		jobs[i].job.joins = joins[i];
+	}
+	/* Two of three, and then as many as there are before the one that
+	 * does not join. */
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(lane_push(l, &jobs[i].job), OK);
+	assert_int_equal(lane_push(l, &many.job), OK);
+	for (size_t i = 3; i < COUNTOF(joins); i++)
+		assert_int_equal(lane_push(l, &jobs[i].job), OK);
+	gate_set(&g, false);
+	for (size_t i = 0; i < COUNTOF(joins); i++)
+		wait_for(&jobs[i].runs, 1);
+	lane_stop(l);
+	assert_int_equal(two.n, 2);
+	assert_ptr_equal(two.others[0], &jobs[0].job);
+	assert_ptr_equal(two.others[1], &jobs[1].job);
+	assert_int_equal(two.while_running.busy, 3);
+	assert_int_equal(many.n, 0);
+	lane_stats(l, &st);
+	assert_int_equal(st.busy, 0);
+	assert_int_equal(st.queued, 0);
+	assert_int_equal(st.done, 3 + COUNTOF(joins));
+}
+
+/* It may be that nobody else comes to drop it, but not that it is run. */
+static void what_is_too_late_is_not_taken_along(void **state)
+{
+	AUTO(lane) l = lane_of(1, 10);
+	struct gate g = GATE;
+	struct job first = new_job(&g, FAR_MS);
+	struct job late = new_job(NULL, mono_ms() + 5);
+	struct gatherer many = gatherer_of(l, 8);
+
+	(void)state;
+	late.job.joins = true;
+	assert_int_equal(lane_push(l, &first.job), OK);
+	gate_wait_inside(&g, 1);
+	assert_int_equal(lane_push(l, &many.job), OK);
+	assert_int_equal(lane_push(l, &late.job), OK);
+	while (mono_ms() < late.job.deadline_ms)
+		(void)usleep(500);
+	gate_set(&g, false);
+	wait_for(&late.drops, 1);
+	assert_int_equal(late.why, ERR_TIMEOUT);
+	assert_int_equal(atomic_load(&late.runs), 0);
+	assert_int_equal(many.n, 0);
+}
+
+/* The first takes along what joins; what is behind it is another worker's. */
+static void what_does_not_join_is_run_beside(void **state)
+{
+	AUTO(lane) l = lane_of(2, 10);
+	struct gate g = GATE;
+	struct job held = new_job(&g, FAR_MS), beside = new_job(&g, FAR_MS);
+	struct gatherer many = gatherer_of(l, 8);
+
+	(void)state;
+	held.job.joins = true;
+	assert_int_equal(lane_push(l, &many.job), OK);
+	assert_int_equal(lane_push(l, &held.job), OK);
+	assert_int_equal(lane_push(l, &beside.job), OK);
+	gate_wait_inside(&g, 2);
+	gate_set(&g, false);
+	wait_for(&held.runs, 1);
+	wait_for(&beside.runs, 1);
+}
+
 struct pusher {
 	struct lane_pool *l;
 	struct job jobs[500];
@@ -349,6 +463,9 @@ int main(void)
 		cmocka_unit_test(
 			a_job_that_waited_for_too_long_is_refused_as_busy),
 		cmocka_unit_test(stop_drops_what_waits_and_waits_for_what_runs),
+		cmocka_unit_test(a_worker_takes_along_those_that_join),
+		cmocka_unit_test(what_is_too_late_is_not_taken_along),
+		cmocka_unit_test(what_does_not_join_is_run_beside),
 		cmocka_unit_test(every_job_taken_ends_exactly_once),
 		cmocka_unit_test(without_memory_there_is_no_lane),
 	};
