@@ -62,8 +62,8 @@ THREADS = {
     "unit": ("test_bus", "test_log", "test_cache", "test_lane", "test_gateway",
              "test_service", "test_metrics", "test_sqlite", "test_pg_names",
              "test_remote", "test_readers", "test_hold", "test_otlp"),
-    "store": ("test_db", "test_ask", "test_event", "test_idempotency", "test_jobs",
-              "test_quota", "test_social"),
+    "store": ("test_db", "test_ask", "test_together", "test_event", "test_idempotency",
+              "test_jobs", "test_quota", "test_social"),
 }
 # Files that say why a leak is not ours; what is not named here has the first.
 LSAN = {"": "lsan.supp", "test_bus_link": None,

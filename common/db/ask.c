@@ -1,240 +1,214 @@
 /*
- * Reads of one statement each, combined: what several threads ask at the same
- * time goes out as one pipeline over one connection.
+ * Reads of one statement each, which need no transaction of ours, and those of
+ * several requests in one round trip.
  *
  * Why:     a round trip costs more than a read by key, on both sides: wake-ups,
- *          system calls, BEGIN and COMMIT.  Whoever asks first leads: it
- *          borrows a connection, takes along all that is queued by then and
- *          reads the answers for everybody.  Nobody waits for company: a batch
- *          is what gathered while the one before was under way.
- * Leading: a leader stays only as long as its own answer is due.  When that is
- *          there (or its time is over) and the next would have to be waited
- *          for, another who waits for this batch reads on.  So nobody outstays
- *          its deadline for others, and who leaves leaves nothing undone.
- * Bounds:  DB_BATCH_MAX reads or BYTES_MAX of values per batch.  LINES_FRESH
- *          batches are under way at a time; one that has not brought an answer
- *          for STALE_MS no longer counts (a slow read, a far server), up to
- *          LINES_MAX.  The queue is as long as there are askers.
+ *          system calls, BEGIN and COMMIT.  A worker that has several requests
+ *          which read lets each say its question (db_deferred), sends them all
+ *          in one pipeline over one connection, and lets each go on as soon as
+ *          its own answer is there.  Nobody waits for company, and no thread
+ *          for another.
+ * Bounds:  DB_BATCH_MAX reads or BYTES_MAX of values per pipeline.
  * Failing: a statement that fails takes down what stands behind it in its
- *          transaction unseen (DB_CUT); those ask again, each in a transaction
- *          of its own.  What a lost connection left open is asked again as a
- *          transaction would be run again.
- * Memory:  an ask lives on its asker's stack.  A leader looks into it only
- *          while it is TAKEN, and its asker does not leave then; afterwards a
- *          line knows its asker by a pointer that is cleared when it leaves.
- * Threads: any.  One lock, a leaf; nothing is sent, read or called under it.
+ *          transaction unseen (DB_CUT); those are asked again, each in a
+ *          transaction of its own.  What a lost connection left open is asked
+ *          again as a transaction would be run again.  Who runs out of time is
+ *          answered so then, and leaves the others alone.
+ * Holding: done() is called while the pipeline's connection is held, so a
+ *          function that puts off its read must not wait for a second one: it
+ *          is refused (db.not_one_read).
+ * Memory:  a question is copied into the arena of its request.  Once its done()
+ *          has been called a read may be gone: nothing looks at it again.
  *
  * A driver that has no pipelines (SQLite) runs the statement on a connection
  * borrowed for it, without a transaction around it.
  */
 #include "common/base/clock.h"
-#include "common/base/guard.h"
 #include "common/base/log.h"
 #include "common/db/driver.h"
 
 #include <assert.h>
-#include <stdlib.h>
 
-#define LINES_FRESH 2
-#define LINES_MAX   8
-#define STALE_MS    3
-#define BYTES_MAX   ((size_t)1 << 20)
-#define GRACE_MS    500 /* the server's own timeout comes first */
+#define BYTES_MAX ((size_t)1 << 20)
+#define GRACE_MS  500 /* the server's own timeout comes first */
 
-enum ask_state {
-	ASK_NEW,
-	ASK_QUEUED,
-	ASK_TAKEN, /* a leader is looking at the question */
-	ASK_SENT,
-	ASK_DONE,
-};
-
-struct line;
-struct ask {
-	struct db_question q;
-	uint64_t until_ms; /* to be taken */
-	enum ask_state state;
-	bool leads;        /* told to read on */
-	bool late;         /* nobody took it in time */
-	struct line *line; /* that has it, */
-	unsigned at;       /* at this place */
-	struct db_answer answer;
-	pthread_cond_t turn;
-	struct ask *prev, *next;
-};
-
-/* A batch under way.  Its leader alone uses db and batch. */
+/* A pipeline.  asks: NULL is answered, or left. */
 struct line {
-	bool open;
-	unsigned waiting;
-	uint64_t moved_ms;              /* opened, or brought an answer */
-	struct ask *asks[DB_BATCH_MAX]; /* NULL: answered or gone */
+	struct db_pool *pool;
 	struct db *db;
-	unsigned handed; /* answers that have been handed out */
+	struct db_deferred **asks;
+	unsigned waiting, handed;
+	uint64_t moved_ms; /* when somebody was answered, or left */
 	struct db_batch batch;
 };
 
-struct db_asks {
-	pthread_mutex_t lock; /* all of an ask and of a line but the leader's */
-	struct ask *first, *last;
-	_Atomic unsigned queued;
-	struct line lines[LINES_MAX];
-};
+/* --- one read -------------------------------------------------------------------- */
 
-struct db_asks *db_asks_new(void)
+/* *at is NULL afterwards, because done() may be the end of it. */
+static void settle(struct db_deferred **at, enum err e, void *result)
 {
-	struct db_asks *q = calloc(1, sizeof(*q));
+	struct db_deferred *d = *at;
 
-	if (q && pthread_mutex_init(&q->lock, NULL)) {
-		free(q);
-		return NULL;
-	}
-	return q;
+	*at = NULL;
+	d->state = DB_DEFERRED_ANSWERED;
+	d->e = e;
+	d->result = result;
+	if (d->done)
+		d->done(d);
 }
 
-void db_asks_free(struct db_asks *q)
+static void settle_all(struct db_deferred *d[], size_t n, enum err e)
 {
-	if (!q)
+	for (size_t i = 0; i < n; i++)
+		if (d[i])
+			settle(&d[i], e, NULL);
+}
+
+/* How many are left, at the front. */
+static size_t close_up(struct db_deferred *d[], size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (d[i])
+			d[kept++] = d[i];
+	return kept;
+}
+
+static uint64_t earliest(struct db_deferred *const d[], size_t n)
+{
+	uint64_t ms = UINT64_MAX;
+
+	for (size_t i = 0; i < n; i++)
+		if (d[i] && d[i]->question.deadline_ms < ms)
+			ms = d[i]->question.deadline_ms;
+	return ms;
+}
+
+/* --- hearing --------------------------------------------------------------------- */
+
+static void hand_one(struct line *l, unsigned i)
+{
+	struct db_answer *a = &l->batch.answer[i];
+	struct db_deferred *d = l->asks[i];
+
+	if (!d) {
+		l->pool->driver->batch_drop(a);
 		return;
-	(void)pthread_mutex_destroy(&q->lock);
-	free(q);
+	}
+	l->waiting--;
+	switch (a->outcome) {
+	case DB_OPEN:
+	case DB_GIVEN:
+		settle(&l->asks[i], a->e, a->result);
+		break;
+	case DB_CUT:
+		d->question.alone = true;
+		break;
+	case DB_AGAIN:
+		if (a->e == ERR_DB_CONFLICT)
+			db_pool_count(l->pool, &l->pool->stats.conflicts, 1);
+		d->e = a->e;
+		break;
+	}
 }
 
-unsigned db_asks_queued(const struct db_asks *q)
+static void hand_out(struct line *l)
 {
-	return atomic_load_explicit(&q->queued, memory_order_relaxed);
+	while (l->handed < l->batch.answered)
+		hand_one(l, l->handed++);
 }
 
-/* --- the queue; under the lock ------------------------------------------------ */
-
-static void wake_first(struct db_asks *q)
+/* Those whose time is over. */
+static void leave_late(struct line *l, uint64_t now_ms)
 {
-	if (q->first)
-		(void)pthread_cond_signal(&q->first->turn);
+	for (unsigned i = l->handed; i < l->batch.n; i++) {
+		struct db_deferred *d = l->asks[i];
+
+		if (!d || now_ms < d->question.deadline_ms)
+			continue;
+		l->waiting--;
+		settle(&l->asks[i], ERR_TIMEOUT, NULL);
+	}
 }
 
-static void enqueue(struct db_asks *q, struct ask *a)
+static void abandon(struct line *l)
 {
-	a->state = ASK_QUEUED;
-	atomic_fetch_add_explicit(&q->queued, 1, memory_order_relaxed);
-	a->prev = q->last;
-	if (q->last)
-		q->last->next = a;
-	else
-		q->first = a;
-	q->last = a;
+	/* The server's own timeout is over too: it may be silent for all. */
+	if (l->batch.answered < l->batch.n)
+		atomic_store(&l->pool->doubt_ms, mono_ms());
+	l->db->dead = true;
 }
 
-static void dequeue(struct db_asks *q, struct ask *a)
+static void hear(struct line *l)
 {
-	if (a->prev)
-		a->prev->next = a->next;
-	else
-		q->first = a->next;
-	if (a->next)
-		a->next->prev = a->prev;
-	else
-		q->last = a->prev;
-	a->prev = a->next = NULL;
-	atomic_fetch_sub_explicit(&q->queued, 1, memory_order_relaxed);
+	const struct db_driver *driver = l->pool->driver;
+
+	while (!driver->batch_take(l->db, &l->batch)) {
+		uint64_t now = mono_ms(), until;
+		unsigned before = l->waiting;
+
+		hand_out(l);
+		leave_late(l, now);
+		if (l->waiting != before)
+			l->moved_ms = now;
+		/* With nobody left the connection is worth a moment: the end
+		 * of the pipeline may be right behind. */
+		until = l->waiting ? earliest(l->asks, l->batch.n)
+		                   : l->moved_ms + GRACE_MS;
+		if (l->waiting == 0 && now >= until) {
+			abandon(l);
+			break;
+		}
+		driver->batch_wait(l->db, until);
+	}
+	hand_out(l);
 }
 
-static void settle(struct ask *a, enum err e)
-{
-	a->state = ASK_DONE;
-	a->answer = (struct db_answer){.outcome = DB_GIVEN, .e = e};
-}
-
-/* The asker no longer waits for this line. */
-static void detach(struct ask *a)
-{
-	a->line->asks[a->at] = NULL;
-	a->line->waiting--;
-	a->line = NULL;
-}
+/* --- asking ---------------------------------------------------------------------- */
 
 /*
- * A line to open, for the first in the queue; or NULL and *look_ms, when it
- * may look again.
+ * OK, or some are answered with the error: all of them, unless it only took too
+ * long for those.
  */
-static struct line *free_line(struct db_asks *q, uint64_t now_ms,
-                              uint64_t *look_ms)
+static enum err borrow(struct db_pool *p, struct db_deferred *d[], unsigned n,
+                       struct db **db)
 {
-	struct line *closed = NULL;
-	unsigned fresh = 0;
+	uint64_t until = mono_ms() + (uint64_t)p->conf.timeout_s * 1000;
+	uint64_t first = earliest(d, n);
+	enum err e =
+		db_pool_borrow(p, d[0]->cx, first < until ? first : until, db);
 
-	for (size_t i = 0; i < LINES_MAX; i++) {
-		struct line *l = &q->lines[i];
-		uint64_t stale_ms = l->moved_ms + STALE_MS;
-
-		if (!l->open) {
-			closed = l;
-			continue;
-		}
-		if (now_ms >= stale_ms)
-			continue;
-		fresh++;
-		if (stale_ms < *look_ms)
-			*look_ms = stale_ms;
+	if (!e || mono_ms() < first) {
+		settle_all(d, e ? n : 0, e);
+		return e;
 	}
-	return fresh < LINES_FRESH ? closed : NULL;
+	for (unsigned i = 0; i < n; i++)
+		if (d[i]->question.deadline_ms <= first)
+			settle(&d[i], e, NULL);
+	return e;
 }
 
-/* Its time is over.  False while a leader looks into it. */
-static bool leave(struct db_asks *q, struct ask *a)
+static void ask(struct db_pool *p, struct db_deferred *d[], unsigned n)
 {
-	if (a->state == ASK_TAKEN)
-		return false;
-	if (a->state == ASK_QUEUED) {
-		dequeue(q, a);
-		wake_first(q);
-		a->late = true;
-		settle(a, ERR_DATABASE);
-		return true;
+	struct line l = {.pool = p, .asks = d, .waiting = n, .batch = {.n = n}};
+	const struct db_question *questions[DB_BATCH_MAX];
+
+	if (borrow(p, d, n, &l.db))
+		return;
+	/* The connection may outlive the request that it was borrowed for. */
+	l.db->cx = &p->cx;
+	for (unsigned i = 0; i < n; i++) {
+		questions[i] = &d[i]->question;
+		l.batch.answer[i] = (struct db_answer){.outcome = DB_OPEN};
 	}
-	detach(a);
-	settle(a, ERR_TIMEOUT);
-	return true;
+	db_pool_count(p, &p->stats.batches, 1);
+	db_pool_count(p, &p->stats.asked, n);
+	p->driver->batch_send(l.db, &l.batch, questions);
+	hear(&l);
+	db_pool_note(p, l.db->dead ? ERR_DATABASE : OK);
+	db_pool_return(p, l.db);
 }
-
-/* --- waiting ------------------------------------------------------------------- */
-
-enum step { FINISHED, OPENS, READS_ON };
-
-static enum step wait_turn(struct db_asks *q, struct ask *a, struct line **line)
-{
-	GUARD(&q->lock);
-
-	if (a->state == ASK_NEW)
-		enqueue(q, a);
-	for (;;) {
-		uint64_t now = mono_ms(), look_ms = a->until_ms;
-
-		if (a->state == ASK_DONE)
-			return FINISHED;
-		if (a->leads) {
-			a->leads = false;
-			*line = a->line;
-			return READS_ON;
-		}
-		*line = q->first == a ? free_line(q, now, &look_ms) : NULL;
-		if (*line) {
-			(*line)->open = true;
-			(*line)->moved_ms = now;
-			return OPENS;
-		}
-		if (a->state != ASK_QUEUED)
-			look_ms = a->q.deadline_ms;
-		if (now >= look_ms) {
-			if (leave(q, a))
-				return FINISHED;
-			look_ms = now + 1;
-		}
-		(void)db_cond_wait(&a->turn, &q->lock, look_ms);
-	}
-}
-
-/* --- leading ------------------------------------------------------------------- */
 
 static size_t bytes_of(const struct db_question *q)
 {
@@ -248,270 +222,167 @@ static size_t bytes_of(const struct db_question *q)
 }
 
 /*
- * Takes the first along and, unless it goes alone, all that do not.  Never more
- * than one transaction: a pooler believes a server free at the first end of one
- * and hands the answers of the next to somebody else.
+ * How many of the first go out together.  Never more than one transaction: a
+ * pooler believes a server free at the first end of one and hands the answers
+ * of the next to somebody else.
  */
-static void take_some(struct db_asks *q, struct line *l)
+static unsigned together(struct db_deferred *const d[], size_t n)
 {
-	struct ask *next = NULL;
-	size_t bytes = 0;
-	bool alone = q->first && q->first->q.alone;
+	size_t bytes = bytes_of(&d[0]->question);
+	unsigned k = 1;
 
-	for (struct ask *a = q->first; a; a = next) {
-		size_t more = bytes_of(&a->q);
+	if (d[0]->question.alone)
+		return 1;
+	while (k < n && k < DB_BATCH_MAX && d[k]->pool == d[0]->pool &&
+	       !d[k]->question.alone) {
+		bytes += bytes_of(&d[k]->question);
+		if (bytes > BYTES_MAX)
+			break;
+		k++;
+	}
+	return k;
+}
 
-		next = a->next;
-		if (l->batch.n == (alone ? 1 : DB_BATCH_MAX) ||
-		    (l->batch.n > 0 && bytes + more > BYTES_MAX))
+/* Those to be asked again although no neighbour failed: they wait a little. */
+static void rest(struct db_deferred *d[], unsigned n, unsigned *run)
+{
+	uint64_t last = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (d[i] && d[i]->e && d[i]->question.deadline_ms > last)
+			last = d[i]->question.deadline_ms;
+	if (!last || db_pool_rerun((*run)++, last))
+		return;
+	for (unsigned i = 0; i < n; i++)
+		if (d[i] && d[i]->e)
+			settle(&d[i], d[i]->e, NULL);
+}
+
+static void settle_late(struct db_deferred *d[], size_t n)
+{
+	uint64_t now = mono_ms();
+
+	for (size_t i = 0; i < n; i++)
+		if (now >= d[i]->question.deadline_ms)
+			settle(&d[i], d[i]->e ? d[i]->e : ERR_TIMEOUT, NULL);
+}
+
+void db_ask_deferred(struct db_deferred *d[], size_t n)
+{
+	unsigned run = 0;
+
+	for (;;) {
+		unsigned k;
+
+		settle_late(d, n);
+		n = close_up(d, n);
+		if (n == 0)
 			return;
-		if (a->q.alone != alone)
+		k = together(d, n);
+		for (unsigned i = 0; i < k; i++)
+			d[i]->e = OK;
+		ask(d[0]->pool, d, k);
+		rest(d, k, &run);
+		n = close_up(d, n);
+	}
+}
+
+bool db_deferred_asked(const struct db_deferred *d)
+{
+	return d->state == DB_DEFERRED_ASKED;
+}
+
+void db_deferred_end(struct db_deferred *d)
+{
+	struct db_answer a = {.result = d->result};
+
+	if (d->result)
+		d->pool->driver->batch_drop(&a);
+	d->result = NULL;
+	d->state = DB_DEFERRED_USED;
+}
+
+/* --- putting off ------------------------------------------------------------------- */
+
+/* False without memory. */
+static bool copy_values(struct arena *a, struct db_question *q)
+{
+	struct db_val *v = arena_alloc(a, q->n * sizeof(*v));
+
+	for (size_t i = 0; i < q->n && v; i++) {
+		struct str *s = &v[i].v.s;
+
+		v[i] = q->v[i];
+		if ((v[i].type != DB_T_STR && v[i].type != DB_T_BLOB) || !s->n)
 			continue;
-		bytes += more;
-		dequeue(q, a);
-		a->state = ASK_TAKEN;
-		a->line = l;
-		a->at = l->batch.n;
-		l->asks[l->batch.n++] = a;
+		*s = arena_str(a, *s);
+		if (!s->p)
+			return false;
 	}
+	q->v = v;
+	return v;
 }
 
-static unsigned take_batch(struct db_asks *q, struct line *l,
-                           const struct db_question *questions[])
+static bool put_off(struct db_deferred *d, struct db_pool *p, struct ctx *cx,
+                    struct db_question q)
 {
-	GUARD(&q->lock);
-
-	l->handed = 0;
-	l->batch.n = l->batch.answered = 0;
-	l->batch.due_n = l->batch.due_at = l->batch.good = 0;
-	take_some(q, l);
-	l->waiting = l->batch.n;
-	for (unsigned i = 0; i < l->batch.n; i++) {
-		questions[i] = &l->asks[i]->q;
-		l->batch.answer[i] = (struct db_answer){.outcome = DB_OPEN};
-	}
-	wake_first(q); /* who did not fit in */
-	return l->batch.n;
-}
-
-static void mark_sent(struct db_asks *q, struct line *l)
-{
-	GUARD(&q->lock);
-
-	for (unsigned i = 0; i < l->batch.n; i++)
-		l->asks[i]->state = ASK_SENT;
-}
-
-static bool waits_here(const struct line *l, const struct ask *a)
-{
-	return a->line == l && a->state == ASK_SENT;
-}
-
-/* How many others wait for this line; *own: whether own does. */
-static unsigned hand_out(struct db_pool *p, struct line *l,
-                         const struct ask *own, bool *own_waits)
-{
-	struct db_batch *b = &l->batch;
-	unsigned from = l->handed, others = 0;
-
-	l->handed = b->answered;
-	{
-		GUARD(&p->asks->lock);
-
-		for (unsigned i = from; i < b->answered; i++) {
-			struct ask *a = l->asks[i];
-
-			if (!a)
-				continue;
-			detach(a);
-			a->state = ASK_DONE;
-			a->answer = b->answer[i];
-			b->answer[i].result = NULL;
-			if (a != own)
-				(void)pthread_cond_signal(&a->turn);
-		}
-		if (from < b->answered)
-			l->moved_ms = mono_ms();
-		*own_waits = waits_here(l, own);
-		others = l->waiting - *own_waits;
-	}
-	for (unsigned i = from; i < b->answered; i++) {
-		if (b->answer[i].result) /* its asker has left */
-			p->driver->batch_drop(&b->answer[i]);
-	}
-	return others;
-}
-
-/* False when nobody else waits after all. */
-static bool pass_on(struct db_asks *q, struct line *l, struct ask *own)
-{
-	struct ask *heir = NULL;
-	GUARD(&q->lock);
-
-	for (unsigned i = l->handed; i < l->batch.n && !heir; i++)
-		heir = l->asks[i] != own ? l->asks[i] : NULL;
-	if (!heir)
+	if (!copy_values(cx->arena, &q))
 		return false;
-	if (waits_here(l, own)) {
-		detach(own);
-		settle(own, ERR_TIMEOUT);
-	}
-	heir->leads = true;
-	(void)pthread_cond_signal(&heir->turn);
+	d->pool = p;
+	d->cx = cx;
+	d->question = q;
+	d->began_us = mono_us();
+	d->state = DB_DEFERRED_ASKED;
 	return true;
 }
 
-static void close_line(struct db_asks *q, struct line *l)
+/* What is traced or echoed waits by itself, so that its time is its own. */
+static bool may_put_off(const struct db_pool *p, const struct ctx *cx)
 {
-	GUARD(&q->lock);
-
-	/* Only its leader may still wait, and it did too long. */
-	for (unsigned i = 0; i < l->batch.n && l->waiting > 0; i++) {
-		struct ask *a = l->asks[i];
-
-		if (!a)
-			continue;
-		detach(a);
-		settle(a, ERR_TIMEOUT);
-	}
-	l->open = false;
-	l->db = NULL;
-	wake_first(q);
+	return cx->deferred && cx->deferred->state == DB_DEFERRED_NEW &&
+	       !cx->span && !p->conf.echo;
 }
 
-/* Nobody waits for what is still to come, or no longer. */
-static bool hopeless(const struct line *l, const struct ask *own,
-                     bool own_waits, uint64_t now_ms)
+void db_not_one_read(const struct ctx *cx, const char *what)
 {
-	if (own_waits)
-		return now_ms >= own->q.deadline_ms + GRACE_MS;
-	/* All answered: the end of the pipeline is right behind. */
-	return l->batch.answered < l->batch.n ||
-	       now_ms >= l->moved_ms + GRACE_MS;
+	log_error(cx, "db.not_one_read", LOG_TEXT("statement", what));
 }
 
-static void abandon(struct db_pool *p, struct line *l, bool in_vain)
+/* --- what looks like a connection ------------------------------------------------
+ *
+ * A function for db_read() gets a struct db and runs statements on it.  This one
+ * has no connection behind it: what it is told to run is asked, or put off.
+ */
+
+struct asker {
+	struct db db;
+	struct ctx *cx;
+	bool may_put_off, has_answer, asked;
+};
+
+static enum err take(struct db_pool *p, const struct ctx *cx,
+                     const struct db_stmt *st, struct db_deferred *d,
+                     const struct db_sink *sink)
 {
-	/* The server's own timeout is over too: it may be silent for all. */
-	if (in_vain)
-		atomic_store(&p->doubt_ms, mono_ms());
-	l->db->dead = true;
+	struct db_answer a = {.outcome = DB_GIVEN,
+	                      .e = d->e,
+	                      .result = d->result};
+
+	d->result = NULL;
+	d->state = DB_DEFERRED_USED;
+	return p->driver->batch_rows(cx, st, &a, sink);
 }
 
-static void lead(struct db_pool *p, struct line *l, struct ask *own)
+static enum err ask_now(struct asker *as, const struct db_question *q,
+                        const struct db_sink *sink)
 {
-	while (!p->driver->batch_take(l->db, &l->batch)) {
-		bool own_waits = false;
-		unsigned others = hand_out(p, l, own, &own_waits);
-		uint64_t now = mono_ms(), until = own->q.deadline_ms;
+	struct db_deferred d = {.pool = as->db.pool,
+	                        .cx = as->cx,
+	                        .question = *q,
+	                        .state = DB_DEFERRED_ASKED};
 
-		if (!own_waits || now >= until) {
-			if (others > 0) {
-				if (pass_on(p->asks, l, own))
-					return;
-				continue;
-			}
-			if (hopeless(l, own, own_waits, now)) {
-				abandon(p, l, own_waits);
-				break;
-			}
-			until = now + GRACE_MS;
-		}
-		p->driver->batch_wait(l->db, until);
-	}
-	(void)hand_out(p, l, own, &(bool){false});
-	db_pool_note(p, l->db->dead ? ERR_DATABASE : OK);
-	db_pool_return(p, l->db);
-	close_line(p->asks, l);
-}
-
-/* No connection: its asker alone knows how long that was worth waiting for. */
-static void give_up(struct db_asks *q, struct line *l, struct ask *own,
-                    enum err e)
-{
-	GUARD(&q->lock);
-
-	if (own->state == ASK_QUEUED) {
-		dequeue(q, own);
-		settle(own, e);
-	}
-	l->open = false;
-	wake_first(q);
-}
-
-static void open_line(struct db_pool *p, const struct ctx *cx, struct line *l,
-                      struct ask *own)
-{
-	const struct db_question *questions[DB_BATCH_MAX];
-	enum err e = db_pool_borrow(p, cx, own->q.deadline_ms, &l->db);
-
-	if (e) {
-		give_up(p->asks, l, own, e);
-		return;
-	}
-	/* The connection may outlive the leader's request. */
-	l->db->cx = &p->cx;
-	if (take_batch(p->asks, l, questions) > 0) {
-		db_pool_count(p, &p->stats.batches, 1);
-		db_pool_count(p, &p->stats.asked, l->batch.n);
-		p->driver->batch_send(l->db, &l->batch, questions);
-		mark_sent(p->asks, l);
-	}
-	lead(p, l, own);
-}
-
-/* --- asking -------------------------------------------------------------------- */
-
-/* Returns when there is an answer. */
-static void ask_once(struct db_pool *p, const struct ctx *cx, struct ask *a)
-{
-	for (;;) {
-		struct line *line = NULL;
-
-		switch (wait_turn(p->asks, a, &line)) {
-		case FINISHED:
-			if (a->late)
-				db_pool_count(p, &p->stats.timeouts, 1);
-			return;
-		case OPENS:
-			open_line(p, cx, line, a);
-			break;
-		case READS_ON:
-			lead(p, line, a);
-			break;
-		}
-	}
-}
-
-static enum err combine(struct db_pool *p, const struct ctx *cx,
-                        struct db_question question, const struct db_sink *sink)
-{
-	for (unsigned run = 0;; run++) {
-		uint64_t until = mono_ms() + (uint64_t)p->conf.timeout_s * 1000;
-		struct ask a = {.q = question, .until_ms = until};
-
-		if (a.q.deadline_ms < until)
-			a.until_ms = a.q.deadline_ms;
-		if (!db_cond_init(&a.turn))
-			return ERR_NOMEM;
-		ask_once(p, cx, &a);
-		(void)pthread_cond_destroy(&a.turn);
-		switch (a.answer.outcome) {
-		case DB_OPEN:
-		case DB_GIVEN:
-			return p->driver->batch_rows(cx, question.st, &a.answer,
-			                             sink);
-		case DB_CUT:
-			question.alone = true;
-			break;
-		case DB_AGAIN:
-			if (a.answer.e == ERR_DB_CONFLICT)
-				db_pool_count(p, &p->stats.conflicts, 1);
-			if (!db_pool_rerun(run, question.deadline_ms))
-				return a.answer.e;
-			break;
-		}
-	}
+	db_ask_deferred((struct db_deferred *[]){&d}, 1);
+	return take(as->db.pool, as->cx, q->st, &d, sink);
 }
 
 static enum err run_alone(struct db_pool *p, const struct ctx *cx,
@@ -530,35 +401,30 @@ static enum err run_alone(struct db_pool *p, const struct ctx *cx,
 	return e;
 }
 
-/* --- what looks like a connection ------------------------------------------------
- *
- * A function for db_read() gets a struct db and runs statements on it.  This one
- * has no connection behind it: what it is told to run is asked.
- */
-
-struct asker {
-	struct db db;
-	bool asked;
-};
-
 static enum err run(struct db *db, const struct db_stmt *st,
                     const struct db_val *v, size_t n,
                     const struct db_sink *sink,
                     int64_t *changed) /* NOLINT: the drivers' type */
 {
 	struct asker *as = (struct asker *)db;
+	struct db_deferred *d = as->cx->deferred;
 	struct db_pool *p = db->pool;
 	const struct db_question q = {st, v, n, db->deadline_ms, false};
 	enum err e;
 
-	if (as->asked || changed) {
-		log_error(db->cx, "db.not_one_read",
-		          LOG_TEXT("statement", st->name));
+	if (as->asked || changed || (as->has_answer && d->question.st != st)) {
+		db_not_one_read(db->cx, st->name);
 		return db_fail(db, ERR_INTERNAL);
 	}
 	as->asked = true;
-	e = p->driver->batch_send ? combine(p, db->cx, q, sink)
-	                          : run_alone(p, db->cx, &q, sink);
+	if (!p->driver->batch_send)
+		e = run_alone(p, db->cx, &q, sink);
+	else if (as->may_put_off && put_off(d, p, as->cx, q))
+		return db_fail(db, ERR_BUSY);
+	else if (as->has_answer)
+		e = take(p, db->cx, st, d, sink);
+	else
+		e = ask_now(as, &q, sink);
 	return e == ERR_DB_CONFLICT ? ERR_CONFLICT : e;
 }
 
@@ -573,38 +439,66 @@ static const struct db_driver asking = {.run = run,
                                         .lock = lock,
                                         .lock_later = lock};
 
-static struct asker asker(struct db_pool *p, const struct ctx *cx)
+struct question {
+	const struct db_stmt *st;
+	const struct db_val *v;
+	size_t n;
+	const struct db_sink *sink;
+};
+
+/* A db_fn. */
+static enum err one(struct db *db, void *arg)
 {
-	return (struct asker){.db = {.driver = &asking,
-	                             .pool = p,
-	                             .cx = cx,
-	                             .deadline_ms = cx->deadline_ms}};
+	const struct question *q = arg;
+
+	return db_run(db, q->st, q->v, q->n, q->sink);
 }
 
-enum err db_ask(struct db_pool *p, struct ctx *cx, const struct db_stmt *st,
-                const struct db_val *v, size_t n, const struct db_sink *sink)
+/* Its only read is made, now or before. */
+static enum err read_it(struct asker *as, db_fn *fn, void *arg)
 {
-	struct asker as = asker(p, cx);
+	struct db_deferred *d = as->cx->deferred;
 	struct db_told told;
 	enum err e;
 
-	db_told_begin(&told, p, cx, "read");
-	e = db_run(&as.db, st, v, n, sink);
-	db_told_end(&told, cx, e);
+	db_told_begin(&told, as->db.pool, as->cx, "read");
+	if (as->has_answer)
+		told.began_us = d->began_us;
+	e = fn(&as->db, arg);
+	e = e ? e : as->db.failed;
+	db_told_end(&told, as->cx, e);
+	if (d && !db_deferred_asked(d))
+		db_deferred_end(d);
 	return e;
 }
 
 enum err db_read_one(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 {
-	struct asker as = asker(p, cx);
-	struct db_told told;
-	enum err e;
+	const struct db_deferred *d = cx->deferred;
+	struct asker as = {.db = {.driver = &asking,
+	                          .pool = p,
+	                          .cx = cx,
+	                          .deadline_ms = cx->deadline_ms},
+	                   .cx = cx,
+	                   .may_put_off = may_put_off(p, cx),
+	                   .has_answer = d && d->state == DB_DEFERRED_ANSWERED};
 
-	if (mono_ms() >= cx->deadline_ms)
+	if (d && d->state == DB_DEFERRED_USED) {
+		db_not_one_read(cx, "a second read");
+		return ERR_INTERNAL;
+	}
+	/* An answer is not too late. */
+	if (as.has_answer)
+		as.db.deadline_ms = UINT64_MAX;
+	else if (mono_ms() >= cx->deadline_ms)
 		return ERR_TIMEOUT;
-	db_told_begin(&told, p, cx, "read");
-	e = fn(&as.db, arg);
-	e = e ? e : as.db.failed;
-	db_told_end(&told, cx, e);
-	return e;
+	return read_it(&as, fn, arg);
+}
+
+enum err db_ask(struct db_pool *p, struct ctx *cx, const struct db_stmt *st,
+                const struct db_val *v, size_t n, const struct db_sink *sink)
+{
+	struct question q = {st, v, n, sink};
+
+	return db_read_one(p, cx, one, &q);
 }

@@ -42,8 +42,8 @@
  * over row by row.
  *
  * A read of one statement needs no BEGIN: a statement is a snapshot of its own.
- * db_ask() and db_read_one() send what several threads ask at the same time as
- * one pipeline over one connection (ask.c), still read only.
+ * db_ask() and db_read_one() send no more than that, still read only, and those
+ * of several requests go out as one pipeline (struct db_deferred).
  *
  * Errors: ERR_DATABASE away or out of connections by the deadline (503),
  * ERR_TIMEOUT, ERR_DB_DUPLICATE a unique constraint, ERR_CONFLICT when the
@@ -182,12 +182,12 @@ enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn,
                  void *arg) MUST_CHECK;
 
 /*
- * A read of one statement, together with what other threads ask right now.
- * For short reads, by key: a slow one keeps those that share its pipeline
- * waiting, each at most until its own deadline.  A statement that writes is
- * ERR_INTERNAL.  The sink is called on this thread, when all rows are there (on
- * SQLite one by one); no connection is held by then on PostgreSQL.  Blocks: DB
- * lane threads only.
+ * A read of one statement.  For short reads, by key: a slow one keeps those that
+ * share its pipeline waiting, each at most until its own deadline.  A statement
+ * that writes is ERR_INTERNAL.  The sink is called on this thread, when all rows
+ * are there (on SQLite one by one); no connection is held by then on PostgreSQL.
+ * ERR_BUSY with cx->deferred: it was put off.  Else it blocks: DB lane threads
+ * only.
  */
 enum err db_ask(struct db_pool *p, struct ctx *cx, const struct db_stmt *st,
                 const struct db_val *v, size_t n,
@@ -199,6 +199,56 @@ enum err db_ask(struct db_pool *p, struct ctx *cx, const struct db_stmt *st,
 enum err db_read_one(struct db_pool *p, struct ctx *cx, db_fn *fn,
                      void *arg) MUST_CHECK;
 
+/*
+ * A read put off, to go out in one round trip with those of other requests.
+ *
+ *     cx->deferred = &d;            zero, but for done
+ *     e = handler(cx);              its first db_ask() or db_read_one() says its
+ *                                   question and returns ERR_BUSY
+ *     if (db_deferred_asked(&d))    forget what it made; with more of them:
+ *             db_ask_deferred(all, n);
+ *
+ * and done(), on this thread and as soon as its own answer is there, runs the
+ * handler again, from the start: the same call now has the answer.  So it must
+ * have no effect, and that read must be all that it does with the database, the
+ * same one each time: done() is called while a connection is held.  What else it
+ * asks for is ERR_INTERNAL, on every database.  Behind each run that was not put
+ * off, db_deferred_end().
+ *
+ * On SQLite nothing is put off, nor what is traced or echoed.
+ */
+enum db_deferred_state {
+	DB_DEFERRED_NEW,
+	DB_DEFERRED_ASKED,
+	DB_DEFERRED_ANSWERED,
+	DB_DEFERRED_USED,
+};
+struct db_question {
+	const struct db_stmt *st;
+	const struct db_val *v;
+	size_t n;
+	uint64_t deadline_ms;
+	bool alone; /* a neighbour's failure must not be felt again */
+};
+struct db_deferred {
+	void (*done)(struct db_deferred *d); /* d may be gone behind it */
+	/* All below is ask.c's. */
+	enum db_deferred_state state;
+	struct db_pool *pool;
+	struct ctx *cx;
+	struct db_question question;
+	uint64_t began_us;
+	enum err e;
+	void *result; /* the driver's */
+};
+/* Whether it was put off. */
+bool db_deferred_asked(const struct db_deferred *d);
+/* Asks them all, a pipeline at a time, until done() has been called for each.
+ * Uses d[] up.  Blocks: DB lane threads only. */
+void db_ask_deferred(struct db_deferred *d[], size_t n);
+/* An answer that nobody has taken is dropped. */
+void db_deferred_end(struct db_deferred *d);
+
 /* Upper bounds in seconds; one more bucket has what took longer. */
 #define DB_WAIT_BOUNDS 12
 extern const double db_wait_bounds[DB_WAIT_BOUNDS];
@@ -206,7 +256,6 @@ extern const double db_wait_bounds[DB_WAIT_BOUNDS];
 struct db_pool_stats {
 	enum db_kind kind;
 	unsigned size, in_use, overflow, waiters, ceiling;
-	unsigned asking; /* reads that wait to go out together */
 	uint64_t opened, recycled, failed_pings, timeouts, conflicts;
 	uint64_t borrows;
 	/* Waits for a connection, whether one came or not. */

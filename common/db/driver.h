@@ -59,14 +59,6 @@ void db_told_end(struct db_told *t, struct ctx *cx, enum err e);
 
 /* --- reads that share a round trip (ask.c) ---------------------------------- */
 
-struct db_question {
-	const struct db_stmt *st;
-	const struct db_val *v;
-	size_t n;
-	uint64_t deadline_ms;
-	bool alone; /* a neighbour's failure must not be felt again */
-};
-
 enum db_outcome {
 	DB_OPEN,  /* no answer yet */
 	DB_GIVEN, /* e and result */
@@ -146,7 +138,6 @@ struct db_driver {
 extern const struct db_driver db_postgres, db_sqlite;
 
 struct waiter;
-struct db_asks;
 struct db_pool {
 	struct db_conf conf; /* its texts are the pool's own copies */
 	char *texts[3];
@@ -163,7 +154,6 @@ struct db_pool {
 	_Atomic uint64_t doubt_ms, lost_ms;
 
 	struct db_stmt *migrate; /* db_migrate()'s; it runs alone */
-	struct db_asks *asks;    /* ask.c's */
 
 	pthread_mutex_t lock; /* all below; a leaf */
 	pthread_cond_t returned;
@@ -187,13 +177,12 @@ bool db_pool_may_complain(struct db_pool *p);
 void db_pool_waited(struct db_pool *p, uint64_t us, bool borrowed);
 void db_pool_count(struct db_pool *p, uint64_t *counter, uint64_t by);
 
+/* A function that may make one read has asked for more: our mistake. */
+void db_not_one_read(const struct ctx *cx, const char *what);
+
 /* Whether to run a transaction again after its run-th run (from 0); waits a
  * little first. */
 bool db_pool_rerun(unsigned run, uint64_t deadline_ms);
-/* ask.c: NULL without memory. */
-struct db_asks *db_asks_new(void);
-void db_asks_free(struct db_asks *q);
-unsigned db_asks_queued(const struct db_asks *q);
 
 /* One run of a transaction on a connection, no reruns. */
 enum err db_transact(struct db *db, enum db_mode mode, db_fn *fn,

@@ -409,11 +409,6 @@ static enum err run_until_done(struct db_pool *p, const struct ctx *cx,
 	}
 }
 
-static bool too_late(const struct ctx *cx)
-{
-	return mono_ms() >= cx->deadline_ms;
-}
-
 /* ERR_DB_CONFLICT is spoken only inside. */
 static enum err outward(enum err e)
 {
@@ -446,13 +441,23 @@ void db_told_end(struct db_told *t, struct ctx *cx, enum err e)
 	span_end(&t->span);
 }
 
+/* Whether it may begin a transaction. */
+static enum err may_begin(const struct ctx *cx)
+{
+	if (cx->deferred) {
+		db_not_one_read(cx, "a transaction");
+		return ERR_INTERNAL;
+	}
+	return mono_ms() >= cx->deadline_ms ? ERR_TIMEOUT : OK;
+}
+
 enum err db_write(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 {
 	struct db_told told;
-	enum err e;
+	enum err e = may_begin(cx);
 
-	if (too_late(cx))
-		return ERR_TIMEOUT;
+	if (e)
+		return e;
 	db_told_begin(&told, p, cx, "transaction");
 	e = outward(p->driver->write
 	                    ? p->driver->write(p, cx, fn, arg)
@@ -464,10 +469,10 @@ enum err db_write(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 enum err db_read(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 {
 	struct db_told told;
-	enum err e;
+	enum err e = may_begin(cx);
 
-	if (too_late(cx))
-		return ERR_TIMEOUT;
+	if (e)
+		return e;
 	db_told_begin(&told, p, cx, "snapshot");
 	e = outward(run_until_done(p, cx, DB_MODE_READ, fn, arg));
 	db_told_end(&told, cx, e);
@@ -539,8 +544,7 @@ enum err db_pool_new(const struct db_conf *conf, struct db_pool **out)
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return ERR_NOMEM;
-	p->asks = db_asks_new();
-	if (!p->asks || !fill(p, conf) || pthread_mutex_init(&p->lock, NULL)) {
+	if (!fill(p, conf) || pthread_mutex_init(&p->lock, NULL)) {
 		e = ERR_NOMEM;
 		goto no_lock;
 	}
@@ -559,7 +563,6 @@ enum err db_pool_new(const struct db_conf *conf, struct db_pool **out)
 no_cond:
 	(void)pthread_mutex_destroy(&p->lock);
 no_lock:
-	db_asks_free(p->asks);
 	for (size_t i = 0; i < COUNTOF(p->texts); i++)
 		free(p->texts[i]);
 	free(p);
@@ -591,7 +594,6 @@ void db_pool_free(struct db_pool *p)
 	for (size_t i = 0; i < COUNTOF(p->texts); i++)
 		free(p->texts[i]);
 	free(p->migrate);
-	db_asks_free(p->asks);
 	free(p);
 }
 
@@ -606,7 +608,6 @@ static void copy_stats(struct db_pool *p, struct db_pool_stats *out)
 	out->in_use = p->in_use;
 	out->overflow = p->open > p->conf.size ? p->open - p->conf.size : 0;
 	out->waiters = p->queued;
-	out->asking = db_asks_queued(p->asks);
 }
 
 void db_pool_stats(const struct db_pool *p, struct db_pool_stats *out)

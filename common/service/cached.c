@@ -5,6 +5,7 @@
 #include "common/base/trace.h"
 #include "common/cache/redis_wire.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +169,8 @@ enum err cached_load(struct ctx *cx, struct cache *c,
 	bool traced = span_begin(&s, before, SPAN_INTERNAL, "cache");
 	enum err e;
 
+	/* Others may wait for this load. */
+	assert(!cx->deferred);
 	if (traced)
 		cx->span = &s;
 	e = cache_load(c, w, out, info);

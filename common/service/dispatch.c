@@ -6,10 +6,13 @@
 #include "common/base/trace.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 /* What is larger goes back to the heap instead of to the spare requests. */
 #define SPARE_BYTES_MAX ((size_t)64 << 10)
+/* Requests of a worker whose reads go out together. */
+#define TOGETHER_MAX 64
 
 static const char *const outcome_names[OUTCOME_COUNT] = {
 	[OUTCOME_OK] = "ok",
@@ -21,6 +24,7 @@ struct row {
 	const struct method *m;
 	builtin_fn *builtin; /* instead of m->run; or NULL */
 	bool secrets;        /* it has a SECRET field */
+	atomic_bool reads;   /* the last one that might put off its read did */
 	/* NULL until the first call that came to it: most series of a
 	 * histogram would stay empty for ever. */
 	_Atomic(struct metric *) took[OUTCOME_COUNT];
@@ -36,7 +40,8 @@ struct request {
 	struct row *row;
 	void *in; /* the checked fields, or NULL before */
 	struct reply reply;
-	struct effect effect; /* while cx.effect points to it */
+	struct effect effect;        /* while cx.effect points to it */
+	struct db_deferred deferred; /* while cx.deferred does */
 	struct buf packed;
 	struct buf *at_once; /* where the answer goes instead of to the bus */
 	uint64_t started_us; /* the handler; 0: it has not run */
@@ -114,6 +119,12 @@ static struct row *find(struct dispatch *d, struct str name)
 	              : NULL;
 }
 
+/* Whose threads run it. */
+static enum lane lane_of(const struct method *m)
+{
+	return m->lane == LANE_READ ? LANE_DB : m->lane;
+}
+
 /* Whether an Idempotency-Key says something to it.  Services repeat to each
  * other what their inboxes know again, and builtins (no run) write no row. */
 static bool takes_key(const struct dispatch *d, const struct method *m)
@@ -148,11 +159,14 @@ static void fill_rows(struct dispatch *d)
 	qsort(d->rows, d->rows_n, sizeof(d->rows[0]), by_name);
 	for (size_t i = 0; i < d->rows_n; i++) {
 		const struct method *m = d->rows[i].m;
+		enum lane lane = lane_of(m);
 
 		assert(i == 0 || by_name(&d->rows[i - 1], &d->rows[i]) != 0);
 		/* Looking for a stored answer blocks. */
-		assert(m->lane == LANE_INLINE ? !takes_key(d, m)
-		                              : d->conf.lanes[m->lane] != NULL);
+		assert(lane == LANE_INLINE ? !takes_key(d, m)
+		                           : d->conf.lanes[lane] != NULL);
+		/* Its handler is run twice. */
+		assert(m->lane != LANE_READ || m->again == AGAIN_READ);
 		d->rows[i].secrets = takes_secrets(m);
 		assert(!d->rows[i].secrets ||
 		       (m->lane != LANE_INLINE && d->conf.lanes[LANE_SLOW]));
@@ -428,6 +442,7 @@ static void answer(struct request *rq, enum err e)
 
 static void lane_run(struct lane_job *job);
 static void lane_drop(struct lane_job *job, enum err why);
+static void read_came(struct db_deferred *d);
 
 /* --- the way of a request ------------------------------------------------------- */
 
@@ -553,16 +568,28 @@ static enum err run_method(struct request *rq)
 	return run_handler(rq);
 }
 
-/* The next handler starts afresh on what this one may have begun. */
-static void start_afresh(struct request *rq)
+static void clear_reply(struct request *rq)
 {
+	assert(!rq->reply.begun);
 	rq->reply.status = 0;
 	rq->reply.headers_n = 0;
 	buf_clear(&rq->reply.body);
 	rq->cx.problem = (struct problem){0};
+}
+
+/* The next handler starts afresh on what this one may have begun. */
+static void start_afresh(struct request *rq)
+{
+	clear_reply(rq);
 	rq->started_us = 0;
 	if (rq->cx.span)
 		rq->cx.span = &rq->span; /* that was no handler's work */
+}
+
+/* Whether its read may be put off. */
+static bool reads_once(const struct request *rq)
+{
+	return rq->row->m->lane == LANE_READ && !wants_events(rq);
 }
 
 static void enter_lane(struct request *rq, enum lane lane)
@@ -571,7 +598,11 @@ static void enter_lane(struct request *rq, enum lane lane)
 
 	rq->cx.quick = lane != LANE_SLOW && rq->d->conf.lanes[LANE_SLOW];
 	rq->cx.slow = false;
+	rq->deferred = (struct db_deferred){.done = read_came};
+	rq->cx.deferred = reads_once(rq) ? &rq->deferred : NULL;
 	rq->job = (struct lane_job){.deadline_ms = rq->it.deadline_ms,
+	                            .joins = rq->cx.deferred &&
+	                                     atomic_load(&rq->row->reads),
 	                            .run = lane_run,
 	                            .drop = lane_drop};
 	e = lane_push(rq->d->conf.lanes[lane], &rq->job);
@@ -579,21 +610,30 @@ static void enter_lane(struct request *rq, enum lane lane)
 		refuse(rq, e);
 }
 
-static void run(struct request *rq)
+/* True: its read is put off, and it will be run again.  Else it has ended, or
+ * goes on in another lane. */
+static bool run(struct request *rq)
 {
 	builtin_fn *builtin = rq->row->builtin;
 	enum err e;
 
-	begin_handler(rq);
+	if (!rq->started_us)
+		begin_handler(rq);
 	e = builtin ? builtin(rq->d->conf.builtin_arg, &rq->cx, rq->entry.body,
 	                      &rq->reply.body)
 	            : run_method(rq);
+	if (db_deferred_asked(&rq->deferred)) {
+		clear_reply(rq);
+		return true;
+	}
+	db_deferred_end(&rq->deferred);
 	if (e && rq->cx.slow) {
 		start_afresh(rq);
 		enter_lane(rq, LANE_SLOW);
-		return;
+		return false;
 	}
 	answer(rq, e);
+	return false;
 }
 
 /* True when the request has been answered from memory. */
@@ -611,17 +651,53 @@ static bool peeked(struct request *rq)
 	return false;
 }
 
-static void lane_run(struct lane_job *job)
+/* Runs it again, with the answer to its read. */
+static void read_came(struct db_deferred *d)
+{
+	char *at = (char *)d - offsetof(struct request, deferred);
+
+	(void)run((struct request *)(void *)at);
+}
+
+/* Its read, if it has put it off; else it has ended. */
+static struct db_deferred *begin_job(struct lane_job *job)
 {
 	struct request *rq = (struct request *)(void *)job;
+	bool may = rq->cx.deferred, asked;
+	struct row *row = rq->row;
 
 	rq->cx.spent.lane += mono_us() - rq->job.queued_us;
 	rq->reply.part = rq->d->conf.part;
 	tell_wait(rq);
-	if (rq->d->conf.cancelled(rq->it.item))
+	if (rq->d->conf.cancelled(rq->it.item)) {
 		refuse(rq, ERR_TIMEOUT);
-	else
-		run(rq);
+		return NULL;
+	}
+	asked = run(rq);
+	if (may && asked != atomic_load(&row->reads))
+		atomic_store(&row->reads, asked);
+	return asked ? &rq->deferred : NULL;
+}
+
+static void lane_run(struct lane_job *job)
+{
+	struct lane_pool *lane =
+		((struct request *)(void *)job)->d->conf.lanes[LANE_DB];
+	struct lane_job *jobs[TOGETHER_MAX] = {job};
+	struct db_deferred *reads[TOGETHER_MAX];
+	unsigned n = 1, asked = 0;
+
+	if (job->joins)
+		n += lane_more(lane, &jobs[1], TOGETHER_MAX - 1);
+	for (unsigned i = 0; i < n; i++) {
+		reads[asked] = begin_job(jobs[i]);
+		if (reads[asked])
+			asked++;
+	}
+	if (asked)
+		db_ask_deferred(reads, asked);
+	if (n > 1)
+		lane_ran(lane, n - 1);
 }
 
 static void lane_drop(struct lane_job *job, enum err why)
@@ -647,7 +723,7 @@ static void route(struct request *rq)
 {
 	const struct method *m = rq->row->m;
 	enum err e = may_call(rq);
-	enum lane lane = m->lane;
+	enum lane lane = lane_of(m);
 
 	if (e) {
 		log_warn(&rq->cx, "method.denied", LOG_TEXT("method", m->name),
@@ -666,12 +742,12 @@ static void route(struct request *rq)
 	if (wants_events(rq))
 		lane = LANE_DB;
 	if (lane == LANE_INLINE) {
-		run(rq);
+		(void)run(rq);
 		return;
 	}
 	if (!wants_events(rq) && brings_secret(rq))
 		lane = LANE_SLOW;
-	if (m->peek && lane == m->lane && !wants_events(rq) && peeked(rq))
+	if (m->peek && lane == lane_of(m) && !wants_events(rq) && peeked(rq))
 		return;
 	enter_lane(rq, lane);
 }
@@ -763,7 +839,7 @@ bool dispatch_at_once(struct dispatch *d, const struct dispatch_item *it,
 		rq->at_once = out;
 		begin_spans(rq);
 		if (rq->row->m->lane == LANE_INLINE) {
-			run(rq);
+			(void)run(rq);
 			return true;
 		}
 		if (peeked(rq))

@@ -41,7 +41,15 @@ struct erase_def;
 struct lane_conf;
 struct program_flag;
 
-enum lane { LANE_INLINE, LANE_DB, LANE_SLOW, LANE_COUNT };
+enum lane {
+	LANE_INLINE, /* at once, on the thread that receives: from memory */
+	LANE_DB,
+	/* The DB lane, of a method whose one db_ask() or db_read_one() is all
+	 * that it waits for: what several of them read goes out together. */
+	LANE_READ,
+	LANE_SLOW, /* may take seconds */
+	LANE_COUNT
+};
 /* What sending a call again does (design D8, D20). */
 enum again {
 	AGAIN_READ,  /* nothing: it has no effect */
@@ -90,9 +98,10 @@ struct method {
  *   FIELD(quiz_submit, BODY, LINE, topic, REQUIRED, 1, 200, NULL, 0)
  *   END(quiz_submit)
  *
- * METHOD(id, name, lane, caller, READ|RETRY|ONCE|SESSION|ERASE, peek): run is
- * method_<id>.  What is not READ answers out of idem_write() or idem_read(), so
- * that an Idempotency-Key holds; one that succeeds without fails instead.
+ * METHOD(id, name, INLINE|DB|READ|SLOW, caller, READ|RETRY|ONCE|SESSION|ERASE,
+ * peek): run is method_<id>.  What is not again READ answers out of idem_write()
+ * or idem_read(), so that an Idempotency-Key holds; one that succeeds without
+ * fails instead.
  * FIELD(id, from, type, name, REQUIRED|OPTIONAL, min, max, text, number).
  * See service/methods.h for how a service includes it.
  */

@@ -1,8 +1,9 @@
 /*
- * db - what a read by key costs when several threads read at once: db_read() of
- * one statement beside db_ask() of the same, in turns, over one pool.
+ * db - what a read by key costs when several are asked for at once: db_read() of
+ * one statement, a thread each, beside the same put off and asked together, as
+ * the few threads of a service do it (LANE_READ); in turns, over one pool.
  *
- *     KAE_TEST_DATABASE_URL=postgresql://... db [threads...]
+ *     KAE_TEST_DATABASE_URL=postgresql://... db [reads at once...]
  *
  * A ratio is the median of the ratios inside each round.
  */
@@ -21,6 +22,7 @@
 #define ROUNDS      7
 #define ROUND_MS    1000
 #define THREADS_MAX 64
+#define LANE        4 /* threads that ask together */
 
 static const struct db_stmt CREATE = {
 	"bench.create", "CREATE TABLE bench_t (id INTEGER PRIMARY KEY, s TEXT)",
@@ -42,7 +44,7 @@ static const struct db_stmt FIND = {
 
 struct run {
 	struct db_pool *pool;
-	bool combined;
+	unsigned together; /* reads of a thread; 0: db_read() */
 	_Atomic bool end;
 	_Atomic uint64_t done, wrong;
 	_Atomic unsigned seed;
@@ -80,34 +82,95 @@ static enum err find(struct db *db, void *arg)
 	return db_run(db, &FIND, &l->id, 1, &sink);
 }
 
+/* One request. */
+struct asked {
+	struct db_deferred d; /* first */
+	struct db_pool *pool;
+	struct ctx cx;
+	struct look l;
+	enum err e;
+};
+
+static void handler(struct asked *a)
+{
+	a->l.bytes = 0;
+	a->e = db_read_one(a->pool, &a->cx, find, &a->l);
+}
+
+static void on_answer(struct db_deferred *d)
+{
+	handler((struct asked *)(void *)d);
+}
+
+static struct ctx new_cx(struct arena *arena)
+{
+	return (struct ctx){.service = "bench",
+	                    .rid = STR("bench"),
+	                    .arena = arena,
+	                    .deadline_ms = mono_ms() + 10000};
+}
+
+static struct db_val some_id(uint64_t *x)
+{
+	*x = *x * 6364136223846793005u + 1442695040888963407u;
+	return DB_I64(1 + (int64_t)((*x >> 33) % ROWS));
+}
+
+static uint64_t ask_together(struct run *r, struct arena *arena, uint64_t *x)
+{
+	struct asked all[THREADS_MAX];
+	struct db_deferred *d[THREADS_MAX];
+	uint64_t wrong = 0;
+	unsigned n = 0;
+
+	arena_reset(arena);
+	for (unsigned i = 0; i < r->together; i++) {
+		struct asked *a = &all[i];
+
+		*a = (struct asked){.d = {.done = on_answer},
+		                    .pool = r->pool,
+		                    .cx = new_cx(arena),
+		                    .l = {.id = some_id(x)}};
+		a->cx.deferred = &a->d;
+		handler(a);
+		if (db_deferred_asked(&a->d))
+			d[n++] = &a->d;
+	}
+	db_ask_deferred(d, n);
+	for (unsigned i = 0; i < r->together; i++)
+		wrong += all[i].e || all[i].l.bytes < 50;
+	return wrong;
+}
+
+static uint64_t read_one(struct run *r, uint64_t *x)
+{
+	struct ctx cx = new_cx(NULL);
+	struct look l = {.id = some_id(x)};
+
+	return db_read(r->pool, &cx, find, &l) || l.bytes < 50;
+}
+
 static void *reader(void *arg)
 {
 	struct run *r = arg;
 	uint64_t x = atomic_fetch_add(&r->seed, 1) + 1, done = 0, wrong = 0;
+	AUTO(arena) arena = arena_new(1 << 20);
 
 	while (!atomic_load_explicit(&r->end, memory_order_relaxed)) {
-		struct ctx cx = {.service = "bench",
-		                 .rid = STR("bench"),
-		                 .deadline_ms = mono_ms() + 10000};
-		struct look l = {0};
-		enum err e;
-
-		x = x * 6364136223846793005u + 1442695040888963407u;
-		l.id = DB_I64(1 + (int64_t)((x >> 33) % ROWS));
-		e = r->combined ? db_read_one(r->pool, &cx, find, &l)
-		                : db_read(r->pool, &cx, find, &l);
-		wrong += e || l.bytes < 50;
-		done++;
+		wrong += r->together ? ask_together(r, arena, &x)
+		                     : read_one(r, &x);
+		done += r->together ? r->together : 1;
 	}
 	atomic_fetch_add(&r->done, done);
 	atomic_fetch_add(&r->wrong, wrong);
 	return NULL;
 }
 
-/* Reads per second. */
-static double round_of(struct db_pool *pool, unsigned threads, bool combined)
+/* Reads per second, n of them at once. */
+static double round_of(struct db_pool *pool, unsigned n, bool together)
 {
-	struct run r = {.pool = pool, .combined = combined};
+	const unsigned threads = together && n > LANE ? LANE : n;
+	struct run r = {.pool = pool, .together = together ? n / threads : 0};
 	const struct timespec t = {ROUND_MS / 1000, ROUND_MS % 1000 * 1000000L};
 	pthread_t th[THREADS_MAX];
 	uint64_t before = mono_us();
@@ -144,7 +207,7 @@ static unsigned rounds_asked(void)
 	return n < 1 || n > ROUNDS ? ROUNDS : (unsigned)n;
 }
 
-static void measure(struct db_pool *pool, unsigned threads)
+static void measure(struct db_pool *pool, unsigned n)
 {
 	const unsigned rounds = rounds_asked();
 	double one[ROUNDS], both[ROUNDS], ratio[ROUNDS];
@@ -152,17 +215,17 @@ static void measure(struct db_pool *pool, unsigned threads)
 
 	db_pool_stats(pool, &before);
 	for (unsigned i = 0; i < rounds; i++) {
-		one[i] = round_of(pool, threads, false);
-		both[i] = round_of(pool, threads, true);
+		one[i] = round_of(pool, n, false);
+		both[i] = round_of(pool, n, true);
 		ratio[i] = both[i] / one[i];
 	}
 	db_pool_stats(pool, &after);
 	qsort(one, rounds, sizeof(one[0]), by_size);
 	qsort(both, rounds, sizeof(both[0]), by_size);
 	qsort(ratio, rounds, sizeof(ratio[0]), by_size);
-	(void)printf("%2u threads: db_read %.1fk/s, db_ask %.1fk/s, ratio %.2f "
-	             "[%.2f to %.2f], %.1f reads a pipeline\n",
-	             threads, one[rounds / 2] / 1e3, both[rounds / 2] / 1e3,
+	(void)printf("%2u at once: db_read %.1fk/s, together %.1fk/s, ratio "
+	             "%.2f [%.2f to %.2f], %.1f reads a pipeline\n",
+	             n, one[rounds / 2] / 1e3, both[rounds / 2] / 1e3,
 	             ratio[rounds / 2], ratio[0], ratio[rounds - 1],
 	             after.batches > before.batches
 	                     ? (double)(after.asked - before.asked) /

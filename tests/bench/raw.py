@@ -10,8 +10,9 @@ connections  memory of an idle kept connection, each of which has had one answer
              TLS and without
 leaderboard  own rank and the first page among 10^3 to 10^6 people (bench/rank), in SQLite
              and in PostgreSQL
-stores       one row by its key: db_read() and db_ask() beside pgbench -M prepared of the
-             same SELECT with as many clients (bench/db); gets of the Redis tier beside
+stores       one row by its key: db_read() and reads put off and asked together beside
+             pgbench -M prepared of the same SELECT with as many clients (bench/db); gets
+             of the Redis tier beside
              redis-benchmark -P (bench/remote)
 quiz         both transactions of a quiz that is handed in (bench/submit) beside pgbench
              with the same statements: one by one, and together where the product asks
@@ -184,14 +185,14 @@ def stores():
     select = "\\set id random(1, 10000)\nSELECT s FROM public.bench_t WHERE id = :id;\n"
     with Postgres() as pg:
         for i in range(ROUNDS):
-            for threads in (1, 8, 32):
-                line = run([BENCH / "db", threads],
+            for n in (1, 8, 32, 64):
+                line = run([BENCH / "db", n],
                            {"KAE_TEST_DATABASE_URL": pg.url, "KAE_BENCH_ROUNDS": "1"})
-                for what, k in re.findall(r"(db_read|db_ask) ([\d.]+)k/s", line):
-                    row(scenario="raw-postgres", server=what, round=i, c=threads,
+                for what, k in re.findall(r"(db_read|together) ([\d.]+)k/s", line):
+                    row(scenario="raw-postgres", server=what, round=i, c=n,
                         rps=float(k) * 1000)
-                row(scenario="raw-postgres", server="pgbench", round=i, c=threads,
-                    rps=pgbench(pg.url, select, threads))
+                row(scenario="raw-postgres", server="pgbench", round=i, c=n,
+                    rps=pgbench(pg.url, select, n))
     for i in range(ROUNDS):
         for line in run([BENCH / "remote", SECONDS]).splitlines():
             found = re.search(r"(\d+) threads +(\d+) gets/s +([\d.]+) CPU us each +(\d+) "

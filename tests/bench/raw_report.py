@@ -54,7 +54,7 @@ def text(rows):
         "### A quiz handed in, beside pgbench with the same statements\n",
         beside(rows, "quiz", ("ours",), ("pgbench", "pgbench-together")),
         "### Stores beside pgbench and redis-benchmark\n",
-        beside(rows, "raw-postgres", ("db_read", "db_ask"), ("pgbench",)),
+        beside(rows, "raw-postgres", ("db_read", "together"), ("pgbench",)),
         beside(rows, "raw-redis", ("tier",), ("redis-benchmark",))))
 
 
