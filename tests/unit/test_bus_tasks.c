@@ -1,4 +1,5 @@
-/* tasks - two nng task threads, and sysconf() tells everybody else the truth. */
+/* tasks - two nng task threads that take nobody's processor, and sysconf() tells
+ * everybody else the truth. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,10 +13,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-/* Threads of this process whose name starts so. */
-static unsigned threads_named(const char *prefix)
+/* Threads of this process whose name starts so and whose policy is that one; any
+ * below 0. */
+static unsigned threads_of(const char *prefix, int policy)
 {
 	DIR *d = opendir("/proc/self/task");
 	const struct dirent *e;
@@ -32,12 +35,19 @@ static unsigned threads_named(const char *prefix)
 		if (!f)
 			continue;
 		if (fgets(name, sizeof(name), f) &&
-		    str_starts(str_from(name), str_from(prefix)))
+		    str_starts(str_from(name), str_from(prefix)) &&
+		    (policy < 0 ||
+		     sched_getscheduler(atoi(e->d_name)) == policy))
 			n++;
 		(void)fclose(f);
 	}
 	(void)closedir(d);
 	return n;
+}
+
+static unsigned threads_named(const char *prefix)
+{
+	return threads_of(prefix, -1);
 }
 
 /* Before nng: main's, and what a sanitizer has. */
@@ -56,6 +66,18 @@ static void nng_has_two_task_threads(void **state)
 	(void)state;
 	wait_for_names();
 	assert_int_equal(threads_named("nng:task"), 2);
+}
+
+static void they_wait_for_those_who_work(void **state)
+{
+	(void)state;
+	wait_for_names();
+	assert_true(threads_named("nng:") > 2);
+	assert_int_equal(threads_of("nng:", SCHED_BATCH),
+	                 threads_named("nng:"));
+	/* Ours are as they were, and so are those that we start later. */
+	assert_int_equal(threads_of("test_bus", SCHED_OTHER), ours);
+	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 }
 
 static void sysconf_still_counts_processors(void **state)
@@ -81,6 +103,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nng_has_two_task_threads),
+		cmocka_unit_test(they_wait_for_those_who_work),
 		cmocka_unit_test(sysconf_still_counts_processors),
 	};
 	pthread_t t;
