@@ -215,6 +215,10 @@ static void on_push(void *arg, enum bus_peer from, struct str bytes)
 {
 	struct loop *lo = arg;
 
+	if (bytes.n == 0 && lo->monitor)
+		monitor_started(lo->monitor, from);
+	if (bytes.n == 0)
+		return;
 	if (from == PEER_AUTH)
 		identity_push(lo->identity, bytes, lo->now_ms);
 	else if (from == PEER_CONTENT)

@@ -21,6 +21,7 @@ struct target {
 	atomic_bool noted; /* a failure, since it was asked */
 	/* The owner's. */
 	bool asking, met; /* it has been well once */
+	bool started;     /* it has said so, since it was asked */
 	uint64_t asked_ms, next_ms;
 	/* Under the monitor's lock. */
 	bool answered, missed; /* ever; the last time */
@@ -195,6 +196,8 @@ static uint64_t due_ms(const struct target *t)
 
 	if (t->asking)
 		return UINT64_MAX;
+	if (t->started)
+		return 0;
 	return atomic_load(&t->noted) && soon_ms < t->next_ms ? soon_ms
 	                                                      : t->next_ms;
 }
@@ -209,6 +212,7 @@ void monitor_turn(struct monitor *m, uint64_t now_ms)
 			continue;
 		/* Before the question: what fails from now on asks again. */
 		atomic_store(&t->noted, false);
+		t->started = false;
 		t->asked_ms = now_ms;
 		t->asking = true;
 		if (call(t))
@@ -227,6 +231,12 @@ uint64_t monitor_timeout_ms(const struct monitor *m, uint64_t now_ms)
 			least = due;
 	}
 	return least == UINT64_MAX ? least : clock_left(least, now_ms);
+}
+
+void monitor_started(struct monitor *m, enum bus_peer service)
+{
+	assert(service < PEER_COUNT);
+	m->targets[service].started = true;
 }
 
 void monitor_note(struct monitor *m, enum bus_peer service)

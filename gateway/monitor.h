@@ -7,8 +7,9 @@
  *          tell what was found last.
  * When:    every MONITOR_START_MS until a service is well for the first time;
  *          then every MONITOR_EVERY_MS, every MONITOR_UNWELL_MS while it is not
- *          well or does not answer, and at once after a failure that
- *          monitor_note() tells of, though not within MONITOR_SOON_MS.
+ *          well or does not answer, at once when it says that it has started,
+ *          and at once after a failure that monitor_note() tells of, though not
+ *          within MONITOR_SOON_MS.
  * Bounds:  one call per service at a time.
  * Trust:   of an answer only states are kept.  Its words never are, so what a
  *          service says of itself cannot leak through a public route.
@@ -54,6 +55,10 @@ AUTO_TYPE(monitor, struct monitor *, monitor_free)
 /* Asks whom it is time to ask. */
 void monitor_turn(struct monitor *m, uint64_t now_ms);
 uint64_t monitor_timeout_ms(const struct monitor *m, uint64_t now_ms);
+
+/* It says that it has started: the next turn asks it, or, while a question is
+ * under way that it may have answered before, the turn after the answer. */
+void monitor_started(struct monitor *m, enum bus_peer service);
 
 /* A call of this service has failed. */
 void monitor_note(struct monitor *m, enum bus_peer service);

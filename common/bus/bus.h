@@ -108,7 +108,8 @@ struct bus_client_conf {
 	unsigned suspect_ms;         /* 0: 50 */
 	/* Any thread: a turn is due.  Called at most once between two turns. */
 	void (*wake)(void *arg);
-	/* An unsolicited message of a service (bus_server_push); or NULL.
+	/* An unsolicited message of a service (bus_server_push), or an empty
+	 * one: it has started (bus_server_serves).  May be NULL.
 	 * Called from bus_client_turn(). */
 	void (*push)(void *arg, enum bus_peer from, struct str bytes);
 	void *arg;
@@ -289,8 +290,11 @@ enum err bus_server_rekey(struct bus_server *s,
                           const struct bus_keys *keys) MUST_CHECK;
 /* The port when listening on tcp port 0. */
 unsigned bus_server_port(const struct bus_server *s);
-/* To every peer that is connected, at most BUS_PART_MAX bytes; best effort. */
+/* To every peer that is connected, 1 to BUS_PART_MAX bytes; best effort. */
 void bus_server_push(struct bus_server *s, struct str bytes);
+/* Tells every peer that is connected that requests which were refused until now
+ * are begun: nobody waits any longer before calling again.  Best effort. */
+void bus_server_serves(struct bus_server *s);
 /* Tells peers to call others; refuses new items with ERR_UNAVAILABLE. */
 void bus_server_drain(struct bus_server *s);
 unsigned bus_server_in_work(const struct bus_server *s);

@@ -438,12 +438,18 @@ static void put_to_all(struct bus_server *s, enum item_kind kind,
 
 void bus_server_push(struct bus_server *s, struct str bytes)
 {
+	assert(bytes.n > 0);
 	if (bytes.n > BUS_PART_MAX) {
 		log_error(NULL, "bus.push_too_large",
 		          LOG_U64("bytes", bytes.n));
 		return;
 	}
 	put_to_all(s, ITEM_PUSH, bytes);
+}
+
+void bus_server_serves(struct bus_server *s)
+{
+	put_to_all(s, ITEM_PUSH, (struct str){0});
 }
 
 void bus_server_drain(struct bus_server *s)

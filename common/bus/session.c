@@ -120,6 +120,14 @@ static void note_refusing(struct replica *r, uint64_t now_ms)
 	r->refusing_ms = now_ms + ms;
 }
 
+/* Its own word that it has started: what is held for it goes there at once. */
+static void note_serving(struct bus_client *c, struct replica *r)
+{
+	r->refusals = 0;
+	r->refusing_ms = 0;
+	calls_up(c, r->to);
+}
+
 static void measure(struct replica *r, const struct call *k)
 {
 	uint64_t now_us = mono_us();
@@ -235,6 +243,8 @@ static enum frame_fault on_item(struct bus_client *c, struct replica *r,
 		}
 		break;
 	case ITEM_PUSH:
+		if (it->bytes.n == 0)
+			note_serving(c, r);
 		if (c->conf.push)
 			c->conf.push(c->conf.arg, r->to, it->bytes);
 		break;

@@ -556,6 +556,7 @@ static void *starter(void *arg)
 	}
 	if (become_ready(sv)) {
 		set_phase(sv, PHASE_READY);
+		bus_server_serves(sv->server);
 		tell_serving(sv);
 		changed(sv);
 	}

@@ -407,6 +407,34 @@ static void a_lone_one_that_begins_nothing_is_waited_for(void **state)
 	service_end(sv);
 }
 
+/* White box: nothing but its word ends the time that it is not asked. */
+static void one_that_says_that_it_has_started_is_asked_at_once(void **state)
+{
+	struct service *sv = service_new("inproc", 0, NULL);
+	struct answer a = {0};
+	struct bus_call c = call_of(STR("e"), &a);
+	struct replica *r;
+	struct loop l;
+
+	(void)state;
+	atomic_store(&sv->closed, true);
+	assert_true(loop_init(&l, NULL, 0));
+	loop_to(&l, sv);
+	LOOP_UNTIL(&l, up(&l) == 1);
+	(void)start(&l, &c);
+	r = l.client->of[PEER_AUTH].v[0];
+	LOOP_UNTIL(&l, r->refusing_ms);
+	r->refusing_ms = UINT64_MAX;
+	atomic_store(&sv->closed, false);
+	bus_server_serves(sv->server);
+	LOOP_UNTIL(&l, a.finals);
+	assert_int_equal(a.e, OK);
+	assert_int_equal(r->refusing_ms, 0);
+	assert_int_equal(l.pushes, 1);
+	loop_fini(&l);
+	service_end(sv);
+}
+
 /* --- choosing ------------------------------------------------------------------- */
 
 static void a_draining_service_is_not_called_and_loses_nothing(void **state)
@@ -742,6 +770,8 @@ int main(void)
 		cmocka_unit_test(
 			one_that_begins_nothing_costs_the_others_no_call),
 		cmocka_unit_test(a_lone_one_that_begins_nothing_is_waited_for),
+		cmocka_unit_test(
+			one_that_says_that_it_has_started_is_asked_at_once),
 		cmocka_unit_test(
 			a_draining_service_is_not_called_and_loses_nothing),
 		cmocka_unit_test(the_slower_replica_gets_few_calls),

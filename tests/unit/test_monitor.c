@@ -324,6 +324,27 @@ static void who_has_not_started_is_asked_often_until_it_has(void **state)
 	assert_int_equal(w->calls[PEER_AUTH], 3);
 }
 
+static void who_says_that_it_has_started_is_asked_at_once(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 0);
+	/* What is under way may have been answered before. */
+	monitor_started(w->m, PEER_AUTH);
+	assert_true(monitor_timeout_ms(w->m, w->now_ms) == UINT64_MAX);
+	answer(w, PEER_AUTH, false, "starting", "down");
+	assert_int_equal(monitor_timeout_ms(w->m, w->now_ms), 0);
+	turn(w, 0);
+	assert_int_equal(w->calls[PEER_AUTH], 2);
+	answer(w, PEER_AUTH, true, "ready", "up");
+	turn(w, MONITOR_EVERY_MS - 1);
+	assert_int_equal(w->calls[PEER_AUTH], 2);
+	/* Also one that has been well before: it was started again. */
+	monitor_started(w->m, PEER_AUTH);
+	turn(w, 0);
+	assert_int_equal(w->calls[PEER_AUTH], 3);
+}
+
 static void a_bus_that_takes_no_call_is_no_answer(void **state)
 {
 	struct world *w = *state;
@@ -424,6 +445,7 @@ int main(void)
 		TEST(a_failure_is_looked_into_at_once_but_not_twice_a_second),
 		TEST(who_is_not_well_is_asked_again_soon),
 		TEST(who_has_not_started_is_asked_often_until_it_has),
+		TEST(who_says_that_it_has_started_is_asked_at_once),
 		TEST(states_are_taken_as_they_are_told),
 		TEST(a_shared_cache_is_told_where_there_is_one),
 		TEST(models_are_told_of_where_there_are_some),

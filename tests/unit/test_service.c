@@ -41,6 +41,7 @@ static struct {
 	enum err start_says;
 	unsigned start_fails; /* so often, then OK */
 	unsigned starts, stops, changes, applied;
+	unsigned told; /* empty pushes of content that the gateway got */
 	bool shut;
 	unsigned inside;
 } test = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
@@ -236,6 +237,14 @@ static void changed(void *arg)
 	pthread_cond_broadcast(&test.moved);
 }
 
+static void pushed(void *arg, enum bus_peer from, struct str bytes)
+{
+	(void)arg;
+	GUARD(&test.lock);
+
+	test.told += from == PEER_CONTENT && bytes.n == 0;
+}
+
 static int set_up(void **state)
 {
 	static unsigned nr;
@@ -257,8 +266,8 @@ static int set_up(void **state)
 	                              .health = r->health,
 	                              .figures = r->figures,
 	                              .changed = changed};
-	r->gateway =
-		bus_caller_new(&(struct bus_client_conf){.self = PEER_GATEWAY});
+	r->gateway = bus_caller_new(&(
+		struct bus_client_conf){.self = PEER_GATEWAY, .push = pushed});
 	assert_non_null(r->gateway);
 	for (enum bus_peer p = PEER_AUTH; p < PEER_COUNT; p++) {
 		(void)snprintf(r->url[p], sizeof(r->url[p]),
@@ -270,7 +279,7 @@ static int set_up(void **state)
 	r->env.urls[PEER_GDPR] = r->url[PEER_GDPR];
 	test.start_says = OK;
 	test.start_fails = test.starts = test.stops = test.changes = 0;
-	test.applied = test.inside = 0;
+	test.applied = test.inside = test.told = 0;
 	test.shut = false;
 	*state = r;
 	return 0;
@@ -520,6 +529,32 @@ static void a_database_that_is_away_is_tried_again(void **state)
 	service_stop(sv, 1000);
 }
 
+static void whom_it_refused_is_told_when_it_has_started(void **state)
+{
+	struct rig *r = *state;
+	uint64_t until_ms = mono_ms() + LONG_MS;
+	struct service *sv;
+	char status[16];
+	bool database = false;
+
+	test.start_says = ERR_DATABASE;
+	test.start_fails = UINT32_MAX;
+	sv = begin(r, &content_def);
+	/* Answered, so it has heard of the gateway. */
+	assert_int_equal(ask_health(r, status, &database), OK);
+	assert_int_equal(read_counter(&test.told), 0);
+	pthread_mutex_lock(&test.lock);
+	test.start_fails = 0;
+	pthread_mutex_unlock(&test.lock);
+	while (read_counter(&test.told) == 0) {
+		assert_true(mono_ms() < until_ms);
+		(void)usleep(500);
+	}
+	assert_true(service_ready(sv));
+	assert_int_equal(read_counter(&test.told), 1);
+	service_stop(sv, 1000);
+}
+
 static void what_will_never_work_is_given_up(void **state)
 {
 	struct rig *r = *state;
@@ -731,6 +766,7 @@ int main(void)
 		TEST(before_it_is_ready_callers_are_refused_at_once),
 		TEST(health_is_told_before_it_is_ready_too),
 		TEST(a_database_that_is_away_is_tried_again),
+		TEST(whom_it_refused_is_told_when_it_has_started),
 		TEST(what_will_never_work_is_given_up),
 		TEST(a_taken_address_is_told),
 		TEST(an_address_or_database_that_is_none_is_told),
