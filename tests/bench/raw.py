@@ -159,7 +159,7 @@ def connections():
 # --- stores ----------------------------------------------------------------------------------
 
 def leaderboard():
-    with Postgres(settings=("shared_buffers=512MB",)) as pg:
+    with Postgres(settings={"shared_buffers": "512MB"}) as pg:
         for name, env in (("sqlite", {"KAE_TEST_DATABASE_URL": ""}),
                           ("postgres", {"KAE_TEST_DATABASE_URL": pg.url})):
             for line in run([BENCH / "rank", PEOPLE], env).splitlines():
