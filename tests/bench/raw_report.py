@@ -19,15 +19,20 @@ def among(rows):
     return "p50 / p99 in milliseconds, of a transaction each:\n\n" + table(head, body)
 
 
+# What is told of the program alone: scenario, server, key, how many of which unit.
+ALONE = (("start", "one", "ms", 1, "ms", "first 200 of `knowalledge`"),
+         ("start", "one", "cpu_us", 1000, "ms", "CPU until then"),
+         ("idle", "one", "rss_kb", 1024, "MB", "memory (RSS) when idle"),
+         ("connections", "one", "bytes", 1024, "KB", "an idle kept connection without TLS"),
+         ("connections", "one-tls", "bytes", 1024, "KB", "an idle kept connection with TLS"))
+
+
 def by_itself(rows):
-    start, idle = pick(rows, scenario="start"), pick(rows, scenario="idle")
-    kept = pick(rows, scenario="connections")
-    body = [["first 200 of `knowalledge`", f"{number(median(start, 'ms'))} ms"],
-            ["CPU until then", f"{number((median(start, 'cpu_us') or 0) / 1000)} ms"],
-            ["memory (RSS) when idle", f"{number((median(idle, 'rss_kb') or 0) / 1024)} MB"]]
-    for server, words in (("one", "without TLS"), ("one-tls", "with TLS")):
-        each = median(pick(kept, server=server), "bytes") or 0
-        body.append([f"an idle kept connection {words}", f"{number(each / 1024)} KB"])
+    body = []
+    for scenario, server, key, each, unit, words in ALONE:
+        found = median(pick(rows, scenario=scenario, server=server), key)
+        if found is not None:
+            body.append([words, f"{number(found / each)} {unit}"])
     return table(["what", "figure"], body)
 
 
@@ -45,17 +50,27 @@ def beside(rows, scenario, ours, peers):
     return table(head, body)
 
 
+# Title, the scenarios that it is about, and what makes it.
+PARTS = (
+    ("Memory and start-up", ("start", "idle", "connections"), by_itself),
+    ("Leaderboard", ("leaderboard",),
+     lambda rows: among(rows) + "\n![Leaderboard](plots/leaderboard.svg)\n"),
+    ("A quiz handed in, beside pgbench with the same statements", ("quiz",),
+     lambda rows: beside(rows, "quiz", ("ours",), ("pgbench", "pgbench-together"))),
+    ("Rows by their key, beside pgbench", ("raw-postgres",),
+     lambda rows: beside(rows, "raw-postgres", ("db_read", "together"), ("pgbench",))),
+    ("Commands of the Redis tier, beside redis-benchmark", ("raw-redis",),
+     lambda rows: beside(rows, "raw-redis", ("tier",), ("redis-benchmark",))))
+
+
 def text(rows):
+    """Only of what was measured."""
     load = median(pick(rows, scenario="start"), "load_before")
-    return "\n".join((
-        f"Load average while it was measured: {number(load or 0)}.\n",
-        "### Memory and start-up\n", by_itself(rows),
-        "### Leaderboard\n", among(rows), "![Leaderboard](plots/leaderboard.svg)\n",
-        "### A quiz handed in, beside pgbench with the same statements\n",
-        beside(rows, "quiz", ("ours",), ("pgbench", "pgbench-together")),
-        "### Stores beside pgbench and redis-benchmark\n",
-        beside(rows, "raw-postgres", ("db_read", "together"), ("pgbench",)),
-        beside(rows, "raw-redis", ("tier",), ("redis-benchmark",))))
+    out = [] if load is None else [f"Load average while it was measured: {number(load)}.\n"]
+    for title, scenarios, make in PARTS:
+        if any(pick(rows, scenario=s) for s in scenarios):
+            out += [f"### {title}\n", make(rows)]
+    return "\n".join(out)
 
 
 def chart(rows, folder=PLOTS):

@@ -5,7 +5,7 @@ import tempfile
 import unittest
 import xml.etree.ElementTree as ET
 
-from tests.bench import load, plot, report, results, scenarios, servers, targets
+from tests.bench import load, plot, raw_report, report, results, scenarios, servers, targets
 
 WRK = """Running 2s test @ http://127.0.0.1:1/health
   1 threads and 64 connections
@@ -181,6 +181,38 @@ class Page(unittest.TestCase):
         self.assertEqual(plots, ["cached-p99.svg", "cached-throughput.svg"])
         self.assertIn("| 64 | four programs, ipc | 50.0k | 1.00 / 3.60 | 23.0 + postgres 99.0 "
                       "| 2 | 1.25 | 10.0 |", text)
+
+
+class RawPage(unittest.TestCase):
+    def rows(self):
+        return [{"scenario": "start", "server": "one", "round": i, "ms": ms, "cpu_us": {"k": 25000},
+                 "load_before": 0.5} for i, ms in enumerate((30, 31, 90))]
+
+    def test_only_what_was_measured_is_told(self):
+        text = raw_report.text(self.rows())
+        self.assertIn("| first 200 of `knowalledge` | 31.0 ms |\n| CPU until then | 25.0 ms |\n",
+                      text)
+        self.assertEqual(text.count("###"), 1)
+        self.assertNotIn("connection", text)
+        self.assertNotIn(".svg", text)
+        self.assertEqual(raw_report.text([]), "")
+
+    def test_each_part_is_told(self):
+        rows = self.rows() + [
+            {"scenario": "connections", "server": "one-tls", "round": 0, "bytes": 36864},
+            {"scenario": "leaderboard", "server": "rank", "round": 0, "people": 1000,
+             "p50_ms": 0.5, "p99_ms": 1.5},
+            *({"scenario": s, "server": server, "round": 0, "c": 8, "rps": rps}
+              for s, server, rps in (("quiz", "ours", 300), ("quiz", "pgbench", 200),
+                                     ("raw-postgres", "db_read", 100),
+                                     ("raw-postgres", "pgbench", 400),
+                                     ("raw-redis", "tier", 50)))]
+        text = raw_report.text(rows)
+        self.assertEqual(text.count("###"), len(raw_report.PARTS))
+        for line in ("| an idle kept connection with TLS | 36.0 KB |",
+                     "| 1 000 | 0.50 / 1.50 |", "plots/leaderboard.svg", "| 1.50 |",
+                     "| 0.25 |"):
+            self.assertIn(line, text)
 
 
 if __name__ == "__main__":
