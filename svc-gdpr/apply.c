@@ -181,9 +181,28 @@ enum err gdpr_apply(void *arg, struct db *db, const struct event *ev)
 	return skip(ev, "not a type that this version knows from this source");
 }
 
+/*
+ * Moves that wait make no rank wrong, and to fold them costs as much as a few
+ * awards however few they are: about one event in sixteen does it, by the last
+ * digit of its id, which is random.
+ */
+static bool folds(const struct event *ev)
+{
+	size_t n = strlen(ev->id);
+
+	return !str_eq(ev->type, AUDIT_TYPE) && n && ev->id[n - 1] == '0';
+}
+
 enum err gdpr_apply_last(void *arg, struct db *db,
                          const struct event *const *ev, size_t n)
 {
+	bool fold = false;
+	enum err e = OK;
+
 	(void)arg;
-	return audit_take(db, ev, n);
+	for (size_t i = 0; i < n && !fold; i++)
+		fold = folds(ev[i]);
+	if (fold)
+		e = board_fold(db);
+	return e ? e : audit_take(db, ev, n);
 }

@@ -20,7 +20,7 @@
 /* An event_apply_fn; arg is a struct gdpr_state, or NULL: no erasures. */
 enum err gdpr_apply(void *arg, struct db *db,
                     const struct event *ev) MUST_CHECK;
-/* An event_last_fn: what goes into the audit log. */
+/* An event_last_fn: counts on the board, and what goes into the audit log. */
 enum err gdpr_apply_last(void *arg, struct db *db,
                          const struct event *const *ev, size_t n) MUST_CHECK;
 

@@ -26,37 +26,35 @@ int64_t board_key(int64_t xp, int64_t at_ms)
 	return clamp(xp, XP_MAX) << MINUTE_BITS | (MINUTE_MAX - minute);
 }
 
-/* by 1: enters the buckets of the key; by -1: leaves them. */
-static enum err move(struct db *db, int64_t key, int64_t by)
-{
-	struct db_val v[LEVELS + 1];
-	enum err e;
-
-	for (size_t i = 0; i < LEVELS; i++)
-		v[i] = DB_I64(key >> shifts[i]);
-	v[LEVELS] = DB_I64(by);
-	e = db_later(db, STMT(BUCKET_MOVE), v, COUNTOF(v), NULL);
-	if (!e && by < 0)
-		e = db_later(db, STMT(BUCKET_SWEEP), v, LEVELS, NULL);
-	return e;
-}
-
 enum err board_place(struct db *db, struct person *p)
 {
 	int64_t key = p->handle[0] && p->tally.xp > 0 && !p->restricted_at
 	                      ? board_key(p->tally.xp, p->xp_at)
 	                      : PERSON_UNRANKED;
-	enum err e = OK;
+	const struct db_val v[] = {DB_I64(p->rank_key), DB_I64(key)};
+	enum err e;
 
 	if (key == p->rank_key)
 		return OK;
-	if (p->rank_key != PERSON_UNRANKED)
-		e = move(db, p->rank_key, -1);
-	if (!e && key != PERSON_UNRANKED)
-		e = move(db, key, 1);
+	e = db_later(db, STMT(MOVE_ADD), v, COUNTOF(v), NULL);
 	if (!e)
 		p->rank_key = key;
 	return e;
+}
+
+enum err board_fold(struct db *db)
+{
+	struct db_val v[LEVELS];
+	enum err e;
+
+	for (size_t i = 0; i < LEVELS; i++)
+		v[i] = DB_I64(shifts[i]);
+	e = db_later(db, STMT(FOLD_TAKE), NULL, 0, NULL);
+	if (!e)
+		e = db_later(db, STMT(FOLD_ADD), v, LEVELS, NULL);
+	if (!e)
+		e = db_later(db, STMT(FOLD_SWEEP), v, LEVELS, NULL);
+	return e ? e : db_later(db, STMT(FOLD_DROP), NULL, 0, NULL);
 }
 
 /* The first bucket of level i + 1 beyond the bucket of level i with the key. */

@@ -20,12 +20,17 @@
  *         bucket above, plus a count by index inside one bucket of the last.
  *         The first two levels alone would do, were it not for ties: XP come
  *         in few sizes, and a tenth of a million people may have 200.
- * Bounds: a rank reads at most XP/512 + 512 + 257 per year + 2048 buckets, and
- *         those of one XP and minute, however many people there are; a move
- *         writes 8 rows.
- *
- * Buckets are changed in the transaction of the award, lowest XP first, which
- * is an order in which two awards cannot lock each other.
+ * Moves:  buckets are few and wanted by all who learn: rows that each award wrote
+ *         would be locked until its commit is on the disk, and everybody else
+ *         would wait for that.  So an award only appends who went from which key
+ *         to which (board_place()), and now and then one of them folds all moves
+ *         that have been committed, and its own, into the buckets (board_fold()).
+ *         Only one at a time writes them, and nobody waits: who finds another at
+ *         it leaves its move to the next.  What is read is buckets and moves
+ *         together, so it is right at any time.
+ * Bounds: a rank reads at most XP/512 + 512 + 257 per year + 2048 buckets, those of
+ *         one XP and minute, however many people there are, and the moves that
+ *         were committed since the last fold began.
  */
 #ifndef SVC_GDPR_BOARD_H
 #define SVC_GDPR_BOARD_H
@@ -35,8 +40,12 @@
 int64_t board_key(int64_t xp, int64_t at_ms);
 
 /* Puts p into, out of or elsewhere on the board as its handle and XP say;
- * changes p->rank_key only: person_set() stores it. */
+ * changes p->rank_key only: person_set() stores it.  p is person_lock()ed. */
 enum err board_place(struct db *db, struct person *p) MUST_CHECK;
+/* Behind the board_place() of a transaction, as near to its end as may be: moves
+ * pile up meanwhile.  Nobody waits for the answer (db_later()).  A transaction
+ * may do without: its moves are right where they are. */
+enum err board_fold(struct db *db) MUST_CHECK;
 
 /* 1 for the first.  p need not be on the board; its XP must not be 0. */
 enum err board_rank(struct db *db, const struct person *p, struct str handle,

@@ -97,6 +97,11 @@ static const char audit_postgres[] = AUDIT_TABLES_POSTGRES
 	"x " bytes " NOT NULL, sealed " bytes " NOT NULL, "                \
 	"created_at BIGINT NOT NULL);"
 
+/* A key of -1 is in no bucket; taken: by the transaction that folds it. */
+#define MOVES(t)                                                 \
+	"CREATE TABLE " t "rank_move (old_key BIGINT NOT NULL, " \
+	"new_key BIGINT NOT NULL, taken BIGINT NOT NULL DEFAULT 0);"
+
 const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{1, "gamification",
          TABLES("", "COLLATE BINARY", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
@@ -110,4 +115,5 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{6, "erasures", ERASED_TABLE_SQLITE ERASURES("", "BLOB"),
          ERASED_TABLE_POSTGRES("gdpr") ERASURES("gdpr.", "BYTEA")},
 	{7, "root key", ROOT_KEY_TABLE_SQLITE, ROOT_KEY_TABLE_POSTGRES("gdpr")},
+	{8, "moves on the leaderboard", MOVES(""), MOVES("gdpr.")},
 };

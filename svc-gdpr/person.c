@@ -97,6 +97,8 @@ enum err person_delete(struct db *db, struct str sub, int64_t *rows)
 	if (!e && p.exists) {
 		p.handle[0] = '\0';
 		e = board_place(db, &p);
+		if (!e)
+			e = board_fold(db);
 	}
 	return e ? e : db_change(db, STMT(PERSON_DELETE), v, COUNTOF(v), rows);
 }

@@ -67,6 +67,8 @@ enum err restrict_set(struct db *db, struct event_store *events, struct str sub,
 		e = person_set(db, sub, &p);
 	if (!e)
 		e = tell(db, events, sub, on, now_ms);
+	if (!e)
+		e = board_fold(db);
 	*changed = !e;
 	return e;
 }

@@ -21,24 +21,41 @@
 	"LEFT JOIN " T "audit_person a ON a.pseudonym = l.actor "   \
 	"LEFT JOIN " T "person ap ON ap.sub = a.sub "
 
+/* Each bucket that a move which is taken leaves (n = -1) or enters (1). */
+#define TAKEN                                                       \
+	"FROM (SELECT CASE n WHEN 1 THEN new_key ELSE old_key END " \
+	"AS k, n FROM " T "rank_move CROSS JOIN "                   \
+	"(SELECT 1 AS n UNION ALL SELECT -1) AS ends "              \
+	"WHERE taken = 1) AS m CROSS JOIN "                         \
+	"(SELECT 0 AS level, CAST($1 AS INTEGER) AS shift "         \
+	"UNION ALL SELECT 1, CAST($2 AS INTEGER) "                  \
+	"UNION ALL SELECT 2, CAST($3 AS INTEGER) "                  \
+	"UNION ALL SELECT 3, CAST($4 AS INTEGER)) AS l WHERE k >= 0"
+
 #define STMT_ROW(id, name, text) static const char sqlite_##id[] = text;
 #define T                        ""
 #define LOCK                     ""
 #define SKIP                     ""
+#define IF_ALONE                 ""
 #include "svc-gdpr/stmts.def"
 #undef T
 #undef LOCK
 #undef SKIP
+#undef IF_ALONE
 #undef STMT_ROW
 
 #define STMT_ROW(id, name, text) static const char postgres_##id[] = text;
 #define T                        "gdpr."
 #define LOCK                     " FOR UPDATE"
 #define SKIP                     " FOR UPDATE SKIP LOCKED"
+#define IF_ALONE                                    \
+	" WHERE (SELECT pg_try_advisory_xact_lock(" \
+	"hashtextextended('gdpr.rank_move', 0)))"
 #include "svc-gdpr/stmts.def"
 #undef T
 #undef LOCK
 #undef SKIP
+#undef IF_ALONE
 #undef STMT_ROW
 
 const struct db_stmt gdpr_stmts[GDPR_STMT_COUNT] = {

@@ -47,13 +47,14 @@ static const struct db_stmt fill_buckets = {"bench.buckets", BUCKETS(""),
                                             BUCKETS("gdpr.")};
 static const struct db_stmt empty_people = {
 	"bench.empty", "DELETE FROM person",
-	"TRUNCATE gdpr.person, gdpr.rank_bucket"};
+	"TRUNCATE gdpr.person, gdpr.rank_bucket, gdpr.rank_move"};
 static const struct db_stmt empty_buckets = {"bench.empty_buckets",
                                              "DELETE FROM rank_bucket",
                                              "SELECT 1"};
 /* As a server does by itself sooner or later. */
 static const struct db_stmt look_around = {
-	"bench.analyze", "SELECT 1", "ANALYZE gdpr.person, gdpr.rank_bucket"};
+	"bench.analyze", "SELECT 1",
+	"ANALYZE gdpr.person, gdpr.rank_bucket, gdpr.rank_move"};
 
 struct trial {
 	int64_t people;

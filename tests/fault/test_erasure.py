@@ -117,6 +117,8 @@ class OnErasure(OnBooks):
         self.assertEqual(self.sql(
             "gdpr", "SELECT level, people FROM (SELECT n.level AS level, (SELECT "
                     "coalesce(sum(people), 0) FROM @rank_bucket AS b WHERE b.level = n.level) "
+                    "+ (SELECT count(*) FROM @rank_move WHERE new_key >= 0) "
+                    "- (SELECT count(*) FROM @rank_move WHERE old_key >= 0) "
                     "AS people FROM (SELECT 0 AS level UNION SELECT 1 UNION SELECT 2 UNION "
                     "SELECT 3) AS n) AS l WHERE people <> (SELECT count(*) FROM @person "
                     "WHERE rank_key IS NOT NULL)"), [])

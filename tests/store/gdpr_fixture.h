@@ -41,6 +41,8 @@ static inline enum err fixture_clear(struct db *db, void *arg)
 		{"test.5", "DELETE FROM rank_bucket",
 	         "DELETE FROM gdpr.rank_bucket"},
 		{"test.6", "DELETE FROM inbox", "DELETE FROM gdpr.inbox"},
+		{"test.7", "DELETE FROM rank_move",
+	         "DELETE FROM gdpr.rank_move"},
 	};
 	enum err e = OK;
 

@@ -531,6 +531,12 @@ static enum err top_crowd(struct db *db, void *arg)
 	return board_top(db, 100, same_row, c);
 }
 
+static enum err fold_fn(struct db *db, void *arg)
+{
+	(void)arg;
+	return board_fold(db);
+}
+
 static void ranks_are_those_of_a_sort(void **state)
 {
 	struct crowd *c = calloc(1, sizeof(*c));
@@ -540,6 +546,11 @@ static void ranks_are_those_of_a_sort(void **state)
 	assert_int_equal(fixture_write(fill_crowd, c), OK);
 	qsort(c->who, CROWD, sizeof(c->who[0]), by_place);
 	assert_true(c->ranked > CROWD / 2 && c->ranked < CROWD);
+	/* Of moves that are not counted in buckets yet, and of buckets alone. */
+	assert_int_equal(fixture_read(rank_crowd, c), OK);
+	assert_int_equal(c->wrong, 0);
+	(void)look("s0");
+	assert_int_equal(fixture_write(fold_fn, NULL), OK);
 	assert_int_equal(fixture_read(rank_crowd, c), OK);
 	assert_int_equal(c->wrong, 0);
 	assert_int_equal(fixture_read(top_crowd, c), OK);
@@ -577,6 +588,24 @@ static enum err spoil_fn(struct db *db, void *arg)
 	return db_run(db, s->st, NULL, 0, NULL);
 }
 
+/* The proof holds of somebody with a topic, counted in buckets or not, and no
+ * longer once it is spoiled. */
+static void spoils(struct spoil *s, bool fold)
+{
+	struct look l = {.sub = "a"};
+
+	fixture_empty();
+	register_as("a", "ada", NOON);
+	topic("a", NOON);
+	if (fold)
+		assert_int_equal(fixture_write(fold_fn, NULL), OK);
+	(void)look("a");
+	assert_int_equal(fixture_write(spoil_fn, s), OK);
+	assert_int_equal(fixture_read(look_fn, &l), OK);
+	if (l.broken == 0)
+		fail_msg("%s", s->what);
+}
+
 static void the_proof_finds_what_was_tampered_with(void **state)
 {
 	static const struct {
@@ -595,6 +624,31 @@ static void the_proof_finds_what_was_tampered_with(void **state)
 		{"ranked",
 	         {"spoil.ranked", "UPDATE person SET rank_key = NULL",
 	          "UPDATE gdpr.person SET rank_key = NULL"}},
+		{"moves",
+	         {"spoil.moves", "DELETE FROM rank_move",
+	          "DELETE FROM gdpr.rank_move"}},
+		{"a move",
+	         {"spoil.move", "UPDATE rank_move SET old_key = new_key",
+	          "UPDATE gdpr.rank_move SET old_key = new_key"}},
+		{"an empty bucket",
+	         {"spoil.empty", "INSERT INTO rank_bucket VALUES (3, 7, 0)",
+	          "INSERT INTO gdpr.rank_bucket VALUES (3, 7, 0)"}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct spoil s = {cases[i].what, &cases[i].st};
+
+		spoils(&s, false);
+	}
+}
+
+static void the_proof_finds_a_bucket_that_was_tampered_with(void **state)
+{
+	static const struct {
+		const char *what;
+		struct db_stmt st;
+	} cases[] = {
 		{"bucket",
 	         {"spoil.bucket",
 	          "UPDATE rank_bucket SET people = 2 WHERE level = 3",
@@ -607,16 +661,8 @@ static void the_proof_finds_what_was_tampered_with(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNTOF(cases); i++) {
 		struct spoil s = {cases[i].what, &cases[i].st};
-		struct look l = {.sub = "a"};
 
-		fixture_empty();
-		register_as("a", "ada", NOON);
-		topic("a", NOON);
-		(void)look("a");
-		assert_int_equal(fixture_write(spoil_fn, &s), OK);
-		assert_int_equal(fixture_read(look_fn, &l), OK);
-		if (l.broken == 0)
-			fail_msg("%s", s.what);
+		spoils(&s, true);
 	}
 }
 
@@ -639,6 +685,7 @@ int main(void)
 		EACH_EMPTY(ranks_are_those_of_a_sort),
 		EACH_EMPTY(a_new_handle_moves_only_ties),
 		EACH_EMPTY(the_proof_finds_what_was_tampered_with),
+		EACH_EMPTY(the_proof_finds_a_bucket_that_was_tampered_with),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_up, fixture_down);

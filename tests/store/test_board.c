@@ -1,0 +1,366 @@
+/*
+ * The leaderboard under many awards at once, on the database that
+ * KAE_TEST_DATABASE_URL names or on SQLite: nobody waits for a bucket, and what is
+ * read is right whether moves are counted in the buckets yet or not.
+ */
+#include "svc-gdpr/apply.h"
+#include "svc-gdpr/board.h"
+
+#include "common/base/uuid.h"
+#include "common/codec/mp.h"
+#include "tests/store/gdpr_fixture.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define NOON INT64_C(1767268800000) /* 2026-01-01T12:00:00Z */
+
+/* --- small helpers ----------------------------------------------------------- */
+
+enum when { FOLDS = '0', WAITS = '1' }; /* the last digit of an event's id */
+
+struct act {
+	char sub[16];
+	int64_t at;
+	enum when when;
+	db_fn *then; /* in the same transaction, or NULL */
+};
+
+static enum err apply(struct db *db, const struct act *a, const char *source,
+                      const char *type, struct str body)
+{
+	struct event ev = {.source = str_from(source),
+	                   .sub = str_from(a->sub),
+	                   .type = str_from(type),
+	                   .body = body,
+	                   .seq = 1,
+	                   .at = a->at};
+	const struct event *const due[] = {&ev};
+	enum err e;
+
+	(void)uuid7(ev.id);
+	ev.id[UUID_MAX - 2] = (char)a->when;
+	e = gdpr_apply(NULL, db, &ev);
+	return e ? e : gdpr_apply_last(NULL, db, due, COUNTOF(due));
+}
+
+/* A db_fn: a quiz, and then what else is to happen. */
+static enum err award_fn(struct db *db, void *arg)
+{
+	struct act *a = arg;
+	AUTO_BUF b = {0};
+	enum err e;
+
+	mp_map(&b, 4);
+	mp_kv_i64(&b, "score", 95);
+	mp_kv_i64(&b, "total", 100);
+	mp_kv_bool(&b, "earns", true);
+	mp_kv_i64(&b, "at", a->at);
+	MUST(!b.failed);
+	e = apply(db, a, "content", "quiz.submitted", buf_view(&b));
+	return !e && a->then ? a->then(db, a) : e;
+}
+
+static enum err join_fn(struct db *db, void *arg)
+{
+	const struct act *a = arg;
+	AUTO_BUF b = {0};
+
+	mp_map(&b, 2);
+	mp_kv_text(&b, "hnd", a->sub);
+	mp_kv_i64(&b, "at", a->at);
+	MUST(!b.failed);
+	return apply(db, a, "auth", "user.registered", buf_view(&b));
+}
+
+/* Learners' names sort as their numbers do. */
+static struct act of(unsigned who, int64_t at, enum when when)
+{
+	struct act a = {.at = at, .when = when};
+
+	(void)snprintf(a.sub, sizeof(a.sub), "p%03u", who);
+	return a;
+}
+
+static enum err quiz(unsigned who, int64_t at, enum when when)
+{
+	struct act a = of(who, at, when);
+
+	return fixture_write(award_fn, &a);
+}
+
+static void join(unsigned who)
+{
+	struct act a = of(who, NOON, WAITS);
+
+	MUST(fixture_write(join_fn, &a) == OK);
+}
+
+enum number { MOVES, TAKEN, COUNTED, WRITER_0, WRITER_1 };
+static const struct db_stmt numbers[] = {
+	[MOVES] = {"test.moves", "SELECT COUNT(*) FROM rank_move",
+                   "SELECT COUNT(*) FROM gdpr.rank_move"},
+	[TAKEN] = {"test.taken",
+                   "SELECT COUNT(*) FROM rank_move WHERE taken <> 0",
+                   "SELECT COUNT(*) FROM gdpr.rank_move WHERE taken <> 0"},
+	[COUNTED] = {"test.counted",
+                     "SELECT COALESCE(SUM(people), 0) FROM rank_bucket "
+                     "WHERE level = 3",
+                     "SELECT COALESCE(SUM(people), 0) FROM gdpr.rank_bucket "
+                     "WHERE level = 3"},
+	/* Which transaction has written the one bucket of a level. */
+	[WRITER_0] = {"test.writer_0", NULL,
+                      "SELECT xmin::text::bigint FROM gdpr.rank_bucket "
+                      "WHERE level = 0"},
+	[WRITER_1] = {"test.writer_1", NULL,
+                      "SELECT xmin::text::bigint FROM gdpr.rank_bucket "
+                      "WHERE level = 1"},
+};
+
+static int64_t number(enum number which)
+{
+	return store_i64(fixture.pool, &numbers[which]);
+}
+
+struct look {
+	unsigned who;
+	int64_t rank, broken;
+};
+
+static enum err look_fn(struct db *db, void *arg)
+{
+	struct look *l = arg;
+	struct act a = of(l->who, NOON, WAITS);
+	struct person p;
+	enum err e = person_get(db, str_from(a.sub), &p);
+
+	if (!e)
+		e = board_rank(db, &p, str_from(p.handle), &l->rank);
+	return e ? e : person_check(db, &l->broken);
+}
+
+/* The rank; demands the proof of all buckets. */
+static int64_t rank_of(unsigned who)
+{
+	struct look l = {.who = who};
+
+	MUST(fixture_read(look_fn, &l) == OK);
+	MUST(l.broken == 0);
+	return l.rank;
+}
+
+/* --- moves and buckets --------------------------------------------------------- */
+
+static void a_move_is_in_the_rank_before_it_is_counted(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i <= 3; i++) {
+		join(i);
+		assert_int_equal(quiz(i, NOON, WAITS), OK);
+	}
+	assert_int_equal(quiz(3, NOON, WAITS), OK);
+	assert_int_equal(number(MOVES), 4);
+	assert_int_equal(number(COUNTED), 0);
+	assert_int_equal(rank_of(3), 1);
+	assert_int_equal(rank_of(1), 2);
+	assert_int_equal(rank_of(2), 3);
+}
+
+static void a_fold_counts_all_moves_once(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i <= 3; i++) {
+		join(i);
+		assert_int_equal(quiz(i, NOON, WAITS), OK);
+	}
+	for (int64_t folds = 1; folds <= 2; folds++) {
+		assert_int_equal(quiz(2, NOON, FOLDS), OK);
+		assert_int_equal(number(MOVES), 0);
+		assert_int_equal(number(COUNTED), 3);
+		assert_int_equal(rank_of(2), 1);
+		assert_int_equal(rank_of(1), 2);
+		assert_int_equal(rank_of(3), 3);
+	}
+}
+
+static enum err fail_fn(struct db *db, void *arg)
+{
+	(void)db;
+	(void)arg;
+	return ERR_CONFLICT;
+}
+
+static void what_a_fold_that_is_rolled_back_took_stays(void **state)
+{
+	struct act a = of(1, NOON, FOLDS);
+
+	(void)state;
+	a.then = fail_fn;
+	join(1);
+	assert_int_equal(quiz(1, NOON, WAITS), OK);
+	assert_int_not_equal(fixture_write(award_fn, &a), OK);
+	assert_int_equal(number(MOVES), 1);
+	assert_int_equal(number(TAKEN), 0);
+	assert_int_equal(rank_of(1), 1);
+	assert_int_equal(quiz(1, NOON, FOLDS), OK);
+	assert_int_equal(number(MOVES), 0);
+	assert_int_equal(rank_of(1), 1);
+}
+
+static enum err erase_fn(struct db *db, void *arg)
+{
+	int64_t rows = 0;
+
+	return person_delete(db, str_from((const char *)arg), &rows);
+}
+
+static void who_is_erased_is_in_no_bucket_and_no_move(void **state)
+{
+	struct act a = of(1, NOON, WAITS);
+
+	(void)state;
+	join(1);
+	assert_int_equal(quiz(1, NOON, FOLDS), OK);
+	assert_int_equal(quiz(1, NOON, WAITS), OK);
+	assert_int_equal(fixture_write(erase_fn, a.sub), OK);
+	assert_int_equal(number(MOVES), 0);
+	assert_int_equal(number(COUNTED), 0);
+}
+
+static void a_level_where_nobody_moves_is_not_written(void **state)
+{
+	int64_t before_0, before_1;
+
+	(void)state;
+	if (!store_is_postgres(&fixture.store))
+		skip();
+	join(1);
+	assert_int_equal(quiz(1, NOON, FOLDS), OK);
+	before_0 = number(WRITER_0);
+	before_1 = number(WRITER_1);
+	assert_int_equal(quiz(1, NOON, FOLDS), OK); /* 380 of 512 */
+	assert_int_equal(number(WRITER_0), before_0);
+	assert_int_not_equal(number(WRITER_1), before_1);
+	assert_int_equal(rank_of(1), 1);
+}
+
+/* --- at once --------------------------------------------------------------------- */
+
+static enum err settle(struct db *db)
+{
+	static const struct db_stmt one = {"test.one", "SELECT 1", NULL};
+	int64_t n;
+
+	return db_get_i64(db, &one, NULL, 0, &n);
+}
+
+/* While a fold of somebody with as many XP is not committed. */
+static enum err others_go_on(struct db *db, void *arg)
+{
+	struct act other = of(2, NOON, FOLDS);
+	struct ctx cx = store_ctx(5000);
+
+	(void)arg;
+	MUST(settle(db) == OK); /* the fold has been done */
+	MUST(db_write(fixture.pool, &cx, award_fn, &other) == OK);
+	MUST(number(MOVES) == 2); /* not committed; left to the next */
+	return OK;
+}
+
+static void nobody_waits_for_a_fold(void **state)
+{
+	struct act a = of(1, NOON, FOLDS);
+
+	(void)state;
+	if (!store_is_postgres(&fixture.store))
+		skip(); /* has one writer */
+	for (unsigned i = 1; i <= 3; i++) {
+		join(i);
+		assert_int_equal(quiz(i, NOON, WAITS), OK);
+	}
+	assert_int_equal(quiz(3, NOON, FOLDS), OK);
+	assert_int_equal(quiz(3, NOON, WAITS), OK);
+	a.then = others_go_on;
+	assert_int_equal(fixture_write(award_fn, &a), OK);
+	assert_int_equal(number(MOVES), 1);
+	assert_int_equal(rank_of(3), 1);
+	assert_int_equal(rank_of(1), 2);
+	assert_int_equal(rank_of(2), 3);
+	assert_int_equal(quiz(3, NOON, FOLDS), OK);
+	assert_int_equal(number(MOVES), 0);
+	assert_int_equal(rank_of(2), 3);
+}
+
+#define LEARNERS 8
+#define EACH     24 /* 4560 XP: nine buckets of level 0 */
+
+static _Atomic unsigned next_learner;
+static _Atomic bool over;
+
+static void *learn(void *arg)
+{
+	unsigned me = atomic_fetch_add(&next_learner, 1);
+
+	(void)arg;
+	for (unsigned i = 0; i < EACH; i++)
+		MUST(quiz(me, NOON + i, i % 3 ? WAITS : FOLDS) == OK);
+	return NULL;
+}
+
+static void *watch(void *arg)
+{
+	int64_t *looks = arg;
+
+	do {
+		(void)rank_of((unsigned)*looks % LEARNERS);
+		++*looks;
+	} while (!atomic_load(&over));
+	return NULL;
+}
+
+static void ranks_are_right_whenever_one_looks(void **state)
+{
+	struct db_pool_stats before, after;
+	int64_t looks = 0;
+	pthread_t watcher;
+
+	(void)state;
+	atomic_store(&next_learner, 0);
+	atomic_store(&over, false);
+	for (unsigned i = 0; i < LEARNERS; i++) {
+		join(i);
+		MUST(quiz(i, NOON, WAITS) == OK); /* XP have a rank */
+	}
+	db_pool_stats(fixture.pool, &before);
+	assert_int_equal(pthread_create(&watcher, NULL, watch, &looks), 0);
+	store_threads(LEARNERS, learn, NULL);
+	atomic_store(&over, true);
+	assert_int_equal(pthread_join(watcher, NULL), 0);
+	db_pool_stats(fixture.pool, &after);
+	/* Deadlocks would be run again, and counted. */
+	assert_int_equal(after.conflicts, before.conflicts);
+	for (unsigned i = 0; i < LEARNERS; i++)
+		assert_int_equal(rank_of(i), i + 1);
+	assert_int_equal(quiz(0, NOON, FOLDS), OK);
+	assert_int_equal(number(MOVES), 0);
+	assert_int_equal(number(COUNTED), LEARNERS);
+	for (unsigned i = 0; i < LEARNERS; i++)
+		assert_int_equal(rank_of(i), i + 1);
+}
+
+int main(void)
+{
+#define EACH_EMPTY(f) cmocka_unit_test_setup(f, fixture_each)
+	const struct CMUnitTest tests[] = {
+		EACH_EMPTY(a_move_is_in_the_rank_before_it_is_counted),
+		EACH_EMPTY(a_fold_counts_all_moves_once),
+		EACH_EMPTY(what_a_fold_that_is_rolled_back_took_stays),
+		EACH_EMPTY(who_is_erased_is_in_no_bucket_and_no_move),
+		EACH_EMPTY(a_level_where_nobody_moves_is_not_written),
+		EACH_EMPTY(nobody_waits_for_a_fold),
+		EACH_EMPTY(ranks_are_right_whenever_one_looks),
+	};
+
+	return cmocka_run_group_tests(tests, fixture_up, fixture_down);
+}
