@@ -5,8 +5,9 @@
  *     KAE_TEST_DATABASE_URL=postgresql://... submit [threads] [seconds]
  *
  * pgbench/submit.sql is the same statements.  Each thread has learners of its own
- * and hands in one quiz after the other.  One line: pairs of transactions a second
- * and this process's CPU for each.
+ * and hands in one quiz after the other; time begins when each has done so once and
+ * so has its connections.  One line: pairs of transactions a second and this
+ * process's CPU for each.
  */
 #include "common/base/clock.h"
 #include "common/codec/mp.h"
@@ -34,7 +35,7 @@ struct bench {
 	struct event_store *outbox, *inbox;
 	struct erased *gone[2];
 	_Atomic bool end;
-	_Atomic uint64_t done, failed;
+	_Atomic uint64_t ready, done, failed;
 	unsigned threads;
 };
 
@@ -118,8 +119,8 @@ static enum err one(struct bench *b, struct arena *arena, unsigned learner,
 	if (e)
 		return e;
 	pack_event(&body, &q, seq);
-	return event_apply(b->inbox, b->gdpr, &cx, buf_view(&body), gdpr_apply,
-	                   NULL, &reply);
+	return event_apply_last(b->inbox, b->gdpr, &cx, buf_view(&body),
+	                        gdpr_apply, gdpr_apply_last, NULL, &reply);
 }
 
 struct hand {
@@ -132,45 +133,53 @@ static void *work(void *arg)
 	const struct hand *h = arg;
 	const unsigned each = LEARNERS / h->b->threads;
 	struct arena *arena = arena_new(1 << 20);
-	uint64_t done = 0, failed = 0;
+	bool first = true;
 
-	for (int64_t seq = 1; arena && !atomic_load(&h->b->end); seq++) {
+	if (!arena)
+		exit(1);
+	for (int64_t seq = 1; !atomic_load(&h->b->end); seq++) {
 		for (unsigned i = 0; i < each && !atomic_load(&h->b->end);
 		     i++) {
-			failed += one(h->b, arena, h->number * each + i, seq) !=
-			          OK;
-			done++;
+			if (one(h->b, arena, h->number * each + i, seq))
+				atomic_fetch_add(&h->b->failed, 1);
+			atomic_fetch_add(first ? &h->b->ready : &h->b->done, 1);
+			first = false;
 			arena_reset(arena);
 		}
 	}
 	arena_free(arena);
-	atomic_fetch_add(&h->b->done, done);
-	atomic_fetch_add(&h->b->failed, failed);
 	return NULL;
 }
 
 static void measure(struct bench *b, unsigned seconds)
 {
 	const struct timespec t = {.tv_sec = seconds};
+	const struct timespec soon = {.tv_nsec = 1000000};
 	pthread_t th[THREADS_MAX];
 	struct hand hands[THREADS_MAX];
-	uint64_t began = mono_us(), cpu = cpu_us();
+	uint64_t began, took, cpu, done;
 
 	for (unsigned i = 0; i < b->threads; i++) {
 		hands[i] = (struct hand){b, i};
 		if (pthread_create(&th[i], NULL, work, &hands[i]))
 			exit(1);
 	}
+	while (atomic_load(&b->ready) < b->threads)
+		(void)nanosleep(&soon, NULL);
+	began = mono_us();
+	cpu = cpu_us();
+	done = atomic_load(&b->done);
 	(void)nanosleep(&t, NULL);
+	took = mono_us() - began;
+	cpu = cpu_us() - cpu;
+	done = atomic_load(&b->done) - done;
 	atomic_store(&b->end, true);
 	for (unsigned i = 0; i < b->threads; i++)
 		(void)pthread_join(th[i], NULL);
 	(void)printf("%u threads: %.1f submits/s, CPU %.1f us each, %llu "
 	             "failed\n",
-	             b->threads,
-	             (double)b->done * 1e6 / (double)(mono_us() - began),
-	             (double)(cpu_us() - cpu) / (double)b->done,
-	             (unsigned long long)b->failed);
+	             b->threads, (double)done * 1e6 / (double)took,
+	             (double)cpu / (double)done, (unsigned long long)b->failed);
 }
 
 static enum err open_pool(const char *service, const char *url,

@@ -2,11 +2,18 @@
 -- svc-gdpr's of the event.  Neither the first of its day nor the last of its topic.
 -- Up to each "-- wait" the product sends together what it asks; raw.py makes of
 -- this file also the script that does so (\startpipeline).
+-- What changes on the leaderboard is appended, and one event in sixteen counts it
+-- (svc-gdpr/board.h): old and new are keys of 190 XP more, where learners have few
+-- sums of XP and meet, as those of submit.c do.
 -- each: learners of a client; now: epoch milliseconds; day: days since the epoch.
 \set l :client_id * :each + random(0, :each - 1)
 \set n random(1, 1000000000000)
 \set since :now - 30000
-\set key 200000000000000 + random(1, 1000)
+\set minute 67108863 - :now / 60000
+\set xp 190 * random(1, 10)
+\set old :xp * 67108864 + :minute
+\set new (:xp + 190) * 67108864 + :minute
+\set fold random(1, 16)
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT set_config('statement_timeout', '10000', true), set_config('idle_in_transaction_session_timeout', '15000', true);
 SELECT i FROM content.erased_among('["' || md5('learner-' || :l) || '"]') AS i;
@@ -37,9 +44,13 @@ SELECT achievement, at FROM gdpr.unlocked WHERE sub = 'learner-' || :l;
 SELECT last_day, days FROM gdpr.streak_run WHERE sub = 'learner-' || :l AND last_day >= :day - 1 AND last_day - days <= :day ORDER BY last_day LIMIT 2;
 INSERT INTO gdpr.ledger (cause, sub, kind, xp, at) VALUES (gen_random_uuid()::text, 'learner-' || :l, 'quiz', 190, :now) ON CONFLICT (cause) DO NOTHING;
 -- wait
-INSERT INTO gdpr.rank_bucket (level, bucket, people) VALUES (0, :key::bigint / 34359738368, -1), (1, :key::bigint / 67108864, -1), (2, :key::bigint / 2048, -1), (3, :key, -1) ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
-DELETE FROM gdpr.rank_bucket WHERE people = 0 AND ((level = 0 AND bucket = :key::bigint / 34359738368) OR (level = 1 AND bucket = :key::bigint / 67108864) OR (level = 2 AND bucket = :key::bigint / 2048) OR (level = 3 AND bucket = :key));
-INSERT INTO gdpr.rank_bucket (level, bucket, people) VALUES (0, :key::bigint / 34359738368, 1), (1, :key::bigint / 67108864, 1), (2, :key::bigint / 2048, 1), (3, :key, 1) ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
+INSERT INTO gdpr.rank_move (old_key, new_key) VALUES (:old, :new);
 UPDATE gdpr.person SET total_xp = total_xp + 190, xp_at = :now, quizzes = quizzes + 1, quizzes_paid = quizzes_paid + 1, active_at = :now, updated_at = :now WHERE sub = 'learner-' || :l;
 -- wait
+\if :fold = 1
+UPDATE gdpr.rank_move SET taken = 1 WHERE (SELECT pg_try_advisory_xact_lock(hashtextextended('gdpr.rank_move', 0)));
+INSERT INTO gdpr.rank_bucket (level, bucket, people) SELECT level, k >> shift, CAST(SUM(n) AS BIGINT) FROM (SELECT CASE n WHEN 1 THEN new_key ELSE old_key END AS k, n FROM gdpr.rank_move CROSS JOIN (SELECT 1 AS n UNION ALL SELECT -1) AS ends WHERE taken = 1) AS m CROSS JOIN (SELECT 0 AS level, 35 AS shift UNION ALL SELECT 1, 26 UNION ALL SELECT 2, 11 UNION ALL SELECT 3, 0) AS l WHERE k >= 0 GROUP BY 1, 2 HAVING SUM(n) <> 0 ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
+DELETE FROM gdpr.rank_bucket WHERE people = 0 AND (level, bucket) IN (SELECT level, k >> shift FROM (SELECT CASE n WHEN 1 THEN new_key ELSE old_key END AS k, n FROM gdpr.rank_move CROSS JOIN (SELECT 1 AS n UNION ALL SELECT -1) AS ends WHERE taken = 1) AS m CROSS JOIN (SELECT 0 AS level, 35 AS shift UNION ALL SELECT 1, 26 UNION ALL SELECT 2, 11 UNION ALL SELECT 3, 0) AS l WHERE k >= 0);
+DELETE FROM gdpr.rank_move WHERE taken = 1;
+\endif
 COMMIT;
