@@ -6,17 +6,26 @@
  *          the queue is longer than a client's patience, all work is done for
  *          clients that have gone.  A number that somebody configured is wrong
  *          on the next machine, so it is learned.
- * Rule:    AIMD on latency.  In a window of OVERLOAD_WINDOW_MS the mean time to
- *          a reply is compared with twice what it is without a queue (and
- *          OVERLOAD_SLACK_MS, which is better than to be refused): above it
- *          the limit shrinks, below it the limit grows as far as it is used.
- *          What "without a queue" means is the least mean seen, and is
- *          learned anew where a long answer cannot come from a queue of ours.
+ * Late:    in windows of OVERLOAD_WINDOW_MS the mean time to a reply is
+ *          compared with twice what it is without a queue and
+ *          OVERLOAD_SLACK_MS, which is better than to be refused.  What
+ *          "without a queue" means is the least mean seen, and is learned anew
+ *          where a long answer cannot come from a queue of ours: of very few,
+ *          and where cutting does not help.
+ * Cut:     after three late windows, as a queue that is gone by itself is what
+ *          queues are for (CoDel); then not before those are out who came in
+ *          before the cut.  Little's law says to what: as many as are answered
+ *          in time at the best rate of late, so who waits for his answer before
+ *          he asks again is not refused for a stall.
+ * Grow:    slowly, as far as the limit is used and not up to what is late; but
+ *          by half at a time where there is much room and the limit is below
+ *          what it was before it was cut (CUBIC), or was never cut.
  * Order:   health > auth > reads > writes > generation.  Health is never
  *          refused.  Where one is late, the last of those behind it that has
- *          something to give is cut first.  Generation and export take as long
- *          as a model or a document takes, so their own times say nothing:
- *          they are only cut for others.
+ *          something to give is cut first, and grows back slowly.  Generation
+ *          and export take as long as a model or a document takes, so their own
+ *          times say nothing: they are only cut for others, and grow only when
+ *          those have been heard again.
  * Bounds:  limits stay within OVERLOAD_MIN and OVERLOAD_MAX for each group, so
  *          nothing is ever shut out for good.
  * Threads: one loop owns it.
@@ -51,11 +60,22 @@ struct overload {
 	double turn_ms;
 	struct overload_state {
 		double limit; /* 0: OVERLOAD_FIRST */
-		unsigned in_flight, peak;
-		unsigned samples;
-		double sum_ms, base_ms; /* base_ms 0: not known yet */
-		uint64_t ends_ms;       /* of the window */
+		double good;  /* before it was cut; 0: it never was */
+		uint64_t changed_ms, cut_ms; /* changed: cut, or grown */
+		unsigned in_flight;
 		uint64_t refused;
+		/* Learned: */
+		double base_ms; /* time without a queue; 0: not known yet */
+		double rate;    /* the best of late, in answers a ms */
+		double load;    /* the last window's mean in what is late */
+		/* Windows, one after another: */
+		unsigned late, no_help; /* no_help: it was cut, and in vain */
+		/* Of the first cut of several: who was in, and for how long. */
+		double cut_from, cut_from_ms;
+		/* This window: */
+		uint64_t began_ms;
+		unsigned samples, peak;  /* peak: of in_flight */
+		double sum_ms, whole_ms; /* whole: outliers as they are */
 	} each[OVERLOAD_GROUPS];
 };
 
