@@ -2,7 +2,7 @@
 """Goodput under overload: what is answered in time while far too much is asked.
 
     make build/release/bench/openloop
-    KAE_BIN=build/release/bin python3 tests/bench/overload.py [seconds] [rounds]
+    KAE_BIN=$PWD/build/release/bin python3 tests/bench/overload.py [seconds] [rounds]
 
 Four programs, limits of clients switched off, /api/progress (a read of the
 database), in two forms:

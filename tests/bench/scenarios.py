@@ -230,8 +230,11 @@ def fixed_rate(server, scenario, point, seconds):
 
 
 def with_slow(server, scenario, point, seconds):
-    """Alone, then while 1 % of that rate is asked of what takes SLOW_S."""
+    """Alone, then while 1 % of that rate is asked of what takes SLOW_S; of these a second
+    before it counts, as warm_up() asks none, and what they wait over has to be opened."""
     alone = load.wrk(server, scenario.ask, point["c"], seconds)
+    load.end_openloop(load.start_openloop(server, SLOW, alone["rps"] / 100, 1,
+                                          load.SLOW_PATIENCE_MS), 1)
     mixed = load.beside_slow(server, scenario.ask, SLOW, alone["rps"] / 100, point["c"],
                              seconds)
     lost = 1 - mixed["slow"]["ok"] / mixed["slow"]["sent"]
