@@ -221,6 +221,13 @@ static uint64_t came(struct loop *lo, struct conn *cn, uint64_t bytes)
 	return cn->tls && cn->settled ? tls_records(cn->tls) : bytes;
 }
 
+static bool has_unread(const struct conn *cn)
+{
+	int n = 0;
+
+	return ioctl(cn->fd, FIONREAD, &n) == 0 && n > 0;
+}
+
 static void check_idle(struct loop *lo, struct conn *cn)
 {
 	struct tcp_info info = {0};
@@ -230,8 +237,9 @@ static void check_idle(struct loop *lo, struct conn *cn)
 	if (getsockopt(cn->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
 		return;
 	/* When a request and the end of what the client sends come at once,
-	 * libmicrohttpd sees only the request and would wait for another. */
-	if (info.tcpi_state == CLIENT_HAS_ENDED) {
+	 * libmicrohttpd sees only the request and would wait for another.  It
+	 * may not have read that yet. */
+	if (info.tcpi_state == CLIENT_HAS_ENDED && !has_unread(cn)) {
 		hang_up(cn);
 		return;
 	}
@@ -279,10 +287,8 @@ static void check_taking(struct loop *lo, struct conn *cn)
 
 bool conn_unread(const struct loop *lo)
 {
-	int n = 0;
-
 	for (const struct conn *cn = lo->conns; cn; cn = cn->next)
-		if (!cn->rq && ioctl(cn->fd, FIONREAD, &n) == 0 && n > 0)
+		if (!cn->rq && has_unread(cn))
 			return true;
 	return false;
 }

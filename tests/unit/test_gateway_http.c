@@ -497,6 +497,29 @@ static void a_client_may_end_its_side_before_our_own_answers(void **state)
 	stack_stop(s);
 }
 
+/* Those that a loop has taken and not read when it looks who is idle, too: of
+ * so many, some are. */
+static void an_end_loses_no_request_that_came_before_it(void **state)
+{
+	static const struct stack_want want[] = {{"GATEWAY_THREADS", "2"},
+	                                         {"CONNECTIONS_PER_IP", "0"}};
+	struct stack *s = stack_start(want, COUNTOF(want));
+	unsigned lost = 0;
+
+	(void)state;
+	for (int i = 0; i < 6000; i++) {
+		struct client c = client_to(s);
+		char first;
+
+		client_text(&c, "GET /health HTTP/1.1\r\n" H "\r\n");
+		assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+		lost += recv(c.fd, &first, 1, 0) != 1;
+		client_close(&c);
+	}
+	assert_int_equal(lost, 0);
+	stack_stop(s);
+}
+
 static void a_client_that_ends_its_side_takes_its_call_along(void **state)
 {
 	struct stack *s = stack_start(NULL, 0);
@@ -897,6 +920,7 @@ int main(void)
 		cmocka_unit_test(a_client_that_leaves_takes_its_call_along),
 		cmocka_unit_test(
 			a_client_may_end_its_side_before_our_own_answers),
+		cmocka_unit_test(an_end_loses_no_request_that_came_before_it),
 		cmocka_unit_test(
 			a_client_that_ends_its_side_takes_its_call_along),
 		cmocka_unit_test(slow_requests_get_a_408_and_are_closed),
