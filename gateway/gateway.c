@@ -14,11 +14,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static size_t loops_wanted(const struct settings *conf)
+/* Services in other processes want cores, too; those in this one are mostly
+ * asked on the loops themselves. */
+static size_t loops_wanted(const struct gateway_env *env)
 {
-	size_t n = conf->gateway_threads ? conf->gateway_threads
-	                                 : (cores_usable() + 1) / 2;
+	size_t cores = cores_usable(), n = env->conf->gateway_threads;
 
+	if (n == 0)
+		n = env->near[PEER_AUTH].ask ? cores : (cores + 1) / 2;
 	return n < LOOPS_MAX ? n : LOOPS_MAX;
 }
 
@@ -262,7 +265,7 @@ static enum err start_loops(struct gateway *g, const struct gateway_env *env,
 
 enum err gateway_start(const struct gateway_env *env, struct gateway **out)
 {
-	size_t n = loops_wanted(env->conf);
+	size_t n = loops_wanted(env);
 	struct gateway *g = calloc(1, sizeof(*g) + n * sizeof(g->loops[0]));
 	int fds[LOOPS_MAX];
 	enum err e;
