@@ -10,7 +10,8 @@ import pathlib
 import re
 import subprocess
 
-from tests.bench.servers import BIN, Trouble, cpu_us, rss_kb
+from tests.bench.results import STORES
+from tests.bench.servers import BIN, Trouble, cpu_us, rss_kb, threads
 
 POSTS = pathlib.Path(__file__).resolve().parent / "wrk" / "posts.lua"
 OPEN_CONNECTIONS = 1024
@@ -56,17 +57,36 @@ def to_ms(text):
 
 
 class Meter:
-    """CPU of a server's roles between two moments."""
+    """CPU of a server's roles, and of threads by what they are for, between two moments."""
 
     def __init__(self, server):
         self.server = server
-        self.before = {r: cpu_us(p) for r, p in server.pids().items()}
+        pids = server.pids()
+        self.before = {r: cpu_us(p) for r, p in pids.items()}
+        self.threads = {r: threads(p) for r, p in pids.items()}
 
     def read(self, requests):
         now = self.server.pids()
-        return {"cpu_us": {r: round((cpu_us(p) - self.before.get(r, 0)) / max(requests, 1), 2)
+        requests = max(requests, 1)
+        return {"cpu_us": {r: round((cpu_us(p) - self.before.get(r, 0)) / requests, 2)
                            for r, p in now.items()},
-                "rss_kb": {r: rss_kb(p) for r, p in now.items()}}
+                "rss_kb": {r: rss_kb(p) for r, p in now.items()},
+                **self._hops(now, requests)}
+
+    def _hops(self, pids, requests):
+        """Of programs; the one that speaks HTTP and all others apart."""
+        hops, switches = {}, 0
+        for role, found in pids.items():
+            if role in STORES:
+                continue
+            place = "gateway" if role in ("gateway", "knowalledge") else "services"
+            for thread, (hop, spent, times) in threads(found).items():
+                _, spent0, times0 = self.threads.get(role, {}).get(thread, (hop, 0, 0))
+                name = f"{place} {hop}"
+                hops[name] = hops.get(name, 0) + (spent - spent0) / requests
+                switches += (times - times0) / requests
+        return {"hops_us": {k: round(v, 2) for k, v in hops.items()},
+                "switches": round(switches, 3)}
 
 
 def write_post(server, ask):

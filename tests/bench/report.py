@@ -120,6 +120,42 @@ def targets_table(rows):
     return table(["what", "target", "measured", "reached"], lines)
 
 
+# Columns of the table of hops: sums of what a row calls so.
+HOPS = (("HTTP loop", "http"), ("bus, gateway", "gateway bus"), ("bus, services", "services bus"),
+        ("lanes", "lanes"), ("other threads", "other"))
+
+
+HOPS_HOW = """Microseconds on a processor per request (`/proc/PID/task/*/schedstat`), by what threads
+are for: the loops that speak HTTP (in one process they ask the services' memory, too), nng's threads in
+the program that speaks HTTP and in the services (which decode requests and answer from memory on them),
+the lanes of the services (handlers, and the writers of SQLite). Switches: how often a thread gave up its
+processor or lost it, per request.
+"""
+
+
+def hop(rows, words):
+    """The sum of those whose name ends so; None where there are none."""
+    names = {n for r in rows for n in r.get("hops_us", {}) if n.endswith(words)}
+    return sum(median(rows, f"hops_us.{n}") or 0 for n in names) if names else None
+
+
+def hops_table(rows):
+    lines = []
+    for s in scenarios.SCENARIOS:
+        for server in ("ipc", "ipc-pg", "one", "one-pg"):
+            for p in s.points:
+                at = [r for r in pick(rows, scenario=s.name, server=server, **p)
+                      if r.get("hops_us") and not r.get("slow_percent")]
+                if not at or "rate" in p:
+                    continue
+                stores = sum(median(at, f"cpu_us.{name}") or 0 for name in STORES)
+                lines.append([s.title, name_of(server), str(p["c"]),
+                              *(number(hop(at, words)) for _, words in HOPS),
+                              number(stores or None), number(median(at, "switches"))])
+    return table(["what", "server", "c", *(words for words, _ in HOPS), "stores", "switches"],
+                 lines) if lines else ""
+
+
 def heading(rows):
     found = pick(rows, scenario="machine")
     loads = [r["load_before"] for r in rows if "load_before" in r]
@@ -166,6 +202,9 @@ def text(rows, drawn):
         if pick(rows, scenario=s.name):
             out += [f"### {s.title}\n", *([s.how + "\n"] if s.how else []),
                     scenario_table(s, rows)]
+    hops = hops_table(rows)
+    if hops:
+        out += ["### Where the CPU of a request goes\n", HOPS_HOW, hops]
     return "\n".join(out)
 
 

@@ -9,6 +9,9 @@ scenario, server and round are always there; what else depends on what was measu
 in which all servers of a scenario were measured one after another, so figures are
 compared inside a round, and what is told is the median over rounds.
 
+"hops_us" is the same CPU by what threads are for ({"gateway http": 21.8, ...}), without
+stores, and "switches" counts how often those threads came off their processors.
+
 The row {"scenario": "machine", ...} says where the others come from.
 
     begin("stats")                    # those of this scenario go, those of others stay

@@ -62,6 +62,28 @@ def cpu_us(pids):
     return total * TICK_US
 
 
+# What threads are for, by their names; the last is all others.
+HOPS = (("http", r"http$"), ("bus", r"nng:"), ("lanes", r"\w+-(db|slow)\.|db-writer"),
+        ("other", r""))
+
+
+def threads(pids):
+    """{thread: (hop, microseconds on a processor, times it was taken from one)}"""
+    found = {}
+    for pid in pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+            try:
+                name = (task / "comm").read_text()
+                spent_us = int((task / "schedstat").read_text().split()[0]) / 1000
+                switches = sum(map(int, re.findall(r"_switches:\s+(\d+)",
+                                                   (task / "status").read_text())))
+            except OSError:  # it has ended
+                continue
+            found[task.name] = (next(h for h, p in HOPS if re.match(p, name)), spent_us,
+                                switches)
+    return found
+
+
 def rss_kb(pids):
     total = 0
     for pid in pids:

@@ -1,7 +1,10 @@
 """What the bench (tests/bench) makes of measurements: medians, ratios, tables, plots.
 Nothing is measured here."""
+import os
 import pathlib
 import tempfile
+import threading
+import time
 import unittest
 import xml.etree.ElementTree as ET
 
@@ -166,6 +169,33 @@ class Page(unittest.TestCase):
         # What a database takes is not of our processes.
         self.assertIn("| ≤ 25 µs | 23.0 µs | **yes**, by 8 %", table)
         self.assertEqual(table.count("not measured"), len(targets.TARGETS) - 5)
+
+    def test_hops_are_medians_by_what_threads_are_for(self):
+        rows = self.rows()
+        self.assertNotIn("Where the CPU", report.text(rows, []))
+        for r in rows:
+            if r["server"] == "ipc":
+                r |= {"switches": 0.5, "hops_us": {
+                    "gateway http": 15 + r["round"], "gateway bus": 4.0, "gateway other": 1.0,
+                    "services bus": 2.0, "services other": 0.5}}
+        text = report.text(rows, [])
+        self.assertIn("| four programs, ipc | 64 | 16.0 | 4.00 | 2.00 | – | 1.50 | 99.0 | 0.50 |",
+                      text)
+        self.assertEqual(text.count("read from the service cache | four programs"), 2)
+
+    def test_a_thread_is_told_by_its_name(self):
+        def busy():
+            end = time.thread_time() + 0.02
+            while time.thread_time() < end:
+                pass
+            told.update(servers.threads([os.getpid()]))
+        told = {}
+        t = threading.Thread(target=busy)
+        t.start()
+        t.join()
+        self.assertIn(str(os.getpid()), told)
+        self.assertTrue(all(hop == "other" for hop, _, _ in told.values()))
+        self.assertGreater(max(spent for _, spent, _ in told.values()), 20_000)
 
     def test_page_is_replaced_between_its_marks_only(self):
         with tempfile.TemporaryDirectory(prefix="kae-bench-") as folder:
