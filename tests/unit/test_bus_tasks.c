@@ -37,7 +37,8 @@ static unsigned threads_of(const char *prefix, int policy)
 		if (fgets(name, sizeof(name), f) &&
 		    str_starts(str_from(name), str_from(prefix)) &&
 		    (policy < 0 ||
-		     sched_getscheduler(atoi(e->d_name)) == policy))
+		     sched_getscheduler((pid_t)strtol(e->d_name, NULL, 10)) ==
+		             policy))
 			n++;
 		(void)fclose(f);
 	}
