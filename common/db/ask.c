@@ -336,11 +336,11 @@ static bool put_off(struct db_deferred *d, struct db_pool *p, struct ctx *cx,
 	return true;
 }
 
-/* What is traced or echoed waits by itself, so that its time is its own. */
+/* What is echoed waits by itself: two lines would tell of it. */
 static bool may_put_off(const struct db_pool *p, const struct ctx *cx)
 {
 	return cx->deferred && cx->deferred->state == DB_DEFERRED_NEW &&
-	       !cx->span && !p->conf.echo;
+	       p->driver->batch_send && !p->conf.echo;
 }
 
 void db_not_one_read(const struct ctx *cx, const char *what)
@@ -454,21 +454,34 @@ static enum err one(struct db *db, void *arg)
 	return db_run(db, q->st, q->v, q->n, q->sink);
 }
 
-/* Its only read is made, now or before. */
 static enum err read_it(struct asker *as, db_fn *fn, void *arg)
 {
-	struct db_deferred *d = as->cx->deferred;
 	struct db_told told;
 	enum err e;
 
 	db_told_begin(&told, as->db.pool, as->cx, "read");
 	if (as->has_answer)
-		told.began_us = d->began_us;
+		db_told_since(&told, as->cx->deferred->began_us);
 	e = fn(&as->db, arg);
 	e = e ? e : as->db.failed;
 	db_told_end(&told, as->cx, e);
-	if (d && !db_deferred_asked(d))
-		db_deferred_end(d);
+	if (as->cx->deferred)
+		db_deferred_end(as->cx->deferred);
+	return e;
+}
+
+/* It is told of when it has its answer. */
+static enum err say_question(struct asker *as, db_fn *fn, void *arg)
+{
+	struct span *span = as->cx->span;
+	enum err e;
+
+	as->cx->span = NULL;
+	e = fn(&as->db, arg);
+	as->cx->span = span;
+	e = e ? e : as->db.failed;
+	if (!db_deferred_asked(as->cx->deferred))
+		db_deferred_end(as->cx->deferred);
 	return e;
 }
 
@@ -487,12 +500,14 @@ enum err db_read_one(struct db_pool *p, struct ctx *cx, db_fn *fn, void *arg)
 		db_not_one_read(cx, "a second read");
 		return ERR_INTERNAL;
 	}
-	/* An answer is not too late. */
-	if (as.has_answer)
-		as.db.deadline_ms = UINT64_MAX;
-	else if (mono_ms() >= cx->deadline_ms)
+	if (as.has_answer) {
+		as.db.since_us = d->began_us;
+		as.db.deadline_ms = UINT64_MAX; /* it is not too late */
+	} else if (mono_ms() >= cx->deadline_ms) {
 		return ERR_TIMEOUT;
-	return read_it(&as, fn, arg);
+	}
+	return as.may_put_off ? say_question(&as, fn, arg)
+	                      : read_it(&as, fn, arg);
 }
 
 enum err db_ask(struct db_pool *p, struct ctx *cx, const struct db_stmt *st,

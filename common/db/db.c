@@ -64,6 +64,8 @@ static enum err run(struct db *db, const struct db_stmt *st, enum how how,
 	if (e)
 		return db_fail(db, e);
 	traced = span_begin(&s, db->cx->span, SPAN_CLIENT, st->name);
+	if (traced && db->since_us)
+		s.start_us = db->since_us;
 	e = how == LATER && d->later ? d->later(db, st, v, n, sink)
 	                             : d->run(db, st, v, n, sink, changed);
 	if (traced)

@@ -215,7 +215,7 @@ enum err db_read_one(struct db_pool *p, struct ctx *cx, db_fn *fn,
  * asks for is ERR_INTERNAL, on every database.  Behind each run that was not put
  * off, db_deferred_end().
  *
- * On SQLite nothing is put off, nor what is traced or echoed.
+ * On SQLite nothing is put off, nor what is echoed.
  */
 enum db_deferred_state {
 	DB_DEFERRED_NEW,

@@ -30,6 +30,7 @@ struct db {
 	const struct ctx *cx; /* whose work this is: for log lines */
 	uint64_t deadline_ms;
 	uint64_t opened_ms, idle_ms; /* idle_ms: since when it is idle */
+	uint64_t since_us; /* a statement was asked then, not now; or 0 */
 	/*
 	 * The first statement that failed in this transaction.  PostgreSQL
 	 * refuses everything after it, so SQLite is made to do the same.
@@ -55,6 +56,8 @@ struct db_told {
 };
 void db_told_begin(struct db_told *t, const struct db_pool *p, struct ctx *cx,
                    const char *name);
+/* It began before. */
+void db_told_since(struct db_told *t, uint64_t began_us);
 void db_told_end(struct db_told *t, struct ctx *cx, enum err e);
 
 /* --- reads that share a round trip (ask.c) ---------------------------------- */

@@ -429,6 +429,12 @@ void db_told_begin(struct db_told *t, const struct db_pool *p, struct ctx *cx,
 	cx->span = &t->span;
 }
 
+void db_told_since(struct db_told *t, uint64_t began_us)
+{
+	t->began_us = began_us;
+	t->span.start_us = began_us;
+}
+
 void db_told_end(struct db_told *t, struct ctx *cx, enum err e)
 {
 	cx->spent.database += mono_us() - t->began_us;

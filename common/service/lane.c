@@ -69,13 +69,6 @@ static enum err too_late(const struct lane_pool *l, const struct lane_job *job,
 	               : OK;
 }
 
-static void begin(struct lane_pool *l, const struct lane_job *job,
-                  uint64_t now_us)
-{
-	l->stats.busy++;
-	l->stats.wait_us += now_us - job->queued_us;
-}
-
 /* OK with a job to run, or why it is to be dropped. */
 static struct lane_job *take(struct lane_pool *l, enum err *why)
 {
@@ -88,12 +81,14 @@ static struct lane_job *take(struct lane_pool *l, enum err *why)
 	*why = too_late(l, job, now_us);
 	if (*why || !job->joins)
 		wake_one(l);
-	if (*why == ERR_TIMEOUT)
+	if (*why == ERR_TIMEOUT) {
 		l->stats.expired++;
-	else if (*why)
+	} else if (*why) {
 		l->stats.refused++;
-	else
-		begin(l, job, now_us);
+	} else {
+		l->stats.busy++;
+		l->stats.wait_us += now_us - job->queued_us;
+	}
 	return job;
 }
 
@@ -105,9 +100,9 @@ unsigned lane_more(struct lane_pool *l, struct lane_job *jobs[], unsigned max)
 
 	while (n < max && l->head && l->head->joins &&
 	       !too_late(l, l->head, now_us)) {
-		jobs[n] = l->head;
+		jobs[n++] = l->head;
+		l->stats.wait_us += now_us - l->head->queued_us;
 		unlink_first(l);
-		begin(l, jobs[n++], now_us);
 	}
 	wake_one(l);
 	return n;
@@ -117,8 +112,15 @@ void lane_ran(struct lane_pool *l, unsigned jobs)
 {
 	GUARD(&l->lock);
 
-	l->stats.busy -= jobs;
 	l->stats.done += jobs;
+}
+
+static void finished(struct lane_pool *l)
+{
+	GUARD(&l->lock);
+
+	l->stats.busy--;
+	l->stats.done++;
 }
 
 static void *work(void *arg)
@@ -133,7 +135,7 @@ static void *work(void *arg)
 			continue;
 		}
 		job->run(job);
-		lane_ran(l, 1);
+		finished(l);
 	}
 	return NULL;
 }

@@ -1,4 +1,5 @@
 /* Reads of one statement, by themselves and together (common/db/ask.c). */
+#include "common/base/trace.h"
 #include "tests/alloc_fault.h"
 #include "tests/store/store.h"
 
@@ -352,6 +353,8 @@ static void group_open(struct group *g)
 	db_pool_stats(g->pool, &g->before);
 }
 
+static struct span *traced; /* of those that are asked now; or NULL */
+
 static struct asking *group_ask(struct group *g, int what, int64_t id,
                                 uint64_t ms)
 {
@@ -367,6 +370,7 @@ static struct asking *group_ask(struct group *g, int what, int64_t id,
 	                     .began_ms = mono_ms()};
 	a->cx.arena = arena_new(1 << 16);
 	a->cx.deferred = &a->d;
+	a->cx.span = traced;
 	MUST(a->cx.arena);
 	run_handler(a);
 	return a;
@@ -630,6 +634,51 @@ static void an_answer_that_nobody_takes_is_dropped(void **state)
 	assert_null(a->d.result);
 }
 
+struct told {
+	unsigned n;
+	uint64_t least_us; /* that one of them took */
+	bool read, statement, failed;
+};
+
+static void take_span(void *arg, const struct span *s)
+{
+	struct told *t = arg;
+	uint64_t us = s->end_us - s->start_us;
+
+	t->least_us = t->n++ && t->least_us < us ? t->least_us : us;
+	t->read |= str_eq(span_name_of(s), STR("read"));
+	t->statement |= str_eq(span_name_of(s), STR("a.get"));
+	t->failed |= s->failed;
+}
+
+/* Of a trace that somebody asks for: the wait is in it, and nothing twice. */
+static void what_was_put_off_is_told_from_when_it_was_asked(void **state)
+{
+	const struct trace_parent from = {.id = {1, 2}, .sampled = true};
+	struct told told = {0};
+	struct asking *a;
+	struct group g;
+	struct span root;
+
+	(void)state;
+	group_open(&g);
+	trace_listen(take_span, &told);
+	span_root(&root, &from, "test", SPAN_SERVER, STR("request"));
+	traced = &root;
+	a = group_ask(&g, GET, 2, 20000);
+	traced = NULL;
+	assert_int_equal(told.n, 0);
+	pause_ms(20);
+	group_go(&g);
+	trace_listen(NULL, NULL);
+	group_close(&g);
+	assert_int_equal(a->n, 14);
+	assert_ptr_equal(a->cx.span, &root);
+	assert_int_equal(told.n, 2);
+	assert_true(told.read && told.statement && !told.failed);
+	assert_true(told.least_us >= 20000);
+}
+
 /* --- many threads --------------------------------------------------------------- */
 
 static _Atomic unsigned seeds;
@@ -862,6 +911,8 @@ int main(void)
 		cmocka_unit_test(
 			who_comes_back_with_another_question_is_our_mistake),
 		cmocka_unit_test(an_answer_that_nobody_takes_is_dropped),
+		cmocka_unit_test(
+			what_was_put_off_is_told_from_when_it_was_asked),
 		cmocka_unit_test(
 			who_finds_no_connection_leaves_at_its_deadline),
 		cmocka_unit_test(a_pipeline_has_a_most),
