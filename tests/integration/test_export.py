@@ -82,6 +82,10 @@ class Export(OnStack):
     def xp(self, me):
         return me.get("/api/gamification/stats").json["stats"]["progress"]["total_xp"]
 
+    def quizzes(self, me):
+        return me.get("/api/gamification/stats").json["stats"]["progress"][
+            "total_quizzes_completed"]
+
     def export(self, me, path="/api/user/export"):
         """A 200 that keeps what it promises."""
         r = me.get(path)
@@ -117,7 +121,7 @@ class Export(OnStack):
         key = me.post("/api/auth/keys", {"name": "my second key"}).json
         self.learn(me)
         self.learn(me, "Topic of mine")
-        wait_until(lambda: self.xp(me) > 0, 20, what="XP")
+        wait_until(lambda: self.quizzes(me) == 2, 20, what="XP of both")
         handle = me.get("/api/auth/validate").json["user_id"]
         today = None
         for path, prefix in (("/api/user/export", "data_export"),

@@ -23,13 +23,25 @@ static void drop_schema(const struct store *s)
 	db_pool_free(p);
 }
 
-void store_open(struct store *s, const char *service)
+static const char *server_url(void)
 {
 	const char *url = getenv("KAE_TEST_DATABASE_URL");
 
+	return url && *url ? url : NULL;
+}
+
+bool store_will_be_postgres(void)
+{
+	return server_url();
+}
+
+void store_open(struct store *s, const char *service)
+{
+	const char *url = server_url();
+
 	memset(s, 0, sizeof(*s));
 	s->service = service;
-	if (url && *url) {
+	if (url) {
 		assert_true(strlen(url) < sizeof(s->url));
 		(void)snprintf(s->url, sizeof(s->url), "%s", url);
 		drop_schema(s);

@@ -28,6 +28,8 @@ struct store {
 void store_open(struct store *s, const char *service);
 void store_close(struct store *s); /* removes the folder */
 bool store_is_postgres(const struct store *s);
+/* Before store_open(): for the list of tests. */
+bool store_will_be_postgres(void);
 struct db_conf store_conf(const struct store *s);
 struct db_pool *store_pool(const struct store *s);
 /* A context whose deadline is that many milliseconds ahead. */
