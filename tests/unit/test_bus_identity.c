@@ -93,6 +93,65 @@ static void a_secret_of_two_is_replaced_without_a_break(void **state)
 }
 
 /* What a program that was taken over knows, and whom it says it is. */
+#define OLD "an old secret of thirty-two characters"
+#define NEW "a new secret of thirty-two characters!"
+
+/* 100 calls, of which some are under way when the keys change. */
+static void call_while(struct loop *l, struct service *sv, const char *client,
+                       const char *server)
+{
+	struct bus_keys c = test_keys(client), s = test_keys(server);
+	struct answer a[100] = {{0}};
+
+	for (unsigned i = 0; i < COUNTOF(a); i++) {
+		struct bus_call call = call_of(STR("e"), &a[i]);
+
+		(void)start(l, &call);
+		if (i % 10 == 0)
+			loop_turn(l, 0);
+		if (i == 33)
+			bus_client_rekey(l->client, &c);
+		if (i == 66)
+			assert_int_equal(bus_server_rekey(sv->server, &s), OK);
+	}
+	for (unsigned i = 0; i < COUNTOF(a); i++) {
+		LOOP_UNTIL(l, a[i].finals);
+		assert_int_equal(a[i].e, OK);
+	}
+}
+
+static void secrets_are_rotated_without_a_lost_call(void **state)
+{
+	static const char *const steps[][2] = {
+		{OLD "," NEW, OLD},         {OLD "," NEW, OLD "," NEW},
+		{NEW "," OLD, OLD "," NEW}, {NEW "," OLD, NEW "," OLD},
+		{NEW, NEW "," OLD},         {NEW, NEW},
+	};
+	struct bus_server_stats n;
+	struct bus_keys old = test_keys(OLD);
+	struct service *sv;
+	struct loop l;
+	struct bus_keys stranger = test_keys(OLD);
+
+	(void)state;
+	sv = service_new("tcp", 0, &old);
+	assert_true(loop_init(&l, &old, 0));
+	loop_to(&l, sv);
+	LOOP_UNTIL(&l, bus_client_up(l.client, PEER_AUTH) == 1);
+	for (size_t i = 0; i < COUNTOF(steps); i++)
+		call_while(&l, sv, steps[i][0], steps[i][1]);
+	bus_server_stats(sv->server, &n);
+	assert_int_equal(n.bad_frames, 0);
+
+	/* And the old one is worth nothing any more. */
+	bus_client_rekey(l.client, &stranger);
+	assert_int_not_equal(ask(&l, "e").e, OK);
+	bus_server_stats(sv->server, &n);
+	assert_true(n.bad_mac > 0);
+	loop_fini(&l);
+	service_end(sv);
+}
+
 static void nobody_else_can_claim_to_be_the_gateway(void **state)
 {
 	struct bus_keys server = auth_keys();
@@ -213,6 +272,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_with_their_own_secret_talk),
 		cmocka_unit_test(a_secret_of_two_is_replaced_without_a_break),
+		cmocka_unit_test(secrets_are_rotated_without_a_lost_call),
 		cmocka_unit_test(nobody_else_can_claim_to_be_the_gateway),
 		cmocka_unit_test(nobody_becomes_the_gateway_later),
 		cmocka_unit_test(nobody_else_answers_for_a_service),
