@@ -57,13 +57,6 @@ static void settle(struct db_deferred **at, enum err e, void *result)
 		d->done(d);
 }
 
-static void settle_all(struct db_deferred *d[], size_t n, enum err e)
-{
-	for (size_t i = 0; i < n; i++)
-		if (d[i])
-			settle(&d[i], e, NULL);
-}
-
 /* How many are left, at the front. */
 static size_t close_up(struct db_deferred *d[], size_t n)
 {
@@ -176,15 +169,15 @@ static enum err borrow(struct db_pool *p, struct db_deferred *d[], unsigned n,
 {
 	uint64_t until = mono_ms() + (uint64_t)p->conf.timeout_s * 1000;
 	uint64_t first = earliest(d, n);
+	bool too_long;
 	enum err e =
 		db_pool_borrow(p, d[0]->cx, first < until ? first : until, db);
 
-	if (!e || mono_ms() < first) {
-		settle_all(d, e ? n : 0, e);
-		return e;
-	}
+	if (!e)
+		return OK;
+	too_long = mono_ms() >= first;
 	for (unsigned i = 0; i < n; i++)
-		if (d[i]->question.deadline_ms <= first)
+		if (!too_long || d[i]->question.deadline_ms <= first)
 			settle(&d[i], e, NULL);
 	return e;
 }
