@@ -3,10 +3,11 @@
 
 #include "tests/store/store.h"
 
+#include <errno.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <time.h>
 
 #define FAR_MS (UINT64_MAX / 2)
 #define READS  20
@@ -88,7 +89,8 @@ static const struct method methods[] = {
 
 struct item {
 	struct buf bytes, reply;
-	atomic_bool ended, cancelled;
+	sem_t ended;
+	atomic_bool cancelled;
 	enum err refused;
 };
 
@@ -97,7 +99,7 @@ static void on_end(void *arg, struct str bytes)
 	struct item *it = arg;
 
 	buf_str(&it->reply, bytes);
-	atomic_store(&it->ended, true);
+	(void)sem_post(&it->ended);
 }
 
 static void on_refuse(void *arg, enum err e)
@@ -105,7 +107,7 @@ static void on_refuse(void *arg, enum err e)
 	struct item *it = arg;
 
 	it->refused = e;
-	atomic_store(&it->ended, true);
+	(void)sem_post(&it->ended);
 }
 
 static bool is_cancelled(void *arg)
@@ -126,6 +128,7 @@ static void submit(struct rig *r, struct item *it, const char *op, struct str n)
 	AUTO_BUF body = {0};
 
 	*it = (struct item){.refused = OK};
+	(void)sem_init(&it->ended, 0, 0);
 	mp_map(&body, 1);
 	mp_kv_str(&body, "n", n);
 	entry_pack(&it->bytes, &cx,
@@ -140,12 +143,12 @@ static void submit(struct rig *r, struct item *it, const char *op, struct str n)
 
 static void wait_end(struct item *it)
 {
-	uint64_t end = mono_ms() + 20000;
+	struct timespec end;
 
-	while (!atomic_load(&it->ended)) {
-		assert_true(mono_ms() < end);
-		(void)usleep(200);
-	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += 20;
+	while (sem_clockwait(&it->ended, CLOCK_MONOTONIC, &end))
+		assert_int_equal(errno, EINTR);
 }
 
 /* The status and body of an answer that was not refused. */
@@ -164,6 +167,7 @@ static void drop(struct item *it)
 {
 	buf_fini(&it->bytes);
 	buf_fini(&it->reply);
+	(void)sem_destroy(&it->ended);
 }
 
 static void must_be(struct item *it, int64_t want)
