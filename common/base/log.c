@@ -104,9 +104,9 @@ static void put_escaped(struct line *l, struct str s)
 	size_t at = 0;
 
 	/* As most values; a quote must fit behind them. */
-	if (s.n && s.n < sizeof(l->p) - 2 - l->n &&
-	    word_none(s.p, s.n, not_plain)) {
-		(void)put(l, s.p, s.n);
+	if (s.n < sizeof(l->p) - 2 - l->n &&
+	    word_copy(l->p + l->n, s.p, s.n, not_plain)) {
+		l->n += s.n;
 		return;
 	}
 	/* A quote must still fit behind whatever is cut here. */

@@ -78,4 +78,34 @@ static inline bool word_none(const char *p, size_t n,
 	return !(seek(word_at(p + n - 8)) & WORD_TOPS); /* some again */
 }
 
+/* Copies n bytes, and is true when it is certain that none of them is sought;
+ * else what stands at `to` is of no use, though none beyond n was written. */
+static inline bool word_copy(char *to, const char *p, size_t n,
+                             uint64_t (*seek)(uint64_t))
+{
+	size_t at = 0;
+	uint64_t v;
+
+	if (n < 8) {
+		if (n >= 4) {
+			memcpy(to, p, 4);
+			memcpy(to + n - 4, p + n - 4, 4);
+		} else if (n > 0) {
+			to[0] = p[0];
+			to[n / 2] = p[n / 2];
+			to[n - 1] = p[n - 1];
+		}
+		return n == 0 || !(seek(word_few(p, n)) & WORD_TOPS);
+	}
+	for (; n - at > 8; at += 8) {
+		v = word_at(p + at);
+		if (seek(v) & WORD_TOPS)
+			return false;
+		memcpy(to + at, &v, sizeof(v));
+	}
+	v = word_at(p + n - 8);
+	memcpy(to + n - 8, &v, sizeof(v)); /* some again */
+	return !(seek(v) & WORD_TOPS);
+}
+
 #endif

@@ -73,24 +73,11 @@ static size_t run_of_text(struct str s, size_t at)
 	return at;
 }
 
-static bool add_plain(struct buf *out, struct str s)
-{
-	if (s.n > SIZE_MAX / 2 || !buf_reserve(out, s.n + 2))
-		return false;
-	out->p[out->n++] = '"';
-	buf_str(out, s);
-	out->p[out->n++] = '"';
-	return true;
-}
-
-/* instead: what stands for bytes that are not UTF-8; NULL: they are refused. */
-static bool add_text(struct buf *out, struct str s, const char *instead)
+static bool add_changed(struct buf *out, struct str s, const char *instead)
 {
 	size_t at = 0;
 	uint32_t cp;
 
-	if (word_none(s.p, s.n, changed))
-		return add_plain(out, s); /* as most texts */
 	buf_char(out, '"');
 	while (at < s.n) {
 		size_t run = run_of_text(s, at);
@@ -113,6 +100,21 @@ static bool add_text(struct buf *out, struct str s, const char *instead)
 	}
 	buf_char(out, '"');
 	return !out->failed;
+}
+
+/* instead: what stands for bytes that are not UTF-8; NULL: they are refused. */
+static bool add_text(struct buf *out, struct str s, const char *instead)
+{
+	char *to;
+
+	if (s.n > SIZE_MAX / 2 || !buf_reserve(out, s.n + 2))
+		return false;
+	to = out->p + out->n;
+	if (!word_copy(to + 1, s.p, s.n, changed))
+		return add_changed(out, s, instead);
+	to[0] = to[s.n + 1] = '"'; /* as most texts */
+	out->n += s.n + 2;
+	return true;
 }
 
 void json_add_str(struct buf *out, struct str s)
@@ -204,14 +206,13 @@ void json_add_f64(struct buf *out, double v)
 /* --- structure ------------------------------------------------------------- */
 
 struct level {
-	uint64_t left; /* keys and values to come */
-	bool map;
+	uint64_t left; /* items or pairs to come */
+	bool map, begun;
 };
 
 struct writer {
 	struct mp in;
 	struct buf *out;
-	bool key; /* the next value must be one */
 	unsigned depth;
 	struct level level[MP_DEPTH_MAX];
 };
@@ -220,10 +221,7 @@ static bool open_level(struct writer *w, uint64_t n, bool map)
 {
 	if (w->depth == MP_DEPTH_MAX)
 		return false;
-	w->level[w->depth++] = (struct level){
-		.left = map ? 2 * n : n,
-		.map = map,
-	};
+	w->level[w->depth++] = (struct level){.left = n, .map = map};
 	buf_char(w->out, map ? '{' : '[');
 	return true;
 }
@@ -245,7 +243,7 @@ static bool add_value(struct writer *w)
 {
 	struct mp_item it;
 
-	if (!mp_next(&w->in, &it) || (w->key && it.type != MP_STR))
+	if (!mp_next(&w->in, &it))
 		return false;
 	switch (it.type) {
 	case MP_NIL:
@@ -278,47 +276,48 @@ static bool add_value(struct writer *w)
 	return false;
 }
 
-/* Closes what is complete and writes what stands before the next value. */
-static void between(struct writer *w, bool first)
+static bool add_key(struct writer *w)
 {
-	struct level *l;
+	struct mp_item it;
 
-	w->key = false;
-	while (w->depth && w->level[w->depth - 1].left == 0) {
-		buf_char(w->out, w->level[--w->depth].map ? '}' : ']');
-		first = false;
+	if (!mp_next(&w->in, &it) || it.type != MP_STR ||
+	    !add_text(w->out, (struct str){it.bytes, it.v}, NULL))
+		return false;
+	buf_char(w->out, ':');
+	return true;
+}
+
+/* The next item or pair of the innermost level, or its end. */
+static bool go_on(struct writer *w)
+{
+	struct level *l = &w->level[w->depth - 1];
+
+	if (l->left == 0) {
+		buf_char(w->out, l->map ? '}' : ']');
+		w->depth--;
+		return true;
 	}
-	if (w->depth == 0)
-		return;
-	l = &w->level[w->depth - 1];
-	w->key = l->map && l->left % 2 == 0;
-	if (l->map && !w->key)
-		buf_char(w->out, ':');
-	else if (!first)
-		buf_char(w->out, ',');
 	l->left--;
+	if (l->begun)
+		buf_char(w->out, ',');
+	l->begun = true;
+	return (!l->map || add_key(w)) && add_value(w);
 }
 
 bool mp_to_json(struct str mp, struct buf *out)
 {
 	size_t before = out->n;
 	struct writer w;
+	bool ok;
 
 	/* Levels are written as they open: no need to clear them all. */
 	w.in = mp_open(mp);
 	w.out = out;
-	w.key = false;
 	w.depth = 0;
-	do {
-		unsigned depth = w.depth;
-
-		if (!add_value(&w) || out->failed) {
-			out->n = before;
-			return false;
-		}
-		between(&w, w.depth > depth);
-	} while (w.depth);
-	if (w.in.p == w.in.end && !out->failed)
+	ok = add_value(&w);
+	while (ok && w.depth)
+		ok = go_on(&w) && !out->failed;
+	if (ok && w.in.p == w.in.end && !out->failed)
 		return true;
 	out->n = before;
 	return false;

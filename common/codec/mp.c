@@ -258,16 +258,21 @@ static inline bool read_head(const struct mp *m, struct mp_item *h)
 	if (m->p == m->end)
 		return false;
 	c = (unsigned char)*m->p;
-	if (c >= 0xc0 && c < 0xe0)
-		return read_wide(m->p, m->end, h) && promises_hold(h, m->end);
 	h->bytes = m->p + 1;
 	if (c < 0x80 || c >= 0xe0) {
 		h->type = MP_INT;
 		h->v = (uint64_t)(signed char)c;
 		return true;
 	}
-	h->type = c >= 0xa0 ? MP_STR : c >= 0x90 ? MP_ARRAY : MP_MAP;
-	h->v = c >= 0xa0 ? c & 0x1f : c & 0x0f;
+	if (c >= 0xc0)
+		return read_wide(m->p, m->end, h) && promises_hold(h, m->end);
+	if (c >= 0xa0) {
+		h->type = MP_STR;
+		h->v = c & 0x1f;
+		return h->v <= (uint64_t)(m->end - h->bytes);
+	}
+	h->type = c >= 0x90 ? MP_ARRAY : MP_MAP;
+	h->v = c & 0x0f;
 	return promises_hold(h, m->end);
 }
 
@@ -398,31 +403,26 @@ bool mp_get_map(struct mp *m, uint32_t *pairs)
 
 bool mp_skip(struct mp *m, struct str *out)
 {
-	uint64_t due[MP_DEPTH_MAX]; /* values to come at each open level */
+	uint64_t due[MP_DEPTH_MAX]; /* values to come at each level around */
+	uint64_t left = 1;          /* and at the innermost */
 	struct mp at = *m;
 	unsigned depth = 0;
 
-	for (;;) {
+	do {
 		struct mp_item h;
 
 		if (!mp_next(&at, &h))
 			return false;
+		left--;
 		if (h.type == MP_ARRAY || h.type == MP_MAP) {
 			if (depth == MP_DEPTH_MAX)
 				return false;
-			due[depth++] = h.type == MP_MAP ? 2 * h.v : h.v;
-		} else if (depth) {
-			due[depth - 1]--;
+			due[depth++] = left;
+			left = h.type == MP_MAP ? 2 * h.v : h.v;
 		}
-		/* A container that is complete completes one of its parent. */
-		while (depth && due[depth - 1] == 0) {
-			depth--;
-			if (depth)
-				due[depth - 1]--;
-		}
-		if (depth == 0)
-			break;
-	}
+		while (left == 0 && depth)
+			left = due[--depth];
+	} while (left);
 	if (out)
 		*out = (struct str){m->p, (size_t)(at.p - m->p)};
 	*m = at;

@@ -52,16 +52,22 @@ static const struct {
 
 static void try_all_bytes(size_t t, size_t n, size_t at)
 {
-	char p[LENGTH_MAX];
+	char p[LENGTH_MAX], to[LENGTH_MAX + 1];
 
-	memset(p, 'x', n);
+	for (size_t i = 0; i < n; i++)
+		p[i] = (char)('a' + i);
 	for (unsigned c = 0; c < 256; c++) {
 		p[at] = (char)c;
 		if (tests[t].high && c >= 0x80)
 			continue;
-		if (word_none(p, n, tests[t].seek) == tests[t].is(c))
+		memset(to, '!', sizeof(to));
+		if (word_none(p, n, tests[t].seek) == tests[t].is(c) ||
+		    word_copy(to, p, n, tests[t].seek) == tests[t].is(c))
 			fail_msg("%s: byte %u at %zu of %zu", tests[t].name, c,
 			         at, n);
+		assert_int_equal(to[n], '!');
+		if (!tests[t].is(c))
+			assert_memory_equal(to, p, n);
 	}
 }
 
