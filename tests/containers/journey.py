@@ -21,6 +21,7 @@ class Person:
     def __init__(self, case, api, handle):
         """Registers and logs in; api makes a client."""
         self.case, self.me = case, api()
+        self.handed_in = 0  # quizzes that were taken
         key = self.ask("POST", "/api/auth/register", {
             "user_id": f"{handle}-{secrets.token_hex(4)}"}, want=201)
         login = self.ask("POST", "/api/auth/login", {"api_key": key["api_key"]})
@@ -39,8 +40,14 @@ class Person:
         self.case.assertEqual(r.status, want, r.raw[:1000])
         return r.json
 
+    def progress(self):
+        return self.ask("GET", "/api/gamification/stats")["stats"]["progress"]
+
     def xp(self):
-        return self.ask("GET", "/api/gamification/stats")["stats"]["progress"]["total_xp"]
+        """When that of every quiz that was taken is there."""
+        wait_until(lambda: self.progress()["total_quizzes_completed"] >= self.handed_in,
+                   PATIENCE_S, 0.2, "the XP of all quizzes")
+        return self.progress()["total_xp"]
 
     def learn(self):
         """From a topic's name to a perfect quiz, which XP follows."""
@@ -56,8 +63,10 @@ class Person:
             "attempt_id": quiz[0]["attempt_id"],
             "answers": [{"question_id": q["question_id"], "option": q["correct_answer"]}
                         for q in quiz]})
+        self.handed_in += 1
         self.case.assertEqual(done["mastery_level"], 3)
-        wait_until(lambda: self.xp() >= before + FULL_MARKS, PATIENCE_S, 0.2, "the XP")
+        wait_until(lambda: self.progress()["total_xp"] >= before + FULL_MARKS,
+                   PATIENCE_S, 0.2, "the XP")
         progress = self.ask("GET", f"/api/progress?topic={TOPIC}")
         self.case.assertIn(focus, [p["subtopic"] for p in progress])
 
@@ -85,8 +94,8 @@ class Load:
     """A few requests a second, below what limits allow one address."""
 
     def __init__(self, api, person):
-        self.api, self.token = api, person.token
-        self.statuses, self.ended = [], threading.Event()
+        self.api, self.person = api, person
+        self.statuses, self.taken, self.ended = [], 0, threading.Event()
         self.threads = [threading.Thread(target=self.ask, args=(w,))
                         for w in (False, False, True)]
 
@@ -99,13 +108,15 @@ class Load:
         self.ended.set()
         for t in self.threads:
             t.join()
+        self.person.handed_in += self.taken
 
     def ask(self, writes):
-        me = self.api(token=self.token)
+        me = self.api(token=self.person.token)
         n = 0
         while not self.ended.wait(1.0 if writes else 0.3):
             n += 1
             r = me.post("/api/quiz/submit", {
                 "topic": "Music", "subtopic": f"Part {n}", "score": 1, "total": 3}) \
                 if writes else me.get("/api/progress")
+            self.taken += writes and r.status == 200
             self.statuses.append((r.status, r.raw[:300] if r.status != 200 else b""))
