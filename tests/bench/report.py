@@ -17,6 +17,7 @@ LABELS = {
     "ipc-1": "1 replica", "ipc-2": "2 replicas", "ipc-4": "4 replicas",
     "ipc-1k": "1 000 people", "ipc-1m": "1 000 000 people",
 }
+OTHER = "@other"  # behind the name of a server from another build (run.py --beside)
 PEERS = ("nginx-200", "nginx-proxy", "nginx-proxy-tls", "flask", "pgbench")
 # The same in every chart.
 COLOURS = {s: i for i, s in enumerate(("nginx-proxy", "flask", "ipc", "one", "tcp", "nginx-200"))}
@@ -30,7 +31,8 @@ CHARTS = (
 
 
 def name_of(server):
-    return LABELS.get(server, server)
+    own = server.removesuffix(OTHER)
+    return LABELS.get(own, own) + ("" if own == server else ", the other build")
 
 
 # --- figures as text ------------------------------------------------------------------
@@ -191,7 +193,22 @@ def charts(rows, folder):
 
 
 def brief(scenario, rows):
-    return scenario_table(scenario, rows)
+    return scenario_table(scenario, rows) + beside_table(scenario, rows)
+
+
+def beside_table(scenario, rows):
+    """This build against the other, inside rounds; empty where there was none."""
+    rows = pick(rows, scenario=scenario.name)
+    ours = [s for s in seen(rows, "server") if s + OTHER in seen(rows, "server")]
+    lines = []
+    for p in scenario.points:
+        at = pick(rows, **p)
+        for s in ours:
+            lines.append([str(next(iter(p.values()))), name_of(s),
+                          *(number(ratio(at, s, s + OTHER, key))
+                            for key in ("rps", "p50_ms", "p99_ms", "cpu_us", "switches"))])
+    return "\n" + table([next(iter(scenario.points[0])), "this build against the other",
+                         "req/s", "p50", "p99", "CPU", "switches"], lines) if lines else ""
 
 
 def text(rows, drawn):

@@ -4,6 +4,8 @@
     tests/bench/run.py [--only NAME[,NAME]] [--rounds N] [--seconds N]
     tests/bench/run.py --quick      the headline ratios, in under two minutes
     tests/bench/run.py --report     docs/performance.md from what was measured
+    tests/bench/run.py --only stats --beside ../before/build/release/bin
+                                    ours from two builds in one run; writes no document
 
 scenarios.py is the table of what is measured; NAME is one of its names, or `targets`
 for those that the targets are about. Results go to build/bench/results.jsonl, where
@@ -30,7 +32,7 @@ import time
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2])
 from tests.bench import load, report, results, scenarios  # noqa: E402
-from tests.bench.servers import Ours, Trouble, World  # noqa: E402
+from tests.bench.servers import BIN, Ours, Trouble, World  # noqa: E402
 
 PACKAGES = ("nginx", "gunicorn", "python3-flask", "python3-sqlalchemy", "postgresql-15",
             "postgresql-17", "redis-server", "wrk", "libmicrohttpd12", "libmicrohttpd12t64",
@@ -62,10 +64,18 @@ def machine():
 
 # --- one set-up ------------------------------------------------------------------------------
 
-def start(world, makers, running):
+def builds_of(name, options):
+    """(name, programs) of what is started for a server of the tables."""
+    both = options.beside and name not in report.PEERS
+    return [(name, BIN)] + ([(name + report.OTHER, options.beside)] if both else [])
+
+
+def start(world, makers, running, options):
     """Appends to running as they start, so that the caller can stop them."""
-    for name, make in sorted(makers.items(),
-                             key=lambda m: m[0].startswith(("nginx", "flask"))):
+    for name, programs, make in sorted(
+            ((n, p, m) for own, m in makers.items() for n, p in builds_of(own, options)),
+            key=lambda m: m[0] in report.PEERS):
+        world.programs = programs
         server = make(name, world)
         running.append(server)
         server.prepare()
@@ -98,13 +108,14 @@ def run_setup(name, chosen, options):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kae-bench-"))
     world, running, problems = World(folder), [], []
     try:
-        start(world, makers, running)
+        start(world, makers, running, options)
         by_name = {s.name: s for s in running}
         for scenario in chosen:
             began = time.monotonic()
             results.begin(scenario.name, options.results)
             try:
-                measure(scenario, [by_name[s] for s in scenario.servers], options.rounds,
+                measure(scenario, [by_name[n] for s in scenario.servers
+                                   for n, _ in builds_of(s, options)], options.rounds,
                         options.seconds,
                         lambda **row: results.add(options.results, **row))
             except FAILURES as e:
@@ -187,10 +198,15 @@ def main():
     ap.add_argument("--busy", action="store_true",
                     help="to try it beside other work: what is refused is told and ends\n"
                     "nothing, and the documents stay as they are")
+    ap.add_argument("--beside", type=pathlib.Path, metavar="BIN",
+                    help="programs of another build, measured in turn with these")
     ap.add_argument("--keep", action="store_true", help="keep logs and data")
     options = ap.parse_args()
     if options.busy:
         load.REFUSED_MAX = 1
+    if options.beside:
+        options.beside = options.beside.resolve()
+        options.results = results.PATH.with_name("beside.jsonl")
     raise_files()
     # As an end by the keyboard: what was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -203,7 +219,7 @@ def main():
             return quick(options)
         if not options.report:
             status = run(options)
-        if not options.busy:
+        if not options.busy and not options.beside:
             report.write(results.read(options.results))
     except Trouble as e:
         print(f"run.py: {e}", file=sys.stderr)

@@ -229,11 +229,12 @@ class Ours(Server):
         self._spawn("gateway", "kae-gateway", {})
 
     def _spawn(self, role, program, env):
-        if not (BIN / program).exists():
-            raise Trouble(f"{BIN} has no {program}: build first")
+        path = self.world.programs / program
+        if not path.exists():
+            raise Trouble(f"{path.parent} has no {program}: build first")
         port = free_port()
         self.admin.append(port)
-        self.spawn(role, [BIN / program], {**self.env, **env, "ADMIN_PORT": str(port)})
+        self.spawn(role, [path], {**self.env, **env, "ADMIN_PORT": str(port)})
 
     def _ready(self):
         self.check_alive()
@@ -376,10 +377,11 @@ class Flask(Server):
 
 class World:
     """A folder, and stores that are started when somebody wants them.  PostgreSQL syncs
-    each commit to disk, as SQLite does here."""
+    each commit to disk, as SQLite does here.  programs: where ours are that are started
+    from now on."""
 
     def __init__(self, folder):
-        self.dir = pathlib.Path(folder)
+        self.dir, self.programs = pathlib.Path(folder), BIN
         self.postgres, self.redis, self.redis_port = None, None, 0
         self.bodies = {}  # path: what ours answered
         self.token, self.pem = "", None

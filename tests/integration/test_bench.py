@@ -170,6 +170,16 @@ class Page(unittest.TestCase):
         self.assertIn("| ≤ 25 µs | 23.0 µs | **yes**, by 8 %", table)
         self.assertEqual(table.count("not measured"), len(targets.TARGETS) - 5)
 
+    def test_another_build_is_told_beside(self):
+        stats = next(s for s in scenarios.SCENARIOS if s.name == "stats")
+        rows = self.rows()
+        self.assertNotIn("the other build", report.brief(stats, rows))
+        rows += [r | {"server": "ipc@other", "rps": 40_000, "cpu_us": {"gateway": 46.0}}
+                 for r in rows if r["server"] == "ipc"]
+        text = report.brief(stats, rows)
+        self.assertIn("| 8 | four programs, ipc, the other build | 40.0k |", text)
+        self.assertIn("| 8 | four programs, ipc | 1.25 | 1.00 | 1.00 | 0.50 | – |", text)
+
     def test_hops_are_medians_by_what_threads_are_for(self):
         rows = self.rows()
         self.assertNotIn("Where the CPU", report.text(rows, []))
