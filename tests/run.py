@@ -76,7 +76,7 @@ SLOW = ("tests.fault.test_sweep", "tests.fault.test_erasure",
         "tests.fault.test_postgres", "tests.fault.test_pgbouncer",
         "tests.integration.test_faults", "tests.integration.test_tracing",
         "tests.integration.test_idempotency", "tests.integration.test_tls",
-        "test_cache", "test_relay", "test_event", "test_db", "test_bus_replicas",
+        "test_cache", "test_relay", "test_event", "test_db_crowd", "test_bus_replicas",
         "test_remote_faults", "test_bus_hostile", "test_sqlite_io",
         "test_gateway_http", "test_bus_calls", "test_remote", "test_service")
 # Two thirds of a job's time it waits for timers, networks and other processes, so
