@@ -401,7 +401,7 @@ ERASES = {
     ("DELETE", "/api/user/account"),
 }
 # They take codes that are good once, so there is no other request to compare with:
-# tests/integration/test_factors.py and tests/store/test_auth_factor.c.
+# tests/integration/test_factors.py and tests/store/test_auth_factor*.c.
 CODES = {
     ("POST", "/api/auth/factors/totp"),
     ("POST", "/api/auth/factors/totp/confirm"),
