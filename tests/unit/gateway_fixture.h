@@ -434,6 +434,12 @@ static inline bool wait_until(bool (*done)(const void *arg), const void *arg,
 	return true;
 }
 
+/* A call of a client's, by a fake that was asked to. */
+static inline bool is_held(const void *fake)
+{
+	return ((const struct fake *)fake)->held_n > 0;
+}
+
 static inline bool is_ready(const void *g)
 {
 	return gateway_ready(g);
@@ -651,6 +657,7 @@ static inline struct answer ask(const struct stack *s, const char *method,
 	return a;
 }
 
+#define H     "Host: x\r\n"
 #define ALICE "X-API-Key: sk_alice\r\n"
 #define ADMIN "X-API-Key: sk_admin\r\n"
 #define JSON  "Content-Type: application/json\r\n"

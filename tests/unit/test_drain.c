@@ -153,11 +153,6 @@ static void what_comes_when_the_grace_is_over_is_told_503(void **state)
 	answer_fini(&a);
 }
 
-static bool is_held(const void *f)
-{
-	return ((const struct fake *)f)->held_n > 0;
-}
-
 static bool one_is_idle(const void *g)
 {
 	return atomic_load(&((const struct gateway *)g)->site.idle_n) == 1;

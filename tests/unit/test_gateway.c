@@ -8,24 +8,7 @@
 
 #include "gateway/route.h"
 #include "tests/alloc_fault.h"
-#include "tests/unit/gateway_fixture.h"
-
-static struct stack *st; /* shared by the tests that only ask */
-
-static int start_shared(void **state)
-{
-	(void)state;
-	quiet();
-	st = stack_start(NULL, 0);
-	return 0;
-}
-
-static int stop_shared(void **state)
-{
-	(void)state;
-	stack_stop(st);
-	return 0;
-}
+#include "tests/unit/gateway_shared.h"
 
 /* --- what is forwarded ----------------------------------------------------------- */
 

@@ -8,24 +8,7 @@
 
 #include "common/service/figures.h"
 #include "tests/alloc_fault.h"
-#include "tests/unit/gateway_fixture.h"
-
-static struct stack *st;
-
-static int start_shared(void **state)
-{
-	(void)state;
-	quiet();
-	st = stack_start(NULL, 0);
-	return 0;
-}
-
-static int stop_shared(void **state)
-{
-	(void)state;
-	stack_stop(st);
-	return 0;
-}
+#include "tests/unit/gateway_shared.h"
 
 static int figures_as_before(void **state)
 {
@@ -224,11 +207,6 @@ static void bodies_are_checked_before_anybody_is_asked(void **state)
 	}
 	for (int p = PEER_AUTH; p < PEER_COUNT; p++)
 		assert_int_equal(st->fakes[p].operated, 0);
-}
-
-static bool is_held(const void *fake)
-{
-	return ((const struct fake *)fake)->held_n > 0;
 }
 
 /* Of its own, since it ends under the question. */

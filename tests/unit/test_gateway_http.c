@@ -10,27 +10,9 @@
 #include <pthread.h>
 
 #include "tests/alloc_fault.h"
-#include "tests/unit/gateway_fixture.h"
-
-static struct stack *st; /* shared by the tests that only ask */
-
-static int start_shared(void **state)
-{
-	(void)state;
-	quiet();
-	st = stack_start(NULL, 0);
-	return 0;
-}
-
-static int stop_shared(void **state)
-{
-	(void)state;
-	stack_stop(st);
-	return 0;
-}
+#include "tests/unit/gateway_shared.h"
 
 #define BYTES(literal) ((struct str){(literal), sizeof(literal) - 1})
-#define H              "Host: x\r\n"
 #define LOGIN          "POST /api/auth/login HTTP/1.1\r\n" H
 
 /* --- heads ------------------------------------------------------------------------ */
@@ -444,11 +426,6 @@ static void a_request_that_comes_byte_by_byte_is_served(void **state)
 	assert_int_equal(a.status, 200);
 	answer_fini(&a);
 	client_close(&c);
-}
-
-static bool is_held(const void *f)
-{
-	return ((const struct fake *)f)->held_n > 0;
 }
 
 static bool is_cancelled(const void *f)

@@ -13,29 +13,11 @@
 
 #include "gateway/route.h"
 #include "tests/alloc_fault.h"
-#include "tests/unit/gateway_fixture.h"
+#include "tests/unit/gateway_shared.h"
 
-#define H      "Host: x\r\n"
 #define ORIGIN "http://localhost:5173"
 #define FROM   "Origin: " ORIGIN "\r\n"
 #define READER "X-API-Key: sk_reader\r\n"
-
-static struct stack *st; /* shared by the tests that only ask */
-
-static int start_shared(void **state)
-{
-	(void)state;
-	quiet();
-	st = stack_start(NULL, 0);
-	return 0;
-}
-
-static int stop_shared(void **state)
-{
-	(void)state;
-	stack_stop(st);
-	return 0;
-}
 
 /* --- the shape ------------------------------------------------------------------ */
 
