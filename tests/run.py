@@ -78,7 +78,7 @@ SLOW = ("tests.fault.test_sweep", "tests.fault.test_erasure",
         "tests.integration.test_idempotency", "tests.integration.test_tls",
         "test_cache", "test_relay", "test_event", "test_db_crowd", "test_bus_replicas",
         "test_remote_faults", "test_bus_hostile", "test_sqlite_io",
-        "test_gateway_http", "test_bus_calls", "test_remote", "test_service")
+        "test_gateway_connection", "test_bus_calls", "test_remote", "test_service")
 # Two thirds of a job's time it waits for timers, networks and other processes, so
 # one more than there are cores leaves none of them idle for long.
 JOBS = (os.cpu_count() or 2) + 1

@@ -8,6 +8,9 @@
 
 #include "tests/unit/gateway_fixture.h"
 
+/* The beginning of a head. */
+#define LOGIN "POST /api/auth/login HTTP/1.1\r\n" H
+
 static struct stack *st;
 
 static int start_shared(void **state)
