@@ -3,8 +3,8 @@
  *
  * postgres.c is what the pool calls: transactions and rows.  pg_wire.c sends
  * statements in libpq's pipeline mode and reads the answers, both with a
- * deadline.  pg_connect.c opens connections, pg_names.c finds addresses.
- * pg_ask.c sends many reads at once.
+ * deadline; pg_error.c says what a failed one means.  pg_connect.c opens
+ * connections, pg_names.c finds addresses.  pg_ask.c sends many reads at once.
  *
  * Why pipeline mode: BEGIN, the statement timeout, a PREPARE and the first
  * statement make one round trip, and the COMMIT of a read need not be waited
@@ -112,15 +112,19 @@ bool pg_wait(struct pg *g, short events, uint64_t until_ms);
 void pg_settle(struct pg *g, unsigned results);
 /* The connection is gone, and with it the transaction. */
 enum err pg_lost(struct pg *g);
-/* Our code for a failed result; marks the connection by it.  *tell: somebody
- * should put it on the log. */
-enum err pg_judge(struct pg *g, const PGresult *r, bool *tell) MUST_CHECK;
-void pg_tell(const struct ctx *cx, const char *name, const PGresult *r);
 /* Several statements in one text, outside the pipeline. */
 enum err pg_script(struct pg *g, const char *sql, uint64_t until_ms) MUST_CHECK;
 /* Takes in what the server has said unasked. */
 void pg_listen(struct pg *g);
 void pg_forget_prepared(struct pg *g);
+
+/* pg_error.c */
+/* Of a failed result; "" when it has none. */
+const char *pg_field(const PGresult *r, int code);
+void pg_tell(const struct ctx *cx, const char *name, const PGresult *r);
+/* Our code for a failed result; marks the connection by it.  *tell: somebody
+ * should put it on the log. */
+enum err pg_judge(struct pg *g, const PGresult *r, bool *tell) MUST_CHECK;
 
 /* postgres.c */
 enum err pg_rows(PGresult *r, const struct db_sink *sink) MUST_CHECK;
