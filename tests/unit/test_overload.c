@@ -106,6 +106,11 @@ static size_t inside(const struct sim *s)
 
 static const double nobody[RATE_COUNT] = {0};
 static const double a_few[RATE_COUNT] = {[RATE_WRITE] = 20};
+/* Three times what can be done, most of it the least important. */
+static const double a_flood[RATE_COUNT] = {[RATE_READ] = 2000,
+                                           [RATE_WRITE] = 500,
+                                           [RATE_LOGIN] = 200,
+                                           [RATE_GENERATE] = 12000};
 
 /* rates: requests a second of each class. */
 static void run(struct sim *s, const double rates[RATE_COUNT], uint64_t ms)
@@ -143,15 +148,23 @@ static struct sim *service(bool limited)
 	return s;
 }
 
+/* Limited, and asked for so much for two seconds. */
+static struct sim *used_to(const double rates[RATE_COUNT])
+{
+	struct sim *s = service(true);
+
+	run(s, rates, 2000);
+	return s;
+}
+
 static void at_three_times_the_capacity_the_work_done_is_still_wanted(
 	void **state)
 {
 	const double normal[RATE_COUNT] = {[RATE_READ] = 2000};
 	const double thrice[RATE_COUNT] = {[RATE_READ] = 12000};
-	struct sim *with = service(true), *without = service(false);
+	struct sim *with = used_to(normal), *without = service(false);
 
 	(void)state;
-	run(with, normal, 2000);
 	assert_int_equal(with->refused[RATE_READ], 0);
 	run(with, thrice, 2000);
 	forget(with);
@@ -171,17 +184,12 @@ static void the_least_important_is_cut_first(void **state)
 {
 	const double normal[RATE_COUNT] = {
 		[RATE_READ] = 1000, [RATE_WRITE] = 500, [RATE_LOGIN] = 100};
-	const double crowd[RATE_COUNT] = {[RATE_READ] = 2000,
-	                                  [RATE_WRITE] = 500,
-	                                  [RATE_LOGIN] = 200,
-	                                  [RATE_GENERATE] = 12000};
-	struct sim *s = service(true);
+	struct sim *s = used_to(normal);
 
 	(void)state;
-	run(s, normal, 2000);
-	run(s, crowd, 3000);
+	run(s, a_flood, 3000);
 	forget(s);
-	run(s, crowd, 3000);
+	run(s, a_flood, 3000);
 	assert_true((double)s->fast[RATE_LOGIN] >= 0.95 * 3 * 200);
 	assert_true((double)s->fast[RATE_READ] >= 0.9 * 3 * 2000);
 	assert_true((double)s->fast[RATE_WRITE] >= 0.9 * 3 * 500);
@@ -192,17 +200,12 @@ static void the_least_important_is_cut_first(void **state)
 
 static void who_is_let_in_is_answered_in_time(void **state)
 {
-	const double crowd[RATE_COUNT] = {[RATE_READ] = 2000,
-	                                  [RATE_WRITE] = 500,
-	                                  [RATE_LOGIN] = 200,
-	                                  [RATE_GENERATE] = 12000};
-	struct sim *s = service(true);
+	struct sim *s = used_to(a_few);
 
 	(void)state;
-	run(s, a_few, 2000);
-	run(s, crowd, 3000);
+	run(s, a_flood, 3000);
 	forget(s);
-	run(s, crowd, 30000);
+	run(s, a_flood, 30000);
 	assert_int_equal(s->fast[RATE_LOGIN], s->served[RATE_LOGIN]);
 	assert_int_equal(s->fast[RATE_READ], s->served[RATE_READ]);
 	assert_int_equal(s->fast[RATE_WRITE], s->served[RATE_WRITE]);
@@ -245,10 +248,9 @@ static void when_the_crowd_has_gone_all_are_let_in_again(void **state)
 static void a_service_that_is_slow_by_itself_is_not_strangled(void **state)
 {
 	const double normal[RATE_COUNT] = {[RATE_READ] = 1000};
-	struct sim *s = service(true);
+	struct sim *s = used_to(normal);
 
 	(void)state;
-	run(s, normal, 2000);
 	/* Forty times slower, with as many more workers. */
 	s->work_us = 40000;
 	s->workers = 160;
@@ -278,9 +280,8 @@ static void a_class_that_hands_in_together_is_let_in(void **state)
 /* Who waits for his answer before he asks again, as wrk and browsers do. */
 static struct sim *service_for(unsigned waiting)
 {
-	struct sim *s = service(true);
+	struct sim *s = used_to(a_few);
 
-	run(s, a_few, 2000);
 	s->waiting = waiting;
 	run(s, nobody, 2000);
 	assert_int_equal(s->refused[RATE_WRITE], 0);
@@ -363,10 +364,9 @@ static void a_closed_loop_of_64_is_not_refused(void **state)
 static void a_class_of_which_1_percent_is_slow_is_not_cut(void **state)
 {
 	const double reads[RATE_COUNT] = {[RATE_READ] = 1000};
-	struct sim *s = service(true);
+	struct sim *s = used_to(reads);
 
 	(void)state;
-	run(s, reads, 2000);
 	s->slow_one_in = 100;
 	s->slow_us = 200000;
 	run(s, reads, 10000);
@@ -387,9 +387,8 @@ static void a_service_that_has_become_slow_is_cut_for_seconds_only(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNTOF(slow); i++) {
-		struct sim *s = service(true);
+		struct sim *s = used_to(reads);
 
-		run(s, reads, 2000);
 		s->slow_one_in = slow[i].one_in;
 		s->slow_us = slow[i].us;
 		run(s, reads, 10000);
@@ -403,10 +402,9 @@ static void a_service_that_has_become_slow_is_cut_for_seconds_only(void **state)
 /* Eight at a time make no queue. */
 static void a_few_that_are_slow_are_not_cut(void **state)
 {
-	struct sim *s = service(true);
+	struct sim *s = used_to(a_few);
 
 	(void)state;
-	run(s, a_few, 2000);
 	s->slow_one_in = 1;
 	s->slow_us = 350000;
 	run(s, a_few, 10000);
@@ -493,11 +491,9 @@ static void a_busy_loop_is_no_busy_service(void **state)
 		uint64_t turn_us = round < 20 ? 100 : 30000;
 
 		overload_turned(&o, turn_us);
-		for (unsigned i = 0; i < n; i++)
-			overload_enter(&o, RATE_READ);
+		enter_all(&o, RATE_READ, n);
 		now += 200;
-		for (unsigned i = 0; i < n; i++)
-			overload_leave(&o, RATE_READ, 500 + turn_us, now);
+		leave_all(&o, RATE_READ, n, 500 + turn_us, now);
 	}
 	assert_true(overload_limit(&o, GROUP_READ) >= OVERLOAD_FIRST / 2);
 }
@@ -512,13 +508,11 @@ static void limits_stay_within_bounds(void **state)
 		unsigned n = overload_limit(&o, GROUP_READ);
 
 		assert_true(n >= OVERLOAD_MIN && n <= OVERLOAD_MAX);
-		for (unsigned i = 0; i < n; i++)
-			overload_enter(&o, RATE_READ);
+		enter_all(&o, RATE_READ, n);
 		assert_false(overload_room(&o, RATE_READ));
 		now += 200;
-		for (unsigned i = 0; i < n; i++)
-			overload_leave(&o, RATE_READ,
-			               round < 1000 ? 1000 : 60000000, now);
+		leave_all(&o, RATE_READ, n, round < 1000 ? 1000 : 60000000,
+		          now);
 		assert_int_equal(o.each[GROUP_READ].in_flight, 0);
 	}
 }
