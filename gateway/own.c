@@ -140,8 +140,9 @@ static enum monitor_state models(const struct req *rq, struct buf *out)
 	static const char *const messages[] = {
 		[MONITOR_UP] = "a language model answers",
 		[MONITOR_UNKNOWN] = "not known at the moment",
-		[MONITOR_DEGRADED] = "a provider fails; others or the built-in "
-				     "lexicon do instead",
+		[MONITOR_DEGRADED] =
+			("a provider fails; others or the built-in "
+	                 "lexicon do instead"),
 		[MONITOR_DOWN] = "the built-in lexicon does instead",
 	};
 	struct monitor_view v = monitor_view(rq->loop->site->monitor,
