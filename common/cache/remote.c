@@ -102,6 +102,10 @@ static bool end_get(struct remote *r, struct cmd *c)
 	if (c->left)
 		return true;
 	c->done = true;
+	if (c->told) {
+		get_count(r, c, c->err);
+		return true;
+	}
 	pthread_cond_signal(&c->answered);
 	return false;
 }
@@ -142,8 +146,11 @@ void hand_over(struct remote *r)
 		if (end_get(r, c))
 			fifo_add(&ours, c);
 	pthread_mutex_unlock(&r->lock);
-	for (c = fifo_take(&ours); c; c = fifo_take(&ours))
+	for (c = fifo_take(&ours); c; c = fifo_take(&ours)) {
+		if (c->done)
+			ask_told(c, c->err);
 		cmd_free(c);
+	}
 }
 
 /* SplitMix64 (Steele, Lea, Flood): one word of state, seeded by the caller. */
@@ -188,6 +195,7 @@ struct remote *remote_new(const struct remote_conf *conf)
 	if (!r)
 		return NULL;
 	r->conf = *conf;
+	r->asks_due_ms = UINT64_MAX;
 	pthread_mutex_init(&r->lock, NULL);
 	fifo_init(&r->queue);
 	fifo_init(&r->ended);
@@ -309,27 +317,82 @@ static enum err await(struct remote *r, struct cmd *c, uint64_t until_ms)
 	return c->done ? c->err : ERR_TIMEOUT;
 }
 
-/*
- * The command is the caller's again; the answer goes to out.  The store has
- * counted down since it was sent at the latest, and perhaps not before.
- */
-static enum err take_answer(const struct cmd *c, struct remote_found *out,
-                            struct remote_marks *marks)
+/* What its caller gets to know: the store has counted down since it was sent at
+ * the latest, and perhaps not before. */
+void get_answer(const struct cmd *c, struct remote_answer *out)
 {
 	const struct stored *v = &c->value;
 	uint64_t left = clock_left(c->left_ms, mono_ms() - c->sent_ms);
 	bool found = left > 0;
+	uint64_t ttl = left > v->stale_ms ? left - v->stale_ms : 0;
 
-	if (found && !v->negative) {
-		buf_str(&out->bytes, v->bytes);
-		if (out->bytes.failed)
-			return ERR_NOMEM;
-	}
-	*marks = c->marks;
-	out->found = found;
-	out->negative = found && v->negative;
-	out->ttl_ms = left > v->stale_ms ? left - v->stale_ms : 0;
-	out->stale_ms = left - out->ttl_ms;
+	*out = (struct remote_answer){.found = found,
+	                              .negative = found && v->negative,
+	                              .ttl_ms = ttl,
+	                              .stale_ms = left - ttl,
+	                              .marks = c->marks};
+	if (found && !v->negative)
+		out->bytes = v->bytes;
+}
+
+void get_count(struct remote *r, const struct cmd *c, enum err e)
+{
+	judge(r, c->pass, e,
+	      e != ERR_TIMEOUT || c->until_ms >= c->marks.asked_ms + FAIR_MS);
+	if (e)
+		return;
+	r->stats.hits += c->left_ms > 0;
+	r->stats.get_us += mono_us() - c->began_us;
+}
+
+enum err get_begin(struct remote *r, struct str key, const uint16_t *slots,
+                   size_t slots_n, uint64_t until_ms, remote_answered_fn *told,
+                   void *told_arg, struct cmd **out)
+{
+	struct cmd *c = value_cmd(r, CMD_GET, REMOTE_GET_REPLIES, key, 0);
+	bool woken;
+	enum err e;
+
+	assert(slots_n <= REMOTE_SLOTS_MAX);
+	if (!c)
+		return ERR_NOMEM;
+	c->told = told;
+	c->told_arg = told_arg;
+	c->until_ms = until_ms;
+	c->began_us = mono_us();
+	c->marks.asked_ms = mono_ms();
+	c->marks.n = slots_n;
+	for (size_t i = 0; i < slots_n; i++)
+		c->marks.slot[i] = slots[i] % CACHE_SLOTS;
+	pthread_mutex_lock(&r->lock);
+	e = admit(r, c);
+	woken = !e && enqueue(r, c);
+	if (!e && told && until_ms < r->asks_due_ms)
+		r->asks_due_ms = until_ms;
+	pthread_mutex_unlock(&r->lock);
+	wake(r, woken);
+	if (e)
+		cmd_free(c);
+	else
+		*out = c;
+	return e;
+}
+
+/* The command is the caller's again. */
+static enum err take_answer(const struct cmd *c, struct remote_found *out,
+                            struct remote_marks *marks)
+{
+	struct remote_answer a;
+
+	get_answer(c, &a);
+	buf_str(&out->bytes, a.bytes);
+	if (out->bytes.failed)
+		return ERR_NOMEM;
+	*marks = a.marks;
+	out->found = a.found;
+	out->negative = a.negative;
+	out->ttl_ms = a.ttl_ms;
+	out->stale_ms = a.stale_ms;
 	return OK;
 }
 
@@ -337,40 +400,20 @@ enum err remote_get(struct remote *r, struct str key, const uint16_t *slots,
                     size_t slots_n, uint64_t until_ms, struct remote_found *out,
                     struct remote_marks *marks)
 {
-	uint64_t began_us = mono_us(), began_ms = mono_ms();
 	struct cmd *c;
-	bool woken, left;
+	bool left;
 	enum err e;
 
-	assert(slots_n <= REMOTE_SLOTS_MAX);
 	marks->known = false;
 	out->found = false;
-	c = value_cmd(r, CMD_GET, REMOTE_GET_REPLIES, key, 0);
-	if (!c)
-		return ERR_NOMEM;
-	c->marks.asked_ms = began_ms;
-	c->marks.n = slots_n;
-	for (size_t i = 0; i < slots_n; i++)
-		c->marks.slot[i] = slots[i] % CACHE_SLOTS;
-	pthread_mutex_lock(&r->lock);
-	e = admit(r, c);
-	woken = !e && enqueue(r, c);
-	pthread_mutex_unlock(&r->lock);
-	wake(r, woken);
-	if (e) {
-		cmd_free(c);
+	e = get_begin(r, key, slots, slots_n, until_ms, NULL, NULL, &c);
+	if (e)
 		return e;
-	}
 	pthread_mutex_lock(&r->lock);
 	e = await(r, c, until_ms);
-	judge(r, c->pass, e,
-	      e != ERR_TIMEOUT || until_ms >= began_ms + FAIR_MS);
+	get_count(r, c, e);
 	c->left = !c->done;
 	left = c->left;
-	if (!e) {
-		r->stats.hits += c->left_ms > 0;
-		r->stats.get_us += mono_us() - began_us;
-	}
 	pthread_mutex_unlock(&r->lock);
 	if (left)
 		return e; /* the thread frees it */

@@ -45,7 +45,8 @@
  * Bounds:  REMOTE_QUEUE_MAX commands under way; REMOTE_VALUE_MAX bytes a value.
  * Owns:    a thread, two connections (commands; channel).
  * Threads: any; nothing blocks but remote_get(), and that at most until its
- *          until_ms.
+ *          until_ms.  Callbacks come on the remote's thread, without a lock of
+ *          it, and must not keep it.
  */
 #ifndef CACHE_REMOTE_H
 #define CACHE_REMOTE_H
@@ -72,17 +73,15 @@ struct remote_conf {
 	const struct wire *wire; /* how commands travel; lives longer */
 	unsigned connect_timeout_ms, timeout_ms; /* hard limits; 5000 each */
 	uint64_t seed; /* of jitter and epochs; 0: from the kernel */
-	/*
-	 * An instance (perhaps this one) has forgotten what is in slot, or
-	 * everything for CACHE_SLOT_ALL.  Called on the remote's thread,
-	 * without a lock of it.
-	 */
+	/* An instance (perhaps this one) has forgotten what is in slot, or
+	 * everything for CACHE_SLOT_ALL. */
 	void (*forget)(void *arg, unsigned slot);
 	void *arg;
 };
 
 struct remote *remote_new(const struct remote_conf *conf);
-/* Sends what is to be forgotten if it can be sent at once; ends the thread. */
+/* Sends what is to be forgotten if it can be sent at once, answers whoever was
+ * not answered, and ends the thread. */
 void remote_free(struct remote *r);
 AUTO_TYPE(remote, struct remote *, remote_free)
 
@@ -114,6 +113,22 @@ struct remote_found {
 enum err remote_get(struct remote *r, struct str key, const uint16_t *slots,
                     size_t slots_n, uint64_t until_ms, struct remote_found *out,
                     struct remote_marks *marks) MUST_CHECK;
+/* What remote_ask() came to.  The callback has until it returns to look. */
+struct remote_answer {
+	enum err e; /* ERR_TIMEOUT, ERR_UNAVAILABLE, or OK, and then: */
+	bool found, negative;
+	struct str bytes;
+	uint64_t ttl_ms, stale_ms;
+	struct remote_marks marks;
+};
+typedef void remote_answered_fn(void *arg, const struct remote_answer *a);
+/*
+ * A get for which nobody waits: OK, and fn is called exactly once, soon after
+ * until_ms at the latest.  Else fn is not called; errors as of remote_get().
+ */
+enum err remote_ask(struct remote *r, struct str key, const uint16_t *slots,
+                    size_t slots_n, uint64_t until_ms, remote_answered_fn *fn,
+                    void *arg) MUST_CHECK;
 /*
  * Best effort, never waits; copies.  The times count from marks->asked_ms, so
  * that however long the load took, or this process or the server was stopped

@@ -1,7 +1,8 @@
 /*
- * remote_inner - the inside of the remote tier, shared by its three files and
+ * remote_inner - the inside of the remote tier, shared by its four files and
  * nobody else: remote.c is what callers run, remote_turn.c is the thread and
- * what it says, remote_reply.c is what it learns from answers.
+ * what it says, remote_reply.c is what it learns from answers, remote_ask.c
+ * gives them to those who do not wait.
  *
  *                    both open            told who it is,
  *        AWAY -> OPENING -----> GREETING -- subscribed --> READING
@@ -65,7 +66,9 @@ enum cmd_kind {
 /*
  * One command from the moment it is asked for until its last answer.  A get's
  * is freed by whoever is the last to need it: its caller, or the thread when
- * the caller has left without the answer.
+ * the caller has left without the answer.  One that is asked has no caller that
+ * waits: told is called for it, once, when it has ended or when its time is
+ * over, and then it has been left.
  */
 struct cmd {
 	struct cmd *next;
@@ -80,6 +83,10 @@ struct cmd {
 	union {
 		struct { /* a get or a set */
 			pthread_cond_t answered;
+			remote_answered_fn *told; /* NULL: it is waited for */
+			void *told_arg;
+			struct cmd *next_late;
+			uint64_t began_us, until_ms; /* a get */
 			struct remote_marks marks;
 			struct stored value; /* got: its bytes are reply's */
 			uint64_t left_ms;    /* got: as the store counts down */
@@ -116,6 +123,7 @@ struct remote {
 	bool clock_known; /* else nothing is set */
 	struct fifo queue;
 	size_t under_way, bytes_under_way;
+	uint64_t asks_due_ms; /* no ask's time is over before */
 	uint64_t pending[REMOTE_PENDING_WORDS];
 	size_t pending_n;
 	struct breaker breaker;
@@ -167,6 +175,18 @@ void pending_add(struct remote *r, unsigned slot); /* holds the lock */
 bool pending_has(const struct remote *r, const struct remote_marks *m);
 uint64_t remote_random(struct remote *r); /* holds the lock */
 
+/*
+ * Queues a get.  told NULL: it is the caller's to wait for, and *out is it;
+ * else the thread's, and *out may be gone.
+ */
+enum err get_begin(struct remote *r, struct str key, const uint16_t *slots,
+                   size_t slots_n, uint64_t until_ms, remote_answered_fn *told,
+                   void *told_arg, struct cmd **out) MUST_CHECK;
+/* Holds the lock.  A get has come to e as far as its caller is concerned. */
+void get_count(struct remote *r, const struct cmd *c, enum err e);
+/* The answer to a get, whose bytes are the command's. */
+void get_answer(const struct cmd *c, struct remote_answer *out);
+
 /* --- remote_turn.c ---------------------------------------------------------------- */
 
 void *remote_run(void *remote);
@@ -177,6 +197,14 @@ void lose(struct remote *r, const char *why);
 void doubt(struct remote *r);
 void say_begin(struct remote *r);
 void now_in_step(struct remote *r);
+
+/* --- remote_ask.c ----------------------------------------------------------------- */
+
+/* Tells who asked for it. */
+void ask_told(const struct cmd *c, enum err e);
+/* Tells those whose time is over. */
+void asks_leave(struct remote *r, uint64_t now);
+uint64_t asks_due_ms(struct remote *r); /* when to look again */
 
 /* --- remote_reply.c --------------------------------------------------------------- */
 

@@ -492,6 +492,7 @@ static bool turn(struct remote *r)
 	if (r->step != STEP_AWAY)
 		more = hear(r, WIRE_COMMANDS);
 	hand_over(r);
+	asks_leave(r, now);
 	if (r->step != STEP_AWAY && !r->lost)
 		more |= hear(r, WIRE_MESSAGES);
 	if (!r->lost)
@@ -505,11 +506,14 @@ static bool turn(struct remote *r)
 	return more;
 }
 
-static uint64_t due_ms(const struct remote *r)
+static uint64_t due_ms(struct remote *r)
 {
-	if (r->step == STEP_AWAY)
-		return r->try_ms;
-	return r->step == STEP_IN_STEP ? r->probe_ms : r->step_until_ms;
+	uint64_t asks = asks_due_ms(r);
+	uint64_t ours = r->step == STEP_AWAY      ? r->try_ms
+	                : r->step == STEP_IN_STEP ? r->probe_ms
+	                                          : r->step_until_ms;
+
+	return asks < ours ? asks : ours;
 }
 
 static bool is_ending(struct remote *r)

@@ -198,10 +198,13 @@ def stores():
     for i in range(ROUNDS):
         for line in run([BENCH / "remote", SECONDS]).splitlines():
             found = re.search(r"(\d+) threads +(\d+) gets/s +([\d.]+) CPU us each +(\d+) "
-                              r"commands/s +redis-benchmark -P \d+ +(\d+)", line)
-            threads, gets, each, commands, theirs = map(float, found.groups())
+                              r"commands/s +asked +(\d+) +([\d.]+) CPU us each +"
+                              r"redis-benchmark -P \d+ +(\d+)", line)
+            threads, gets, each, commands, asked, ask, theirs = map(float, found.groups())
             row(scenario="raw-redis", server="tier", round=i, c=int(threads), rps=commands,
                 gets=gets, cpu_us={"caller": each})
+            row(scenario="raw-redis", server="asked", round=i, c=int(threads), rps=asked,
+                cpu_us={"caller": ask})
             row(scenario="raw-redis", server="redis-benchmark", round=i, c=int(threads),
                 rps=theirs)
 

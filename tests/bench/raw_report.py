@@ -60,7 +60,7 @@ PARTS = (
     ("Rows by their key, beside pgbench", ("raw-postgres",),
      lambda rows: beside(rows, "raw-postgres", ("db_read", "together"), ("pgbench",))),
     ("Commands of the Redis tier, beside redis-benchmark", ("raw-redis",),
-     lambda rows: beside(rows, "raw-redis", ("tier",), ("redis-benchmark",))))
+     lambda rows: beside(rows, "raw-redis", ("tier", "asked"), ("redis-benchmark",))))
 
 
 def text(rows):

@@ -5,8 +5,10 @@
  *   build/release/bench/remote [seconds each]
  *
  * One line per number of threads that ask at once: gets a second, the commands
- * that makes, and those against redis-benchmark's with as deep a pipeline.  A
- * get is PTTL, GETRANGE and HMGET.  A redis-server of its own is started.
+ * that makes, the same of as many asks that no thread waits for, each followed
+ * by the next when it is answered, and what redis-benchmark does with as deep a
+ * pipeline.  A get is PTTL, GETRANGE and HMGET.  A redis-server of its own is
+ * started.
  */
 #include "common/cache/remote.h"
 #include "common/base/clock.h"
@@ -33,7 +35,14 @@ struct bench {
 	struct remote *remote;
 	atomic_bool stop;
 	_Atomic uint64_t gets, failed;
+	atomic_uint under_way;
 	double cpu_us; /* of a get, this process */
+};
+
+/* One of those that are asked at a time. */
+struct asking {
+	struct bench *b;
+	unsigned n; /* of the next key */
 };
 
 static void ignore(void *arg, unsigned slot)
@@ -54,13 +63,18 @@ static pid_t start(const char *const argv[], int out)
 	return pid;
 }
 
+static struct str key_of(unsigned n, char text[24])
+{
+	return (struct str){text,
+	                    (size_t)snprintf(text, 24, "key:%u", n % 1000)};
+}
+
 /* One get; what is not there is set. */
-static bool ask(struct remote *r, unsigned n, struct remote_found *f)
+static bool get(struct remote *r, unsigned n, struct remote_found *f)
 {
 	static const char bytes[VALUE_BYTES];
 	char text[24];
-	struct str key = {text, (size_t)snprintf(text, sizeof(text), "key:%u",
-	                                         n % 1000)};
+	struct str key = key_of(n, text);
 	const uint16_t slot = remote_slot(key);
 	struct remote_marks m;
 
@@ -81,7 +95,7 @@ static void *ask_on(void *arg)
 	unsigned n = (unsigned)(uintptr_t)&f >> 4;
 
 	for (; !atomic_load(&b->stop); gets++)
-		failed += !ask(b->remote, n++, &f);
+		failed += !get(b->remote, n++, &f);
 	buf_fini(&f.bytes);
 	b->gets += gets;
 	b->failed += failed;
@@ -102,6 +116,50 @@ static double gets_a_second(struct bench *b, unsigned threads, unsigned seconds)
 	b->stop = true;
 	for (unsigned i = 0; i < threads; i++)
 		(void)pthread_join(t[i], NULL);
+	b->cpu_us = (double)(cpu_us() - cpu) / (double)b->gets;
+	return (double)b->gets * 1000 / (double)(mono_ms() - began);
+}
+
+static void ask_next(struct asking *a);
+
+static void answered(void *arg, const struct remote_answer *answer)
+{
+	struct asking *a = arg;
+
+	a->b->gets++;
+	a->b->failed += !answer->found;
+	ask_next(a);
+}
+
+/* On this thread at first, on the remote's from then on. */
+static void ask_next(struct asking *a)
+{
+	struct bench *b = a->b;
+	char text[24];
+	struct str key = key_of(a->n++, text);
+	const uint16_t slot = remote_slot(key);
+
+	if (atomic_load(&b->stop) ||
+	    remote_ask(b->remote, key, &slot, 1, mono_ms() + 1000, answered, a))
+		b->under_way--;
+}
+
+static double asks_a_second(struct bench *b, unsigned depth, unsigned seconds)
+{
+	struct asking a[THREADS_MAX];
+	uint64_t began = mono_ms(), cpu = cpu_us();
+
+	b->gets = b->failed = 0;
+	b->stop = false;
+	b->under_way = depth;
+	for (unsigned i = 0; i < depth; i++) {
+		a[i] = (struct asking){b, i * 31};
+		ask_next(&a[i]);
+	}
+	(void)poll(NULL, 0, (int)seconds * 1000);
+	b->stop = true;
+	while (b->under_way)
+		(void)poll(NULL, 0, 1);
 	b->cpu_us = (double)(cpu_us() - cpu) / (double)b->gets;
 	return (double)b->gets * 1000 / (double)(mono_ms() - began);
 }
@@ -180,16 +238,20 @@ static void measure(const char *socket, unsigned seconds)
 	(void)gets_a_second(&b, 8, 1);
 	for (size_t i = 0; i < COUNTOF(depths); i++) {
 		double gets = gets_a_second(&b, depths[i], seconds);
+		double cpu = b.cpu_us, asks;
+		uint64_t failed = b.failed;
 		double theirs = benchmark(socket, depths[i], seconds);
 
+		asks = asks_a_second(&b, depths[i], seconds);
 		(void)printf("%2u threads  %8.0f gets/s  %5.1f CPU us each  "
-		             "%8.0f commands/s  "
-		             "redis-benchmark -P %-2u %8.0f  ratio %.2f"
-		             "  not found or failed %llu\n",
-		             depths[i], gets, b.cpu_us, gets * COMMANDS,
-		             depths[i], theirs,
+		             "%8.0f commands/s  asked %8.0f  %5.1f CPU us "
+		             "each  redis-benchmark -P %-2u %8.0f  ratios "
+		             "%.2f and %.2f  not found or failed %llu\n",
+		             depths[i], gets, cpu, gets * COMMANDS,
+		             asks * COMMANDS, b.cpu_us, depths[i], theirs,
 		             theirs > 0 ? gets * COMMANDS / theirs : 0,
-		             (unsigned long long)b.failed);
+		             theirs > 0 ? asks * COMMANDS / theirs : 0,
+		             (unsigned long long)(failed + b.failed));
 	}
 	remote_free(b.remote);
 	redis_wire_free(w);

@@ -246,12 +246,13 @@ class RawPage(unittest.TestCase):
               for s, server, rps in (("quiz", "ours", 300), ("quiz", "pgbench", 200),
                                      ("raw-postgres", "db_read", 100),
                                      ("raw-postgres", "pgbench", 400),
-                                     ("raw-redis", "tier", 50)))]
+                                     ("raw-redis", "tier", 50), ("raw-redis", "asked", 75),
+                                     ("raw-redis", "redis-benchmark", 50)))]
         text = raw_report.text(rows)
         self.assertEqual(text.count("###"), len(raw_report.PARTS))
         for line in ("| an idle kept connection with TLS | 36.0 KB |",
                      "| 1 000 | 0.50 / 1.50 |", "plots/leaderboard.svg", "| 1.50 |",
-                     "| 0.25 |"):
+                     "| 0.25 |", "| 50 | 75 | 50 | 1.00 | 1.50 |"):
             self.assertIn(line, text)
 
 
