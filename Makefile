@@ -185,7 +185,7 @@ $(B)/faulty/io.so: tests/faulty/io.c tests/faulty/control.c tests/faulty/io.def 
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc $(wrap)) -lcmocka
 # These hold the clock in their hand (tests/unit/cache_clock.h).
-$(B)/unit/test_cache_limits $(B)/unit/test_cache_remote: wrap := mono_ms pthread_cond_timedwait
+$(B)/unit/test_cache_limits $(B)/unit/test_cache_remote $(B)/unit/test_cache_fetch $(B)/unit/test_dispatch_ahead: wrap := mono_ms pthread_cond_timedwait
 $(B)/store/%: $(B)/tests/store/%.o $(B)/tests/store/store.o $(B)/tests/alloc_fault.o $(B)/libkae.a
 	$(link) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -lcmocka
 # A simulation is test_<name>.c and what it needs of the other files there; it

@@ -56,6 +56,7 @@
 
 struct wire;
 struct remote_stats;
+struct cache_fetch; /* fetch.h */
 struct cache;
 struct cache_value; /* a reference; cache_put_back() releases it */
 
@@ -145,6 +146,8 @@ struct cache_want {
 	size_t tags_n;
 	struct str tags[CACHE_TAGS_MAX];
 	uint64_t now_ms, deadline_ms; /* mono_ms() */
+	/* What the remote tier was asked for this already; or NULL. */
+	const struct cache_fetch *fetched;
 	/* Appends the value to *out.  NULL: there is none; what neither tier
 	 * has, fresh or stale, is ERR_UNAVAILABLE, and that is no failure. */
 	enum err (*load)(void *arg, struct buf *out);

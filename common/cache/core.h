@@ -3,6 +3,7 @@
  *
  * cache.c   life, looking, storing, forgetting, figures
  * load.c    cache_load(): who waits, who loads, what is kept
+ * fetch.c   cache_fetch(): the remote tier is asked, and nobody waits
  * flight.c  one load and those who wait for it
  * crew.c    the threads of background loads
  * shard.c   the table and its eviction

@@ -2,37 +2,14 @@
 
 #include "common/base/clock.h"
 #include "common/base/guard.h"
-#include "common/cache/core.h"
+#include "common/cache/fetch.h"
 #include "common/cache/flight.h"
+#include "common/cache/load.h"
 
 #include <stdlib.h>
 
 /* What the remote tier is to keep at most: its arithmetic is not ours. */
 #define REMOTE_TTL_MAX_MS ((uint64_t)366 * 86400 * 1000)
-
-/*
- * A load that is to be run: on the stack of who asked, who also owns key, tags
- * and arg; or detached, on the heap with copies of them.
- */
-struct job {
-	struct cache *c;
-	struct shard *s;
-	struct flight *f;
-	struct cache_want w;
-	uint64_t hash;
-	uint64_t began_ms; /* mono_ms() when w.now_ms was now */
-	bool eager;
-	bool asked; /* the remote tier, and it did not have it */
-	struct remote_marks remote;
-	char text[];
-};
-
-struct result {
-	enum err e;
-	enum cache_from from;
-	struct cache_value *value; /* a reference, or NULL */
-	struct life life;
-};
 
 /* One call of cache_load(). */
 struct load {
@@ -48,17 +25,6 @@ struct load {
 	struct cache_value *value;
 	struct cache_info info;
 };
-
-static uint64_t now_of(const struct cache_want *w, uint64_t began_ms)
-{
-	return later_ms(w->now_ms, clock_left(mono_ms(), began_ms));
-}
-
-/* When the asker's deadline is by mono_ms(). */
-static uint64_t deadline_of(const struct cache_want *w, uint64_t began_ms)
-{
-	return later_ms(began_ms, clock_left(w->deadline_ms, w->now_ms));
-}
 
 /* A loader that answers with a 4xx works. */
 static bool has_failed(enum err e)
@@ -85,9 +51,8 @@ static void keep_stale(struct job *j, struct cache_value *value,
 	core_bury(j->c, dead);
 }
 
-/* True when what the remote has is the answer. */
-static bool take(struct job *j, const struct remote_found *found,
-                 uint64_t born_ms, struct result *r)
+bool load_take(struct job *j, const struct remote_answer *found,
+               uint64_t born_ms, struct result *r)
 {
 	const struct cache_want *w = &j->w;
 	const struct life life = {
@@ -105,7 +70,7 @@ static bool take(struct job *j, const struct remote_found *found,
 	/* One who refreshes wants more than what is due itself. */
 	if (j->eager && life.ttl_ms <= core_eager_part(w))
 		return false;
-	value = found->negative ? NULL : value_new(buf_view(&found->bytes));
+	value = found->negative ? NULL : value_new(found->bytes);
 	if (!found->negative && !value)
 		return false;
 	if (life.ttl_ms == 0) {
@@ -117,6 +82,18 @@ static bool take(struct job *j, const struct remote_found *found,
 	                     .value = value,
 	                     .life = life};
 	return true;
+}
+
+static bool take_found(struct job *j, const struct remote_found *found,
+                       uint64_t born_ms, struct result *r)
+{
+	const struct remote_answer a = {.found = true,
+	                                .negative = found->negative,
+	                                .bytes = buf_view(&found->bytes),
+	                                .ttl_ms = found->ttl_ms,
+	                                .stale_ms = found->stale_ms};
+
+	return load_take(j, &a, born_ms, r);
 }
 
 /* Waits at most for the soft limit.  Its marks are for tell_remote(). */
@@ -134,13 +111,13 @@ static bool ask_remote(struct job *j, struct result *r)
 	/* With a remote tier these are the slots of all tags and of the key. */
 	for (size_t i = 0; i < j->f->marks.n; i++)
 		slots[i] = j->f->marks.at[i].slot;
-	born_ms = now_of(&j->w, j->began_ms);
+	born_ms = want_now_ms(&j->w, j->began_ms);
 	until_ms = least(later_ms(mono_ms(), c->remote_soft_ms),
-	                 deadline_of(&j->w, j->began_ms));
+	                 want_deadline_ms(&j->w, j->began_ms));
 	if (!remote_get(c->remote, j->w.key, slots, j->f->marks.n, until_ms,
 	                &found, &j->remote) &&
 	    found.found)
-		has = take(j, &found, born_ms, r);
+		has = take_found(j, &found, born_ms, r);
 	buf_fini(&found.bytes);
 	return has;
 }
@@ -150,7 +127,7 @@ static void tell_remote(const struct job *j, const struct result *r)
 {
 	struct str bytes = cache_bytes(r->value);
 	uint64_t since_ms =
-		clock_left(now_of(&j->w, j->began_ms), r->life.born_ms);
+		clock_left(want_now_ms(&j->w, j->began_ms), r->life.born_ms);
 
 	if (!j->remote.known || j->w.skip & CACHE_SKIP_REMOTE_WRITE ||
 	    since_ms >= r->life.ttl_ms || bytes.n > REMOTE_VALUE_MAX)
@@ -168,7 +145,7 @@ static void run_loader(struct job *j, struct result *r)
 	AUTO_BUF b = {0};
 
 	*r = (struct result){.from = CACHE_FROM_LOADER,
-	                     .life = {.born_ms = now_of(w, j->began_ms),
+	                     .life = {.born_ms = want_now_ms(w, j->began_ms),
 	                              .jitter = true}};
 	r->e = w->load ? w->load(w->arg, &b) : ERR_UNAVAILABLE;
 	if (!r->e) {
@@ -185,15 +162,11 @@ static void spare_loader(struct job *j)
 	struct entry *e = shard_find(j->s, j->hash, j->w.key);
 
 	if (e)
-		e->retry_ms =
-			later_ms(now_of(&j->w, j->began_ms), CACHE_RETRY_MS);
+		e->retry_ms = later_ms(want_now_ms(&j->w, j->began_ms),
+		                       CACHE_RETRY_MS);
 }
 
-/*
- * What the load came to is kept, here and in the remote tier, unless it was
- * forgotten meanwhile, and handed to those who wait.  Ends the flight.
- */
-static void land(struct job *j, const struct result *r, struct cache_info *info)
+void load_land(struct job *j, const struct result *r, struct cache_info *info)
 {
 	bool good = !r->e || r->e == ERR_NOT_FOUND, wanted;
 	bool write = good && !(j->w.skip & CACHE_SKIP_MEMORY_WRITE);
@@ -215,7 +188,7 @@ static void land(struct job *j, const struct result *r, struct cache_info *info)
 		spare_loader(j);
 	if (info->stored)
 		info->ttl_ms = clock_left(fresh->expires_ms,
-		                          now_of(&j->w, j->began_ms));
+		                          want_now_ms(&j->w, j->began_ms));
 	j->s->stats.load_failures += !good && j->w.load;
 	flight_land(j->s, j->f, r->e, r->value, info);
 	pthread_mutex_unlock(&j->s->lock);
@@ -278,7 +251,7 @@ static void fly(void *arg)
 
 	if (!ask_remote(j, &r))
 		run_loader(j, &r);
-	land(j, &r, &info);
+	load_land(j, &r, &info);
 	cache_put_back(r.value);
 	job_free(j);
 }
@@ -327,6 +300,18 @@ static struct job job_of(const struct load *l, struct flight *f)
 	                    .began_ms = l->began_ms};
 }
 
+/* What the request has learned of the remote tier already. */
+static void use_fetched(struct job *j)
+{
+	const struct cache_fetch *f = j->w.fetched;
+
+	j->w.fetched = NULL; /* a job may outlive it */
+	if (!f || !f->asked)
+		return;
+	j->asked = true;
+	j->remote = f->marks;
+}
+
 /* The asker has his value and does not wait. */
 static void refresh(const struct load *l, struct flight *f)
 {
@@ -334,6 +319,7 @@ static void refresh(const struct load *l, struct flight *f)
 	struct job j = job_of(l, f);
 	bool flies;
 
+	j.w.fetched = NULL;
 	j.eager = true;
 	flies = hand_over(&j);
 	pthread_mutex_lock(&l->s->lock);
@@ -357,7 +343,7 @@ static bool has_soft_limit(const struct load *l)
 
 static uint64_t patience_of(const struct load *l)
 {
-	uint64_t until_ms = deadline_of(l->w, l->began_ms);
+	uint64_t until_ms = want_deadline_ms(l->w, l->began_ms);
 
 	if (has_soft_limit(l))
 		return least(until_ms, later_ms(l->began_ms, l->w->soft_ms));
@@ -418,7 +404,7 @@ static enum err await(struct load *l, struct flight *f)
 
 static void look_for_stale(struct load *l)
 {
-	uint64_t now_ms = now_of(l->w, l->began_ms);
+	uint64_t now_ms = want_now_ms(l->w, l->began_ms);
 	struct entry *dead = NULL;
 	struct look k;
 
@@ -439,6 +425,7 @@ static enum err lead(struct load *l, struct flight *f)
 	bool tried = has_soft_limit(l);
 	struct result r;
 
+	use_fetched(&j);
 	if (tried && hand_over(&j))
 		return await(l, f);
 	if (!ask_remote(&j, &r)) {
@@ -449,7 +436,7 @@ static enum err lead(struct load *l, struct flight *f)
 			return await(l, f);
 		run_loader(&j, &r);
 	}
-	land(&j, &r, &l->info);
+	load_land(&j, &r, &l->info);
 	l->value = r.value;
 	return r.e;
 }
@@ -530,7 +517,7 @@ static bool joined(struct load *l, uint64_t now_ms, enum err *e, bool *again,
 /* One round: from memory, by waiting, or by loading. */
 static enum err load_once(struct load *l, bool *again)
 {
-	uint64_t now_ms = now_of(l->w, l->began_ms);
+	uint64_t now_ms = want_now_ms(l->w, l->began_ms);
 	bool read = !(l->w->skip & CACHE_SKIP_MEMORY_READ), ready;
 	struct look k = {.hit = CACHE_MISS};
 	struct flight *mine = NULL;

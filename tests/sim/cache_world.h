@@ -79,7 +79,7 @@ struct world {
 	bool calm;  /* no more faults and writes */
 	bool quiet; /* no clients */
 	/* What was done, to see that it was not nothing. */
-	uint64_t loads, writes, faults, kills, from[4];
+	uint64_t loads, writes, faults, kills, fetched, from[4];
 };
 
 /* One run; false: fiber_failure() says what was violated. */

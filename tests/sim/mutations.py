@@ -19,7 +19,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TREES = ("Makefile", "VERSION", "common", "gateway", "svc-auth", "svc-content",
          "svc-gdpr", "local", "tests", "deploy")
-CACHE, LOAD, FLIGHT = (f"common/cache/{f}.c" for f in ("cache", "load", "flight"))
+CACHE, LOAD, FLIGHT, FETCH = (f"common/cache/{f}.c"
+                              for f in ("cache", "load", "flight", "fetch"))
 REMOTE, TURN, REPLY = (f"common/cache/{f}.c"
                        for f in ("remote", "remote_turn", "remote_reply"))
 CLIENTS = "tests/sim/cache_clients.c"
@@ -82,7 +83,7 @@ MUTATIONS = {
                 "pthread_cond_signal(&f->finished);"),
     "born": ("a value is as old as the end of its load", LOAD,
              "r->life.ttl_ms = r->e ? w->negative_ttl_ms : w->ttl_ms;",
-             "r->life.born_ms = now_of(w, j->began_ms);\n"
+             "r->life.born_ms = want_now_ms(w, j->began_ms);\n"
              "\tr->life.ttl_ms = r->e ? w->negative_ttl_ms : w->ttl_ms;"),
     "quiet-stale": ("a stale value does not say so", LOAD,
                     "l->info.from = CACHE_FROM_STALE;\n\tl->info.why = why;",
@@ -98,6 +99,17 @@ MUTATIONS = {
     "busy": ("what is queued keeps the thread awake while it cannot be said", TURN,
              "can_say = r->step == STEP_IN_STEP && r->queue.first;",
              "can_say = r->queue.first;"),
+    "fetch-marks": ("what is forgotten while the store is asked ahead is kept", FETCH,
+                    "\tf->asked = true;\n\tf->marks = a->marks;",
+                    "\tf->flight->marks = core_mark(f->c, &f->want);\n"
+                    "\tf->flight->doomed = false;\n"
+                    "\tf->asked = true;\n\tf->marks = a->marks;"),
+    "fetch-beside": ("what is loaded already is asked for ahead", FETCH,
+                     "!flight_find(f->s, f->hash, w->key)", "w->key.n"),
+    "fetch-patience": ("who does not wait for the store waits without a limit", TURN,
+                       "\tasks_leave(r, now);\n", "\t(void)now;\n"),
+    "fetch-twice": ("an answer that comes too late is told all the same", REMOTE,
+                    "\t\tif (c->done)\n\t\t\task_told", "\t\tif (c->told)\n\t\t\task_told"),
     "half-open": ("an open breaker stays open", "common/cache/breaker.c",
                   "b->state == BREAKER_OPEN && now_ms >= b->until_ms",
                   "b->state == BREAKER_OPEN && now_ms + 1 == 0"),
