@@ -46,9 +46,10 @@ struct problem {
 	struct fault *faults; /* CTX_FAULTS_MAX in the arena, or NULL */
 };
 
-struct effect;      /* common/service/idempotency.h */
-struct db_deferred; /* common/db/db.h */
-struct span;        /* common/base/trace.h */
+struct effect;       /* common/service/idempotency.h */
+struct db_deferred;  /* common/db/db.h */
+struct cached_fetch; /* common/service/cached.h */
+struct span;         /* common/base/trace.h */
 
 /* Where a service's time for a request went, in microseconds. */
 struct hop_times {
@@ -86,6 +87,7 @@ struct ctx {
 	struct str track;      /* "no": the browser asks not to be watched */
 	struct effect *effect; /* of a method that has one; or NULL */
 	struct db_deferred *deferred; /* its first read, put off; or NULL */
+	struct cached_fetch *fetch;   /* where a peek may look, too; or NULL */
 	/* quick: on a thread that must not be held for seconds.  Who finds that
 	 * it takes them says so, see ctx_slow(). */
 	bool quick, slow;

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -142,8 +143,6 @@ enum err cached_scan(const struct settings *conf, const char *space,
 	return e;
 }
 
-/* --- loads ------------------------------------------------------------------ */
-
 static void tell(struct span *s, enum err e, const struct cache_info *info)
 {
 	static const char *const from[] = {
@@ -160,11 +159,110 @@ static void tell(struct span *s, enum err e, const struct cache_info *info)
 	span_end(s);
 }
 
+/* --- looking ahead ---------------------------------------------------------- */
+
+void cached_fetch_init(struct cached_fetch *f,
+                       void (*done)(struct cached_fetch *f))
+{
+	f->done = done;
+	f->state = CACHED_FETCH_NEW;
+	f->fetch.value = NULL;
+}
+
+void cached_fetch_end(struct cached_fetch *f)
+{
+	cache_put_back(f->fetch.value);
+	f->fetch.value = NULL;
+	f->state = CACHED_FETCH_USED;
+}
+
+/* On the shared tier's thread. */
+static void came(struct cache_fetch *of)
+{
+	struct cached_fetch *f =
+		(struct cached_fetch *)(void *)((char *)of -
+	                                        offsetof(struct cached_fetch,
+	                                                 fetch));
+	uint64_t took_us = mono_us() - f->began_us;
+
+	f->state = CACHED_FETCH_ANSWERED;
+	f->cx->spent.cache += took_us;
+	f->cx->spent.handler += took_us;
+	if (f->traced && of->hit == CACHE_HIT)
+		tell(&f->span, OK, &of->info);
+	else if (f->traced)
+		span_end(&f->span);
+	f->done(f);
+}
+
+bool cached_fetch_begin(struct cached_fetch *f)
+{
+	if (f->state != CACHED_FETCH_SAID)
+		return false;
+	f->began_us = mono_us();
+	f->traced = span_begin(&f->span, f->cx->span, SPAN_INTERNAL, "cache");
+	f->fetch.done = came;
+	if (!cache_fetch(f->cache, &f->want, &f->fetch))
+		return true;
+	f->state = CACHED_FETCH_ANSWERED;
+	return false;
+}
+
+static bool is_answered(const struct ctx *cx, const struct cache *c,
+                        struct str key)
+{
+	const struct cached_fetch *f = cx->fetch;
+
+	return f && f->state == CACHED_FETCH_ANSWERED && f->cache == c &&
+	       str_eq(f->want.key, key);
+}
+
+enum cache_hit cached_peek(struct ctx *cx, struct cache *c, struct str key,
+                           struct cache_value **out, struct cache_info *info)
+{
+	struct cached_fetch *f = cx->fetch;
+
+	if (!is_answered(cx, c, key) || f->fetch.hit != CACHE_HIT)
+		return cache_peek(c, key, mono_ms(), out, info);
+	f->state = CACHED_FETCH_USED;
+	*info = f->fetch.info;
+	*out = STEAL(f->fetch.value);
+	return CACHE_HIT;
+}
+
+bool cached_fetch_may(const struct ctx *cx)
+{
+	return cx->fetch && cx->fetch->state == CACHED_FETCH_NEW;
+}
+
+/* Without memory nothing is looked for. */
+void cached_fetch_say(struct ctx *cx, struct cache *c,
+                      const struct cache_want *w)
+{
+	struct cached_fetch *f = cx->fetch;
+
+	if (!cached_fetch_may(cx))
+		return;
+	f->cx = cx;
+	f->cache = c;
+	f->want = *w;
+	f->want.key = arena_str(cx->arena, w->key);
+	f->state = f->want.key.p ? CACHED_FETCH_SAID : CACHED_FETCH_USED;
+	for (size_t i = 0; i < w->tags_n; i++) {
+		f->want.tags[i] = arena_str(cx->arena, w->tags[i]);
+		if (!f->want.tags[i].p)
+			f->state = CACHED_FETCH_USED;
+	}
+}
+
+/* --- loads ------------------------------------------------------------------ */
+
 enum err cached_load(struct ctx *cx, struct cache *c,
                      const struct cache_want *w, struct cache_value **out,
                      struct cache_info *info)
 {
 	uint64_t began_us = mono_us(), database = cx->spent.database;
+	struct cache_want want = *w;
 	struct span s, *before = cx->span;
 	bool traced = span_begin(&s, before, SPAN_INTERNAL, "cache");
 	enum err e;
@@ -173,7 +271,11 @@ enum err cached_load(struct ctx *cx, struct cache *c,
 	assert(!cx->deferred);
 	if (traced)
 		cx->span = &s;
-	e = cache_load(c, w, out, info);
+	if (is_answered(cx, c, w->key)) {
+		want.fetched = &cx->fetch->fetch;
+		cx->fetch->state = CACHED_FETCH_USED;
+	}
+	e = cache_load(c, &want, out, info);
 	cx->span = before;
 	cx->spent.cache +=
 		mono_us() - began_us - (cx->spent.database - database);

@@ -9,8 +9,10 @@
 #define SERVICE_CACHED_H
 
 #include "common/base/ctx.h"
+#include "common/base/trace.h"
 #include "common/bus/entry.h"
 #include "common/cache/cache.h"
+#include "common/cache/fetch.h"
 #include "common/cache/redis_scan.h"
 #include "common/cache/remote.h"
 #include "common/obs/health.h"
@@ -43,6 +45,52 @@ enum err cached_scan(const struct settings *conf, const char *space,
                      uint64_t deadline_ms, redis_scan_fn *fn, void *arg,
                      uint64_t *keys) MUST_CHECK;
 
+/*
+ * A peek that may look into the shared tier, too, without waiting:
+ *
+ *     cx->fetch = &f;               cached_fetch_init(&f, done)
+ *     peek(cx) -> false;            its cached_peek() has missed, and
+ *                                   cached_fetch_say() says what it looks for
+ *     if (cached_fetch_begin(&f))   and done(), on the shared tier's thread,
+ *             return;               runs the peek again, from the start: its
+ *                                   cached_peek() now has what was found
+ *
+ * and else, or where that peek is false again, the handler is run, whose
+ * cached_load() of the same key knows what is not there.  Both must want the
+ * same, as to how long what is found is kept.  Behind all of it,
+ * cached_fetch_end().
+ */
+enum cached_fetch_state {
+	CACHED_FETCH_NEW,
+	CACHED_FETCH_SAID,
+	CACHED_FETCH_ANSWERED,
+	CACHED_FETCH_USED,
+};
+struct cached_fetch {
+	void (*done)(struct cached_fetch *f); /* f may be gone behind it */
+	/* All below is cached.c's. */
+	enum cached_fetch_state state;
+	struct ctx *cx;
+	struct cache *cache;
+	struct cache_want want;
+	struct cache_fetch fetch;
+	uint64_t began_us;
+	bool traced;
+	struct span span;
+};
+void cached_fetch_init(struct cached_fetch *f,
+                       void (*done)(struct cached_fetch *f));
+/* True: done() follows, once, and may be under way.  False: it does not. */
+bool cached_fetch_begin(struct cached_fetch *f) MUST_CHECK;
+void cached_fetch_end(struct cached_fetch *f);
+
+/* cache_peek() for a request, whose fetch may have the answer. */
+enum cache_hit cached_peek(struct ctx *cx, struct cache *c, struct str key,
+                           struct cache_value **out, struct cache_info *info);
+/* Whether there is something to be said, once. */
+bool cached_fetch_may(const struct ctx *cx);
+void cached_fetch_say(struct ctx *cx, struct cache *c,
+                      const struct cache_want *w);
 /*
  * cache_load() for a request: how long it took besides the database goes into
  * cx->spent, and where the trace is sampled there is a span of it.

@@ -96,7 +96,7 @@ static void route(struct request *rq)
 	if (!request_wants_events(rq) && brings_secret(rq))
 		lane = LANE_SLOW;
 	if (m->peek && lane == dispatch_lane_of(m) &&
-	    !request_wants_events(rq) && request_peeked(rq))
+	    !request_wants_events(rq) && request_looked(rq))
 		return;
 	request_enter_lane(rq, lane);
 }

@@ -5,6 +5,7 @@
  *
  *     dispatch.c           its entry is read, who may call, which lane
  *     dispatch_table.c     the rows that it is looked for in
+ *     dispatch_ahead.c     it is tried from memory, and from the shared tier
  *     dispatch_lane.c      it waits, runs, is put off with its read, runs again
  *     dispatch_handler.c   its fields, and the handler, or what that said before
  *     dispatch_reply.c     what it came to is said and counted
@@ -13,11 +14,13 @@
  *
  * One party owns a request at a time: who calls request_answer(),
  * request_refuse(), request_release() or request_enter_lane() has it no more.
+ * So it is behind a request_peeked() or request_looked() that is true.
  */
 #ifndef SERVICE_DISPATCH_INNER_H
 #define SERVICE_DISPATCH_INNER_H
 
 #include "common/base/trace.h"
+#include "common/service/cached.h"
 #include "common/service/dispatch.h"
 
 #include <pthread.h>
@@ -45,6 +48,7 @@ struct request {
 	struct reply reply;
 	struct effect effect;        /* while cx.effect points to it */
 	struct db_deferred deferred; /* while cx.deferred does */
+	struct cached_fetch fetch;   /* while cx.fetch does */
 	struct buf packed;
 	struct buf *at_once; /* where the answer goes instead of to the bus */
 	uint64_t started_us; /* the handler; 0: it has not run */
@@ -96,6 +100,12 @@ bool request_wants_events(const struct request *rq);
 enum err request_read_fields(struct request *rq);
 /* Reads the fields first, if nobody has. */
 enum err request_run_method(struct request *rq);
+
+/* --- dispatch_ahead.c ------------------------------------------------------------- */
+
+/* True: its peek has answered, or will be tried again with what the shared tier
+ * has, and then it goes on by itself. */
+bool request_looked(struct request *rq);
 
 /* --- dispatch_lane.c -------------------------------------------------------------- */
 

@@ -83,7 +83,7 @@ bool request_peeked(struct request *rq)
 	enum err e;
 
 	request_begin_handler(rq);
-	e = request_read_fields(rq);
+	e = rq->in ? OK : request_read_fields(rq);
 	if (e || rq->row->m->peek(rq->d->state, &rq->cx, rq->in, &rq->reply)) {
 		request_answer(rq, e ? e : rq->cx.problem.code);
 		return true;

@@ -72,6 +72,8 @@ void request_release(struct request *rq)
 {
 	struct dispatch *d = rq->d;
 
+	if (rq->cx.fetch)
+		cached_fetch_end(rq->cx.fetch);
 	arena_reset(rq->arena);
 	if (rq->reply.body.cap > SPARE_BYTES_MAX ||
 	    rq->packed.cap > SPARE_BYTES_MAX || !keep_spare(d, rq))

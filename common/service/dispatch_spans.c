@@ -39,7 +39,7 @@ void request_begin_handler(struct request *rq)
 void request_end_handler(struct request *rq)
 {
 	if (rq->started_us)
-		rq->cx.spent.handler = mono_us() - rq->started_us;
+		rq->cx.spent.handler += mono_us() - rq->started_us;
 	rq->started_us = 0;
 	if (rq->cx.span != &rq->inner)
 		return;

@@ -12,7 +12,9 @@
  *         SLOW    few threads of its own: hashing, generation, export; and
  *                 any request that brings a SECRET field, whatever its row says
  * A method of the DB lane may have a `peek`, tried on the receive callback
- * first: true means that it has answered.
+ * first: true means that it has answered.  What it says that it looks for in
+ * the shared tier (cached.h) is fetched from there, and it is tried once more,
+ * on that tier's thread, before a worker is needed.
  * A full lane answers ERR_BUSY at once; an item whose deadline has passed is
  * dropped and counted.
  */
