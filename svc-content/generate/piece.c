@@ -72,7 +72,7 @@ static struct cache_want want_of(const struct fetch *f, const struct piece *p,
 {
 	struct cache_want w = {
 		.key = p->key,
-		.ttl_ms = p->ttl_ms,
+		.ttl_ms = asks_providers(f) || p->keep_offline ? p->ttl_ms : 0,
 		.stale_ms = asks_providers(f) ? f->ct->gen.stale_ms : 0,
 		.now_ms = mono_ms(),
 		.deadline_ms = f->cx->deadline_ms,
@@ -137,8 +137,7 @@ static enum err peek(struct fetch *f, struct piece *p)
 {
 	AUTO(cache_value) v = NULL;
 
-	if (cache_peek(f->ct->cache, p->key, mono_ms(), &v, &f->info) !=
-	    CACHE_HIT)
+	if (cached_peek(f->cx, f->ct->cache, p->key, &v, &f->info) != CACHE_HIT)
 		return OK;
 	f->cached = true;
 	return take_value(f, p, cache_bytes(v), false);
@@ -155,12 +154,28 @@ static void count(const struct fetch *f)
 	}
 }
 
+/* Not in memory: perhaps in the shared tier. */
+static void look_ahead(const struct fetch *f, const struct piece *p)
+{
+	char tag[TEXT_DIGEST_MAX];
+	struct cache_want w;
+
+	if (!cached_fetch_may(f->cx))
+		return;
+	w = want_of(f, p, tag);
+	cached_fetch_say(f->cx, f->ct->cache, &w);
+}
+
 bool pieces_peek(struct fetch *f)
 {
 	struct piece *p = &f->pieces[0];
 
-	if (set_key(f, p) || peek(f, p) || p->source == SOURCE_NONE)
+	if (set_key(f, p) || peek(f, p))
 		return false;
+	if (p->source == SOURCE_NONE) {
+		look_ahead(f, p);
+		return false;
+	}
 	count(f);
 	return true;
 }
@@ -356,8 +371,6 @@ static enum err fetch_one(struct fetch *f)
 
 	w.load = load_one;
 	w.arg = &l;
-	if (!asks_providers(f) && !p->keep_offline)
-		w.ttl_ms = 0;
 	for (unsigned i = 0; i < ROUNDS_MAX && (i == 0 || may_retry(&l, e));
 	     i++) {
 		AUTO(cache_value) v = NULL;

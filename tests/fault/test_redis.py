@@ -105,3 +105,43 @@ class OnFailingRedis(OnStack):
         text = self.stack.text()
         self.assertNotIn("kae:1:", text)
         self.assertNotIn("Wells", text)
+
+
+class OnAnotherInstance(OnStack):
+    """A service that begins with an empty memory finds in Redis what was made before."""
+    layout = "ipc"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.redis = Redis()
+        cls.addClassCleanup(cls.redis.stop)
+        cls.env = {"REDIS_URL": cls.redis.url}
+        super().setUpClass()
+        cls.admin = cls.stack.api(key=cls.stack.admin_key)
+
+    def times_of(self, request):
+        return wait_until(lambda: (lambda r: r.status == 200 and r.json["timings_ms"])(
+            self.admin.get(f"/api/admin/explain/{request}")), 10)
+
+    def in_step(self):
+        said = self.stack.admin("content", "/metrics").raw.decode()
+        return "\nkae_cache_remote_state{service=\"content\"} 2" in said
+
+    def test_what_is_there_is_answered_without_a_worker(self):
+        _, me = self.stack.register("reader")
+        topic = {"topic": "Shared glaciers"}
+        made = me.post("/api/create_subtopics", topic)
+        self.assertIn("fwd=miss; stored", made.headers["cache-status"])
+        self.stack.processes["content"].stop()
+        self.stack.start_one("content")
+        self.stack.wait_ready()
+        wait_until(self.in_step, 30, what="the shared tier in step")
+        found = me.post("/api/create_subtopics", topic, headers={"X-Request-ID": "far.1"})
+        self.assertRegex(found.headers["cache-status"], "^kae-content; hit; .*detail=remote")
+        self.assertEqual(found.json["subtopics"], made.json["subtopics"])
+        t = self.times_of("far.1")
+        self.assertEqual((t["lane"], t["database"]), (0, 0))
+        self.assertGreater(t["cache"], 0)
+        self.assertLessEqual(t["cache"], t["handler"])
+        near = me.post("/api/create_subtopics", topic)
+        self.assertIn("detail=memory", near.headers["cache-status"])
