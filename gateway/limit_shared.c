@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/guard.h"
 #include "common/base/log.h"
+#include "common/cache/script.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,7 +13,7 @@
 #define RETRY_MS     200
 #define RETRY_MAX_MS 5000
 #define NUMBER_MAX   24
-/* EVAL, script, count, then a name and three numbers each, and one flag. */
+/* EVAL or EVALSHA, script, count, then a name and three numbers each, and one flag. */
 #define WORDS_MAX (4 + LIMIT_COSTS * 4)
 
 /*
@@ -61,6 +62,8 @@ struct limit_shared {
 	uint64_t heard_ms; /* or when the oldest of asked was sent */
 	uint64_t retry_at_ms, retry_ms;
 	bool opening;
+	bool has_script; /* the server, from this connection */
+	char sha[SCRIPT_SHA_MAX];
 };
 
 static bool push(struct ring *r, const struct limit_question *q)
@@ -139,6 +142,11 @@ static bool send_question(struct limit_shared *s,
 	struct str words[WORDS_MAX] = {STR("EVAL"), STR(script)};
 	size_t n = 3;
 
+	if (s->has_script) {
+		words[0] = STR("EVALSHA");
+		words[1] = str_from(s->sha);
+	}
+	s->has_script = true;
 	(void)snprintf(count, sizeof(count), "%zu", q->n);
 	words[2] = str_from(count);
 	for (size_t i = 0; i < q->n; i++)
@@ -173,12 +181,16 @@ static bool send_waiting(struct limit_shared *s, uint64_t now_ms)
 
 /* --- hearing -------------------------------------------------------------------- */
 
-/* An error (READONLY, NOPERM, OOM) is no answer: each counts for itself. */
-static struct limit_answer read_answer(const struct limit_question *q,
+/* An error (READONLY, NOPERM, OOM) is no answer: each counts for itself.  So does
+ * one that the server had to know the script for, and has forgotten it. */
+static struct limit_answer read_answer(struct limit_shared *s,
+                                       const struct limit_question *q,
                                        const struct redisReply *r)
 {
 	struct limit_answer a = {.known = false};
 
+	if (r->type == REDIS_REPLY_ERROR && strncmp(r->str, "NOSCRIPT", 8) == 0)
+		s->has_script = false;
 	if (r->type != REDIS_REPLY_ARRAY || r->elements != q->n + 1)
 		return a;
 	for (size_t i = 0; i < r->elements; i++)
@@ -216,7 +228,7 @@ static bool hear(struct limit_shared *s, uint64_t now_ms)
 
 		s->heard_ms = now_ms;
 		if (ours)
-			a = read_answer(&q, r);
+			a = read_answer(s, &q, r);
 		freeReplyObject(r);
 		if (!ours)
 			return false;
@@ -236,6 +248,7 @@ static bool probe(struct limit_shared *s, uint64_t now_ms)
 	const struct limit_question q = {.n = 0};
 
 	s->heard_ms = now_ms;
+	s->has_script = false;
 	return push(&s->asked, &q) && send_question(s, &q);
 }
 
@@ -249,7 +262,8 @@ static void turn(struct limit_shared *s)
 		if (s->opening)
 			ok = probe(s, now_ms);
 		s->opening = false;
-		ok = ok && send_waiting(s, now_ms) && hear(s, now_ms);
+		/* In this order: who finds no room is sent when some has come. */
+		ok = ok && hear(s, now_ms) && send_waiting(s, now_ms);
 	} else if (s->opening) {
 		struct redisReply *r = NULL;
 
@@ -296,7 +310,8 @@ struct limit_shared *limit_shared_new(const struct limit_shared_conf *conf)
 	s->conf = *conf;
 	s->retry_ms = RETRY_MS;
 	(void)pthread_mutex_init(&s->lock, NULL);
-	if (pthread_create(&s->thread, NULL, run, s) != 0) {
+	if (!script_sha(STR(script), s->sha) ||
+	    pthread_create(&s->thread, NULL, run, s) != 0) {
 		(void)pthread_mutex_destroy(&s->lock);
 		free(s);
 		return NULL;
@@ -326,17 +341,23 @@ uint64_t limit_shared_outages(const struct limit_shared *s)
 	return atomic_load(&s->outages);
 }
 
-static bool add_waiting(struct limit_shared *s, const struct limit_question *q)
+/* *first: nobody has woken the thread for those that wait. */
+static bool add_waiting(struct limit_shared *s, const struct limit_question *q,
+                        bool *first)
 {
 	GUARD(&s->lock);
 
+	*first = s->waiting.n == 0;
 	return push(&s->waiting, q);
 }
 
 bool limit_shared_ask(struct limit_shared *s, const struct limit_question *q)
 {
-	if (!limit_shared_up(s) || !add_waiting(s, q))
+	bool first;
+
+	if (!limit_shared_up(s) || !add_waiting(s, q, &first))
 		return false;
-	s->conf.wire->wake(s->conf.wire->arg);
+	if (first)
+		s->conf.wire->wake(s->conf.wire->arg);
 	return true;
 }

@@ -54,18 +54,22 @@ void limit_wait_answered(void *arg, const struct limit_question *q,
 {
 	struct loop *lo = q->asker;
 	struct limit_wait *w = &lo->limit_wait;
+	bool first;
 
 	(void)arg;
 	{
 		GUARD(&w->lock);
 
+		/* The loop empties it whenever it was woken. */
+		first = w->box_n == 0;
 		/* A full box has as many answers as there are tickets, and
 		 * those whose answer is lost go on by themselves. */
 		if (w->box_n < LIMIT_TICKETS)
 			w->box[w->box_n++] =
 				(struct limit_letter){q->serial, *a};
 	}
-	loop_wake(lo);
+	if (first)
+		loop_wake(lo);
 }
 
 static bool next_letter(struct limit_wait *w, struct limit_letter *out)

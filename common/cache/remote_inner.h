@@ -110,7 +110,7 @@ struct seen {
 struct remote {
 	struct remote_conf conf;
 	struct store_names names;
-	char sha[SCRIPTS][41];
+	char sha[SCRIPTS][SCRIPT_SHA_MAX];
 	pthread_t thread;
 	bool started;
 	_Atomic uint64_t proof_ms;

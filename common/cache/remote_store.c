@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -119,21 +118,9 @@ struct str store_script_text(enum store_script s)
 
 static const char hex[] = "0123456789abcdef";
 
-bool store_script_sha(enum store_script s, char out[41])
+bool store_script_sha(enum store_script s, char out[SCRIPT_SHA_MAX])
 {
-	unsigned char md[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
-
-	if (EVP_Digest(scripts[s].p, scripts[s].n, md, &n, EVP_sha1(), NULL) !=
-	            1 ||
-	    n != 20)
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		out[2 * i] = hex[md[i] >> 4];
-		out[2 * i + 1] = hex[md[i] & 15];
-	}
-	out[40] = '\0';
-	return true;
+	return script_sha(scripts[s], out);
 }
 
 /* --- words ----------------------------------------------------------------------- */

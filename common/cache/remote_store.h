@@ -32,6 +32,7 @@
 #define CACHE_REMOTE_STORE_H
 
 #include "common/cache/remote.h"
+#include "common/cache/script.h"
 
 #define STORE_EPOCH_MAX   17  /* 16 hex digits and a NUL */
 #define STORE_RAISE_MAX   256 /* slots raised by one command */
@@ -49,7 +50,7 @@ void store_names_fini(struct store_names *n);
 enum store_script { SCRIPT_BEGIN, SCRIPT_SET, SCRIPT_FORGET, SCRIPTS };
 struct str store_script_text(enum store_script s);
 /* Its SHA-1 in hex; false where the library has none. */
-bool store_script_sha(enum store_script s, char out[41]) MUST_CHECK;
+bool store_script_sha(enum store_script s, char out[SCRIPT_SHA_MAX]) MUST_CHECK;
 
 /* --- a command under construction ------------------------------------------------ */
 

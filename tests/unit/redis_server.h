@@ -22,6 +22,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,6 +90,24 @@ static inline redisReply *redis_ask(const struct redis_server *s, size_t n,
 	          (const char *const[]){__VA_ARGS__})
 /* The answer is of no interest. */
 #define REDIS_TELL(s, ...) freeReplyObject(REDIS_DO(s, __VA_ARGS__))
+
+/* How often a command was called, in lower case. */
+static inline int64_t redis_calls(const struct redis_server *s,
+                                  const char *command)
+{
+	redisReply *r = REDIS_DO(s, "INFO", "commandstats");
+	char name[32];
+	const char *at;
+	int64_t n = 0;
+
+	assert_non_null(r);
+	(void)snprintf(name, sizeof(name), "cmdstat_%s:calls=", command);
+	at = r->str ? strstr(r->str, name) : NULL;
+	if (at)
+		n = strtoll(at + strlen(name), NULL, 10);
+	freeReplyObject(r);
+	return n;
+}
 
 static inline void redis_start(struct redis_server *s)
 {

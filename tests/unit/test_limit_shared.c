@@ -245,6 +245,37 @@ static void an_answer_that_is_an_error_is_not_known(void **state)
 	redis_end(&server);
 }
 
+static void the_script_is_sent_once_and_again_when_it_was_forgotten(
+	void **state)
+{
+	struct redis_server server = {.pid = 0};
+	struct redis_url url;
+	struct heard h = {.n = 0};
+	const struct limit_question q = question("a", "b");
+
+	(void)state;
+	redis_start(&server);
+	url = redis_at_path(&server);
+	{
+		AUTO(redis_wire) w = redis_wire_new(&url, STR("test"));
+		AUTO(limit_shared) s = shared_over(w, &h);
+		int64_t whole;
+
+		wait_for_up(s, true);
+		whole = redis_calls(&server, "eval");
+		for (int i = 0; i < 3; i++)
+			assert_true(asked(s, &h, &q).known);
+		assert_int_equal(redis_calls(&server, "eval"), whole);
+		assert_int_equal(redis_calls(&server, "evalsha"), 3);
+		REDIS_TELL(&server, "SCRIPT", "FLUSH");
+		assert_false(asked(s, &h, &q).known);
+		assert_true(asked(s, &h, &q).known);
+		assert_true(asked(s, &h, &q).known);
+		assert_int_equal(redis_calls(&server, "eval"), whole + 1);
+	}
+	redis_end(&server);
+}
+
 static void without_memory_nothing_is_shared(void **state)
 {
 	struct redis_url url = {.is_path = true, .host = "/nowhere"};
@@ -268,6 +299,8 @@ int main(void)
 		cmocka_unit_test(all_of_a_question_is_taken_or_none),
 		cmocka_unit_test(a_redis_that_goes_is_noticed_and_found_again),
 		cmocka_unit_test(an_answer_that_is_an_error_is_not_known),
+		cmocka_unit_test(
+			the_script_is_sent_once_and_again_when_it_was_forgotten),
 		cmocka_unit_test(without_memory_nothing_is_shared),
 	};
 

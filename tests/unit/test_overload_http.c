@@ -109,17 +109,9 @@ static void what_is_refused_allocates_nothing_of_ours(void **state)
 }
 
 /* How many scripts Redis has run. */
-static long long scripts_run(const struct redis_server *redis)
+static int64_t scripts_run(const struct redis_server *redis)
 {
-	redisReply *r = REDIS_DO(redis, "INFO", "commandstats");
-	const char *at;
-	long long n;
-
-	assert_non_null(r);
-	at = r->str ? strstr(r->str, "cmdstat_eval:calls=") : NULL;
-	n = at ? strtoll(at + 19, NULL, 10) : 0;
-	freeReplyObject(r);
-	return n;
+	return redis_calls(redis, "eval") + redis_calls(redis, "evalsha");
 }
 
 static bool is_shared(const void *arg)
