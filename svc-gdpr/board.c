@@ -57,29 +57,29 @@ enum err board_fold(struct db *db)
 	return e ? e : db_later(db, STMT(FOLD_DROP), NULL, 0, NULL);
 }
 
-/* The first bucket of level i + 1 beyond the bucket of level i with the key. */
-static int64_t beyond(int64_t key, size_t i)
+struct ranked {
+	struct person *p;
+	int64_t *rank;
+};
+
+static enum err read_ranked(void *arg, const struct db_row *row)
 {
-	return ((key >> shifts[i]) + 1) << (shifts[i] - shifts[i + 1]);
+	const struct ranked *r = arg;
+
+	*r->rank = db_row_i64(row, PERSON_COLUMN_COUNT + 1);
+	return person_read(r->p, row);
 }
 
-enum err board_rank(struct db *db, const struct person *p, struct str handle,
-                    int64_t *rank)
+enum err board_rank(struct db *db, struct str sub, struct str hnd,
+                    struct person *p, int64_t *rank)
 {
-	int64_t key = board_key(p->tally.xp, p->xp_at);
-	const struct db_val v[] = {
-		DB_I64(key >> shifts[0]), DB_I64(key >> shifts[1]),
-		DB_I64(beyond(key, 0)),   DB_I64(key >> shifts[2]),
-		DB_I64(beyond(key, 1)),   DB_I64(key >> shifts[3]),
-		DB_I64(beyond(key, 2)),   DB_I64(p->xp_at),
-		DB_STR(handle),
-	};
-	int64_t ahead = 0;
-	enum err e = db_get_i64(db, STMT(RANK_AHEAD), v, COUNTOF(v), &ahead);
+	const struct db_val v[] = {DB_STR(sub), DB_STR(hnd)};
+	struct ranked r = {p, rank};
+	const struct db_sink sink = {read_ranked, &r};
 
-	if (!e)
-		*rank = ahead + 1;
-	return e;
+	*p = (struct person){.rank_key = PERSON_UNRANKED};
+	*rank = 0;
+	return db_run(db, STMT(RANK_GET), v, COUNTOF(v), &sink);
 }
 
 struct top {

@@ -47,9 +47,13 @@ enum err board_place(struct db *db, struct person *p) MUST_CHECK;
  * may do without: its moves are right where they are. */
 enum err board_fold(struct db *db) MUST_CHECK;
 
-/* 1 for the first.  p need not be on the board; its XP must not be 0. */
-enum err board_rank(struct db *db, const struct person *p, struct str handle,
-                    int64_t *rank) MUST_CHECK;
+/*
+ * person_get(), and in the same statement the rank: 1 for the first.  Of somebody
+ * who is not on the board it is the one that their XP would have, by the handle
+ * hnd as long as they have none; 0 of somebody who is absent.
+ */
+enum err board_rank(struct db *db, struct str sub, struct str hnd,
+                    struct person *p, int64_t *rank) MUST_CHECK;
 
 struct board_row {
 	struct str handle; /* valid during the call */

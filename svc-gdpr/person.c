@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-static enum err read_person(void *arg, const struct db_row *row)
+enum err person_read(void *arg, const struct db_row *row)
 {
 	struct person *p = arg;
 	struct str handle = db_row_str(row, 0);
@@ -37,7 +37,7 @@ static enum err fetch(struct db *db, const struct db_stmt *st, struct str sub,
                       struct person *out)
 {
 	const struct db_val v[] = {DB_STR(sub)};
-	const struct db_sink sink = {read_person, out};
+	const struct db_sink sink = {person_read, out};
 
 	*out = (struct person){.rank_key = PERSON_UNRANKED};
 	return db_run(db, st, v, COUNTOF(v), &sink);

@@ -29,6 +29,10 @@ struct person {
 /* Absent people are OK with exists = false and zeros everywhere. */
 enum err person_get(struct db *db, struct str sub,
                     struct person *out) MUST_CHECK;
+/* A db_row_fn whose arg is a struct person: of a row that begins with
+ * PERSON_COLUMNS (stmts.c). */
+#define PERSON_COLUMN_COUNT 15
+enum err person_read(void *arg, const struct db_row *row) MUST_CHECK;
 /* Makes the row where there is none. */
 enum err person_lock(struct db *db, struct str sub, int64_t at,
                      struct person *out) MUST_CHECK;

@@ -34,31 +34,32 @@ struct look {
  */
 static enum err place(struct db *db, struct look *l)
 {
-	const struct person *p = &l->person;
-	struct str handle = p->handle[0] ? str_from(p->handle) : l->cx->hnd;
-	enum err e;
+	struct person *p = &l->person;
+	int64_t rank = 0;
+	enum err e = board_rank(db, l->cx->sub, l->cx->hnd, p, &rank);
 
-	l->placed = false;
-	if (p->tally.xp == 0 || handle.n == 0 || p->restricted_at)
-		return OK;
-	l->place = (struct board_row){.handle = handle,
-	                              .xp = p->tally.xp,
-	                              .achievements = p->achievements,
-	                              .updated_at = p->updated_at};
-	e = board_rank(db, p, handle, &l->place.rank);
-	l->placed = !e;
+	l->place =
+		(struct board_row){.handle = p->handle[0] ? str_from(p->handle)
+	                                                  : l->cx->hnd,
+	                           .xp = p->tally.xp,
+	                           .achievements = p->achievements,
+	                           .updated_at = p->updated_at,
+	                           .rank = rank};
+	l->placed = !e && p->tally.xp > 0 && l->place.handle.n > 0 &&
+	            !p->restricted_at;
 	return e;
 }
 
+/* One statement, but for WANT_UNLOCKED. */
 static enum err look(struct db *db, void *arg)
 {
 	struct look *l = arg;
-	enum err e = person_get(db, l->cx->sub, &l->person);
+	enum err e = l->want & WANT_PLACE
+	                     ? place(db, l)
+	                     : person_get(db, l->cx->sub, &l->person);
 
 	if (!e && l->person.exists && (l->want & WANT_UNLOCKED))
 		e = person_unlocked(db, l->cx->sub, &l->person);
-	if (!e && (l->want & WANT_PLACE))
-		e = place(db, l);
 	return e;
 }
 
@@ -84,7 +85,7 @@ enum err method_gdpr_rank(void *state, struct ctx *cx, const void *in,
 {
 	struct gdpr_state *st = state;
 	struct look l = {.cx = cx, .want = WANT_PLACE};
-	enum err e = db_read(st->pool, cx, look, &l);
+	enum err e = db_read_one(st->pool, cx, look, &l);
 
 	(void)in;
 	if (e)

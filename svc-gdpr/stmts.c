@@ -32,6 +32,17 @@
 	"UNION ALL SELECT 2, CAST($3 AS INTEGER) "                  \
 	"UNION ALL SELECT 3, CAST($4 AS INTEGER)) AS l WHERE k >= 0"
 
+/* Level, bits of a key that it leaves out, bits that the level above leaves out:
+ * board.h.  A key has 63. */
+#define RANK_LEVELS "(VALUES (0, 35, 63), (1, 26, 35), (2, 11, 26), (3, 0, 11))"
+
+/* board_key() of who has no rank_key, for want of a handle. */
+#define RANK_KEY                                                  \
+	"(((CASE WHEN total_xp > 137438953471 THEN 137438953471 " \
+	"ELSE total_xp END) << 26) | (67108863 - "                \
+	"(CASE WHEN xp_at / 60000 > 67108863 THEN 67108863 "      \
+	"WHEN xp_at < 0 THEN 0 ELSE xp_at / 60000 END)))"
+
 #define STMT_ROW(id, name, text) static const char sqlite_##id[] = text;
 #define T                        ""
 #define LOCK                     ""

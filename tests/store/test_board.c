@@ -133,10 +133,9 @@ static enum err look_fn(struct db *db, void *arg)
 	struct look *l = arg;
 	struct act a = of(l->who, NOON, WAITS);
 	struct person p;
-	enum err e = person_get(db, str_from(a.sub), &p);
+	enum err e =
+		board_rank(db, str_from(a.sub), (struct str){0}, &p, &l->rank);
 
-	if (!e)
-		e = board_rank(db, &p, str_from(p.handle), &l->rank);
 	return e ? e : person_check(db, &l->broken);
 }
 
@@ -241,6 +240,141 @@ static void a_level_where_nobody_moves_is_not_written(void **state)
 	assert_int_equal(number(WRITER_0), before_0);
 	assert_int_not_equal(number(WRITER_1), before_1);
 	assert_int_equal(rank_of(1), 1);
+}
+
+/* --- where levels meet ------------------------------------------------------------ */
+
+#define MINUTE INT64_C(60000)
+
+static const int64_t xps[] = {
+	1,
+	31,
+	32,
+	33,
+	511,
+	512,
+	513,
+	16383,
+	16384,
+	16385,
+	40000,
+	((int64_t)1 << 37) - 1,
+	(int64_t)1 << 40, /* ranks as the one before */
+};
+static const int64_t ats[] = {
+	0,
+	NOON,
+	NOON + 1,
+	NOON + MINUTE,
+	NOON + 2048 * MINUTE,
+	NOON + 32768 * MINUTE,
+	((int64_t)1 << 26) * MINUTE, /* of the last minute that there is */
+	((int64_t)1 << 40) * MINUTE,
+};
+#define TWINS (COUNTOF(xps) * COUNTOF(ats))
+
+struct twin {
+	char name[8];
+	int64_t xp, at, key;
+};
+
+static struct twin twin(size_t i)
+{
+	struct twin t = {.xp = xps[i / COUNTOF(ats)],
+	                 .at = ats[i % COUNTOF(ats)]};
+
+	t.key = board_key(t.xp, t.at);
+	(void)snprintf(t.name, sizeof(t.name), "m%03u", (unsigned)i);
+	return t;
+}
+
+/* Two people with these XP: one on the board, and n..., whose handle is not known
+ * yet. */
+static enum err add_twins(struct db *db, void *arg)
+{
+#define ADD_PEOPLE(t)                                                    \
+	"INSERT INTO " t "person (sub, handle, total_xp, xp_at, "        \
+	"rank_key, created_at, updated_at) VALUES ($1, $1, $2, $3, $4, " \
+	"0, 0), ('n' || $1, NULL, $2, $3, NULL, 0, 0)"
+#define ADD_MOVE(t) \
+	"INSERT INTO " t "rank_move (old_key, new_key) VALUES (-1, $1)"
+	static const struct db_stmt people = {"test.people", ADD_PEOPLE(""),
+	                                      ADD_PEOPLE("gdpr.")};
+	static const struct db_stmt move = {"test.move", ADD_MOVE(""),
+	                                    ADD_MOVE("gdpr.")};
+	enum err e = OK;
+
+	(void)arg;
+	for (size_t i = 0; !e && i < TWINS; i++) {
+		struct twin t = twin(i);
+		const struct db_val v[] = {DB_TEXT(t.name), DB_I64(t.xp),
+		                           DB_I64(t.at), DB_I64(t.key)};
+
+		e = db_run(db, &people, v, COUNTOF(v), NULL);
+		if (!e)
+			e = db_run(db, &move, &v[3], 1, NULL);
+	}
+	return e;
+}
+
+static bool ahead(const struct twin *a, const struct twin *b)
+{
+	if (a->key != b->key)
+		return a->key > b->key;
+	return a->at != b->at ? a->at < b->at : strcmp(a->name, b->name) < 0;
+}
+
+static int64_t rank_as(struct db *db, const char *sub, const char *hnd)
+{
+	struct person p;
+	int64_t rank = 0;
+
+	MUST(board_rank(db, str_from(sub), str_from(hnd), &p, &rank) == OK);
+	return rank;
+}
+
+static enum err look_at_twins(struct db *db, void *arg)
+{
+	int64_t broken = 1;
+
+	(void)arg;
+	MUST(board_check(db, &broken) == OK);
+	MUST(broken == 0);
+	for (size_t i = 0; i < TWINS; i++) {
+		const struct twin me = twin(i);
+		char nameless[16];
+		int64_t want = 1, ties = 0;
+
+		(void)snprintf(nameless, sizeof(nameless), "n%s", me.name);
+		for (size_t k = 0; k < TWINS; k++) {
+			const struct twin other = twin(k);
+
+			want += ahead(&other, &me);
+			ties += other.key == me.key && other.at == me.at;
+		}
+		MUST(rank_as(db, me.name, "") == want);
+		MUST(rank_as(db, me.name, "a") == want); /* has a handle */
+		MUST(rank_as(db, nameless, me.name) == want);
+		MUST(rank_as(db, nameless, "z") - rank_as(db, nameless, "a") ==
+		     ties);
+	}
+	return OK;
+}
+
+static enum err fold_fn(struct db *db, void *arg)
+{
+	(void)arg;
+	return board_fold(db);
+}
+
+static void ranks_are_exact_where_levels_meet(void **state)
+{
+	(void)state;
+	assert_int_equal(fixture_write(add_twins, NULL), OK);
+	assert_int_equal(fixture_read(look_at_twins, NULL), OK);
+	assert_int_equal(fixture_write(fold_fn, NULL), OK);
+	assert_int_equal(number(MOVES), 0);
+	assert_int_equal(fixture_read(look_at_twins, NULL), OK);
 }
 
 /* --- at once --------------------------------------------------------------------- */
@@ -355,6 +489,7 @@ int main(void)
 		EACH_EMPTY(a_fold_counts_all_moves_once),
 		EACH_EMPTY(what_a_fold_that_is_rolled_back_took_stays),
 		EACH_EMPTY(who_is_erased_is_in_no_bucket_and_no_move),
+		EACH_EMPTY(ranks_are_exact_where_levels_meet),
 		EACH_EMPTY(ranks_are_right_whenever_one_looks),
 		/* Rows tell who wrote them, and there are several writers. */
 		EACH_EMPTY(a_level_where_nobody_moves_is_not_written),

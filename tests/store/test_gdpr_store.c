@@ -126,13 +126,13 @@ struct look {
 static enum err look_fn(struct db *db, void *arg)
 {
 	struct look *l = arg;
-	enum err e = person_get(db, str_from(l->sub), &l->p);
+	enum err e = board_rank(db, str_from(l->sub), (struct str){0}, &l->p,
+	                        &l->rank);
 
-	l->rank = 0;
+	if (l->p.rank_key == PERSON_UNRANKED)
+		l->rank = 0; /* which it would have */
 	if (!e)
 		e = person_unlocked(db, str_from(l->sub), &l->p);
-	if (!e && l->p.rank_key != PERSON_UNRANKED)
-		e = board_rank(db, &l->p, str_from(l->p.handle), &l->rank);
 	if (!e)
 		e = person_check(db, &l->broken);
 	return e;
@@ -500,12 +500,13 @@ static enum err rank_crowd(struct db *db, void *arg)
 		bool ranked = i < c->ranked;
 		struct person p;
 		int64_t rank = 0;
-		enum err e = person_get(db, str_from(s->sub), &p);
+		enum err e = board_rank(db, str_from(s->sub), (struct str){0},
+		                        &p, &rank);
 
-		if (!e && ranked)
-			e = board_rank(db, &p, str_from(p.handle), &rank);
 		if (e)
 			return e;
+		if (!ranked)
+			rank = 0; /* which they would have */
 		c->wrong += p.tally.xp != s->xp ||
 		            (p.rank_key != PERSON_UNRANKED) != ranked ||
 		            rank != (ranked ? (int64_t)i + 1 : 0);
