@@ -11,15 +11,17 @@
  *         one level spans several of the next:
  *
  *             key      | XP (37 bits) | minutes left until 2097 (26 bits) |
+ *             level 4  | XP / 16384   |
  *             level 0  | XP / 512     |
+ *             level 5  | XP / 32      |
  *             level 1  | XP           |
  *             level 2  | XP           | 2048 minutes |
  *             level 3  | XP           | minute                            |
  *
  *         A rank is the sum over the higher buckets of each level inside the
  *         bucket above, plus a count by index inside one bucket of the last.
- *         The first two levels alone would do, were it not for ties: XP come
- *         in few sizes, and a tenth of a million people may have 200.
+ *         Levels of XP alone would do, were it not for ties: XP come in few
+ *         sizes, and a tenth of a million people may have 200.
  * Moves:  buckets are few and wanted by all who learn: rows that each award wrote
  *         would be locked until its commit is on the disk, and everybody else
  *         would wait for that.  So an award only appends who went from which key
@@ -28,9 +30,13 @@
  *         Only one at a time writes them, and nobody waits: who finds another at
  *         it leaves its move to the next.  What is read is buckets and moves
  *         together, so it is right at any time.
- * Bounds: a rank reads at most XP/512 + 512 + 257 per year + 2048 buckets, those of
- *         one XP and minute, however many people there are, and the moves that
- *         were committed since the last fold began.
+ * Versions: levels 0 to 3 are folded.  Levels 4 and 5 came later, and the
+ *         database keeps them: triggers add what changes in a bucket of level 0
+ *         or 1 to the one of level 4 or 5 around it (migrations.c).  So they are
+ *         right beside replicas that have never heard of them.
+ * Bounds: a rank reads at most XP/16384 + 32 + 16 + 32 + 257 per year + 2048
+ *         buckets, those of one XP and minute, however many people there are, and
+ *         the moves that were committed since the last fold began.
  */
 #ifndef SVC_GDPR_BOARD_H
 #define SVC_GDPR_BOARD_H

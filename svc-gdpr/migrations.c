@@ -102,6 +102,29 @@ static const char audit_postgres[] = AUDIT_TABLES_POSTGRES
 	"CREATE TABLE " t "rank_move (old_key BIGINT NOT NULL, " \
 	"new_key BIGINT NOT NULL, taken BIGINT NOT NULL DEFAULT 0);"
 
+static const char sums_sqlite[] =
+#define T ""
+#define EACH(name, change, row, what)                              \
+	"CREATE TRIGGER " name " AFTER " change " ON rank_bucket " \
+	"WHEN " row ".level IN (0, 1) BEGIN " what "END;"
+#include "svc-gdpr/rank_sums.def"
+#undef T
+#undef EACH
+	;
+
+static const char sums_postgres[] =
+#define T "gdpr."
+#define EACH(name, change, row, what)                                   \
+	"CREATE FUNCTION gdpr." name "() RETURNS trigger "              \
+	"LANGUAGE plpgsql AS $$ BEGIN " what "RETURN NULL; END $$;"     \
+	"CREATE TRIGGER " name " AFTER " change " ON gdpr.rank_bucket " \
+	"FOR EACH ROW WHEN (" row ".level IN (0, 1)) EXECUTE FUNCTION " \
+	"gdpr." name "();"
+#include "svc-gdpr/rank_sums.def"
+#undef T
+#undef EACH
+	;
+
 const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
 	{1, "gamification",
          TABLES("", "COLLATE BINARY", " WITHOUT ROWID") EVENT_TABLES_SQLITE,
@@ -116,4 +139,5 @@ const struct db_migration gdpr_migrations[GDPR_MIGRATIONS] = {
          ERASED_TABLE_POSTGRES("gdpr") ERASURES("gdpr.", "BYTEA")},
 	{7, "root key", ROOT_KEY_TABLE_SQLITE, ROOT_KEY_TABLE_POSTGRES("gdpr")},
 	{8, "moves on the leaderboard", MOVES(""), MOVES("gdpr.")},
+	{9, "wider buckets of the leaderboard", sums_sqlite, sums_postgres},
 };

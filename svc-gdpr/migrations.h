@@ -6,7 +6,8 @@
  *                nothing is given twice whatever is delivered twice
  *   unlocked     achievements of a person
  *   streak_run   runs of consecutive UTC days, by their last day
- *   rank_bucket  how many ranked people are in each bucket (board.h)
+ *   rank_bucket  how many ranked people are in each bucket (board.h); triggers
+ *                keep its wider levels
  *   rank_move    who went where since, not yet counted there
  *   audit_*      the audit log (audit.h)
  *   in/outbox    see common/event/event.h
@@ -16,7 +17,7 @@
 
 #include "common/db/db.h"
 
-#define GDPR_MIGRATIONS 8
+#define GDPR_MIGRATIONS 9
 extern const struct db_migration gdpr_migrations[GDPR_MIGRATIONS];
 
 #endif

@@ -34,7 +34,9 @@
 
 /* Level, bits of a key that it leaves out, bits that the level above leaves out:
  * board.h.  A key has 63. */
-#define RANK_LEVELS "(VALUES (0, 35, 63), (1, 26, 35), (2, 11, 26), (3, 0, 11))"
+#define RANK_LEVELS                                       \
+	"(VALUES (4, 40, 63), (0, 35, 40), (5, 31, 35), " \
+	"(1, 26, 31), (2, 11, 26), (3, 0, 11))"
 
 /* board_key() of who has no rank_key, for want of a handle. */
 #define RANK_KEY                                                  \

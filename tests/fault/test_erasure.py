@@ -120,7 +120,7 @@ class OnErasure(OnBooks):
                     "+ (SELECT count(*) FROM @rank_move WHERE new_key >= 0) "
                     "- (SELECT count(*) FROM @rank_move WHERE old_key >= 0) "
                     "AS people FROM (SELECT 0 AS level UNION SELECT 1 UNION SELECT 2 UNION "
-                    "SELECT 3) AS n) AS l WHERE people <> (SELECT count(*) FROM @person "
+                    "SELECT 3 UNION SELECT 4 UNION SELECT 5) AS n) AS l WHERE people <> (SELECT count(*) FROM @person "
                     "WHERE rank_key IS NOT NULL)"), [])
 
     def complete(self, receipt, timeout=90):

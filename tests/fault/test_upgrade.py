@@ -211,6 +211,20 @@ class OnFleet(unittest.TestCase):
                 f"SELECT sub, (SELECT count(*) FROM auth.api_keys k WHERE k.sub = u.sub) "
                 f"FROM auth.users u WHERE handle = '{handle}'"), [[sub, "1"]])
 
+    def assertBoard(self):
+        """Every bucket of the leaderboard, with the moves that are not in it yet, has as
+        many people as are in it (svc-gdpr/board.h), whichever version has counted them."""
+        self.assertEqual(self.sql("""
+            WITH l (level, shift) AS (VALUES (4, 40), (0, 35), (5, 31), (1, 26), (2, 11), (3, 0)),
+            held AS (
+                SELECT level, bucket, people AS n FROM gdpr.rank_bucket UNION ALL
+                SELECT level, new_key >> shift, 1 FROM gdpr.rank_move, l WHERE new_key >= 0
+                UNION ALL
+                SELECT level, old_key >> shift, -1 FROM gdpr.rank_move, l WHERE old_key >= 0
+                UNION ALL
+                SELECT level, rank_key >> shift, -1 FROM gdpr.person, l WHERE rank_key >= 0)
+            SELECT level, bucket, sum(n) FROM held GROUP BY 1, 2 HAVING sum(n) <> 0"""), [])
+
     def assertErased(self):
         api = Api(self.fleet.port)
         self.addCleanup(api.close)
@@ -239,6 +253,7 @@ class OnFleet(unittest.TestCase):
         self.assertNothingFailed(crowd)
         self.assertEffectsOnce()
         self.assertErased()
+        self.assertBoard()
         self.assertAllAre(new)
 
 

@@ -97,7 +97,15 @@ static void join(unsigned who)
 	MUST(fixture_write(join_fn, &a) == OK);
 }
 
-enum number { MOVES, TAKEN, COUNTED, WRITER_0, WRITER_1 };
+enum number {
+	MOVES,
+	TAKEN,
+	COUNTED,
+	BUCKETS,
+	WRITER_0,
+	WRITER_1,
+	WAITING,
+};
 static const struct db_stmt numbers[] = {
 	[MOVES] = {"test.moves", "SELECT COUNT(*) FROM rank_move",
                    "SELECT COUNT(*) FROM gdpr.rank_move"},
@@ -109,6 +117,8 @@ static const struct db_stmt numbers[] = {
                      "WHERE level = 3",
                      "SELECT COALESCE(SUM(people), 0) FROM gdpr.rank_bucket "
                      "WHERE level = 3"},
+	[BUCKETS] = {"test.buckets", "SELECT COUNT(*) FROM rank_bucket",
+                     "SELECT COUNT(*) FROM gdpr.rank_bucket"},
 	/* Which transaction has written the one bucket of a level. */
 	[WRITER_0] = {"test.writer_0", NULL,
                       "SELECT xmin::text::bigint FROM gdpr.rank_bucket "
@@ -116,6 +126,9 @@ static const struct db_stmt numbers[] = {
 	[WRITER_1] = {"test.writer_1", NULL,
                       "SELECT xmin::text::bigint FROM gdpr.rank_bucket "
                       "WHERE level = 1"},
+	[WAITING] = {"test.waiting", NULL,
+                     "SELECT COUNT(*) FROM pg_catalog.pg_locks WHERE NOT "
+                     "granted AND relation = 'gdpr.rank_bucket'::regclass"},
 };
 
 static int64_t number(enum number which)
@@ -377,6 +390,226 @@ static void ranks_are_exact_where_levels_meet(void **state)
 	assert_int_equal(fixture_read(look_at_twins, NULL), OK);
 }
 
+/* --- beside earlier versions ---------------------------------------------------- */
+
+/* The statements of a fold as the version of migration 8 says them. */
+#define OLD_TAKEN(t)                                                \
+	"FROM (SELECT CASE n WHEN 1 THEN new_key ELSE old_key END " \
+	"AS k, n FROM " t "rank_move CROSS JOIN "                   \
+	"(SELECT 1 AS n UNION ALL SELECT -1) AS ends "              \
+	"WHERE taken = 1) AS m CROSS JOIN "                         \
+	"(SELECT 0 AS level, CAST($1 AS INTEGER) AS shift "         \
+	"UNION ALL SELECT 1, CAST($2 AS INTEGER) "                  \
+	"UNION ALL SELECT 2, CAST($3 AS INTEGER) "                  \
+	"UNION ALL SELECT 3, CAST($4 AS INTEGER)) AS l WHERE k >= 0"
+#define OLD_TAKE(t) "UPDATE " t "rank_move SET taken = 1"
+#define OLD_ADD(t)                                                                  \
+	"INSERT INTO " t "rank_bucket (level, bucket, people) "                     \
+	"SELECT level, k >> shift, CAST(SUM(n) AS BIGINT) " OLD_TAKEN(              \
+		t) " GROUP BY 1, 2 HAVING SUM(n) <> 0 ON CONFLICT (level, bucket) " \
+		   "DO UPDATE SET people = rank_bucket.people + excluded.people"
+#define OLD_SWEEP(t)                                         \
+	"DELETE FROM " t "rank_bucket WHERE people = 0 AND " \
+	"(level, bucket) IN (SELECT level, k >> shift " OLD_TAKEN(t) ")"
+#define OLD_DROP(t) "DELETE FROM " t "rank_move WHERE taken = 1"
+
+static enum err old_fold(struct db *db, void *arg)
+{
+	static const struct {
+		struct db_stmt st;
+		size_t values;
+	} steps[] = {
+		{{"old.take", OLD_TAKE(""),
+	          OLD_TAKE("gdpr.") " WHERE (SELECT pg_try_advisory_xact_lock("
+	                            "hashtextextended('gdpr.rank_move', 0)))"},
+	         0},
+		{{"old.add", OLD_ADD(""), OLD_ADD("gdpr.")}, 4},
+		{{"old.sweep", OLD_SWEEP(""), OLD_SWEEP("gdpr.")}, 4},
+		{{"old.drop", OLD_DROP(""), OLD_DROP("gdpr.")}, 0},
+	};
+	const struct db_val shifts[] = {DB_I64(35), DB_I64(26), DB_I64(11),
+	                                DB_I64(0)};
+	enum err e = OK;
+
+	(void)arg;
+	for (size_t i = 0; !e && i < COUNTOF(steps); i++)
+		e = db_run(db, &steps[i].st, shifts, steps[i].values, NULL);
+	return e;
+}
+
+/* As an award before migration 8: somebody comes ($5 = 1) or goes (-1). */
+#define OLD_MOVE(t)                                                       \
+	"INSERT INTO " t "rank_bucket (level, bucket, people) VALUES "    \
+	"(0, $1, $5), (1, $2, $5), (2, $3, $5), (3, $4, $5) ON CONFLICT " \
+	"(level, bucket) DO UPDATE "                                      \
+	"SET people = rank_bucket.people + excluded.people"
+#define OLD_LEAVE(t)                                                     \
+	"DELETE FROM " t "rank_bucket WHERE people = 0 AND ("            \
+	"(level = 0 AND bucket = $1) OR (level = 1 AND bucket = $2) OR " \
+	"(level = 2 AND bucket = $3) OR (level = 3 AND bucket = $4))"
+
+static enum err old_moves(struct db *db, int64_t by)
+{
+	static const struct db_stmt move = {"old.move", OLD_MOVE(""),
+	                                    OLD_MOVE("gdpr.")};
+	static const struct db_stmt leave = {"old.leave", OLD_LEAVE(""),
+	                                     OLD_LEAVE("gdpr.")};
+	enum err e = OK;
+
+	for (size_t i = 0; !e && i < TWINS; i++) {
+		int64_t k = twin(i).key;
+		const struct db_val v[] = {DB_I64(k >> 35), DB_I64(k >> 26),
+		                           DB_I64(k >> 11), DB_I64(k),
+		                           DB_I64(by)};
+
+		e = db_run(db, &move, v, 5, NULL);
+		if (!e && by < 0)
+			e = db_run(db, &leave, v, 4, NULL);
+	}
+	return e;
+}
+
+static enum err old_come(struct db *db, void *arg)
+{
+	(void)arg;
+	return old_moves(db, 1);
+}
+
+static enum err old_go(struct db *db, void *arg)
+{
+	(void)arg;
+	return old_moves(db, -1);
+}
+
+static enum err drop_moves(struct db *db, void *arg)
+{
+	static const struct db_stmt drop = {"test.drop",
+	                                    "DELETE FROM rank_move",
+	                                    "DELETE FROM gdpr.rank_move"};
+
+	(void)arg;
+	return db_run(db, &drop, NULL, 0, NULL);
+}
+
+static enum err twins_leave(struct db *db, void *arg)
+{
+#define LEAVE(t)                                                \
+	"INSERT INTO " t "rank_move (old_key, new_key) SELECT " \
+	"rank_key, -1 FROM " t "person WHERE rank_key IS NOT NULL"
+	static const struct db_stmt leave = {"test.leave", LEAVE(""),
+	                                     LEAVE("gdpr.")};
+
+	(void)arg;
+	return db_run(db, &leave, NULL, 0, NULL);
+}
+
+static void a_fold_of_an_earlier_version_keeps_every_level(void **state)
+{
+	(void)state;
+	assert_int_equal(fixture_write(add_twins, NULL), OK);
+	assert_int_equal(fixture_write(old_fold, NULL), OK);
+	assert_int_equal(number(MOVES), 0);
+	assert_int_equal(fixture_read(look_at_twins, NULL), OK);
+	assert_int_equal(fixture_write(twins_leave, NULL), OK);
+	assert_int_equal(fixture_write(old_fold, NULL), OK);
+	assert_int_equal(number(BUCKETS), 0);
+}
+
+static void awards_that_write_buckets_keep_every_level(void **state)
+{
+	(void)state;
+	assert_int_equal(fixture_write(add_twins, NULL), OK);
+	assert_int_equal(fixture_write(drop_moves, NULL), OK);
+	assert_int_equal(fixture_write(old_come, NULL), OK);
+	assert_int_equal(fixture_read(look_at_twins, NULL), OK);
+	assert_int_equal(fixture_write(old_go, NULL), OK);
+	assert_int_equal(number(BUCKETS), 0);
+}
+
+static void who_leaves_last_takes_every_bucket_along(void **state)
+{
+	(void)state;
+	assert_int_equal(fixture_write(add_twins, NULL), OK);
+	assert_int_equal(fixture_write(fold_fn, NULL), OK);
+	assert_int_equal(fixture_write(twins_leave, NULL), OK);
+	assert_int_equal(fixture_write(fold_fn, NULL), OK);
+	assert_int_equal(number(BUCKETS), 0);
+}
+
+/* --- an upgrade ----------------------------------------------------------------------- */
+
+#define WITHOUT_SUMS 8 /* the last migration without wider buckets */
+
+static int before_up(void **state)
+{
+	(void)state;
+	store_open(&fixture.store, "gdpr");
+	fixture.pool = store_pool(&fixture.store);
+	return db_migrate(fixture.pool, gdpr_migrations, WITHOUT_SUMS) ? -1 : 0;
+}
+
+static void *upgrade(void *arg)
+{
+	enum err *e = arg;
+
+	*e = db_migrate(fixture.pool, gdpr_migrations, GDPR_MIGRATIONS);
+	return NULL;
+}
+
+static void what_is_counted_already_is_in_the_wider_buckets(void **state)
+{
+	enum err e = ERR_INTERNAL;
+
+	(void)state;
+	assert_int_equal(fixture_write(add_twins, NULL), OK);
+	assert_int_equal(fixture_write(old_fold, NULL), OK);
+	(void)upgrade(&e);
+	assert_int_equal(e, OK);
+	assert_int_equal(fixture_read(look_at_twins, NULL), OK);
+}
+
+struct upgrading {
+	pthread_t thread;
+	enum err e;
+	_Atomic bool over;
+};
+
+static void *upgrade_once(void *arg)
+{
+	struct upgrading *u = arg;
+
+	(void)upgrade(&u->e);
+	atomic_store(&u->over, true);
+	return NULL;
+}
+
+/* A fold that ends while the migration waits for it, or when that has given up. */
+static enum err fold_meanwhile(struct db *db, void *arg)
+{
+	struct upgrading *u = arg;
+
+	MUST(old_fold(db, NULL) == OK);
+	MUST(pthread_create(&u->thread, NULL, upgrade_once, u) == 0);
+	while (number(WAITING) == 0 && !atomic_load(&u->over))
+		continue;
+	return OK;
+}
+
+static void a_fold_that_an_upgrade_meets_is_in_the_wider_buckets(void **state)
+{
+	struct upgrading u = {.e = ERR_INTERNAL};
+
+	(void)state;
+	assert_int_equal(fixture_write(add_twins, NULL), OK);
+	assert_int_equal(fixture_write(fold_meanwhile, &u), OK);
+	assert_int_equal(pthread_join(u.thread, NULL), 0);
+	if (u.e == ERR_DATABASE)
+		(void)upgrade(&u.e); /* as a replica does */
+	assert_int_equal(u.e, OK);
+	assert_int_equal(number(MOVES), 0);
+	assert_int_equal(fixture_read(look_at_twins, NULL), OK);
+}
+
 /* --- at once --------------------------------------------------------------------- */
 
 static enum err settle(struct db *db)
@@ -484,21 +717,36 @@ static void ranks_are_right_whenever_one_looks(void **state)
 int main(void)
 {
 #define EACH_EMPTY(f) cmocka_unit_test_setup(f, fixture_each)
+#define EACH_BEFORE(f) \
+	cmocka_unit_test_setup_teardown(f, before_up, fixture_down)
 	const struct CMUnitTest tests[] = {
 		EACH_EMPTY(a_move_is_in_the_rank_before_it_is_counted),
 		EACH_EMPTY(a_fold_counts_all_moves_once),
 		EACH_EMPTY(what_a_fold_that_is_rolled_back_took_stays),
 		EACH_EMPTY(who_is_erased_is_in_no_bucket_and_no_move),
 		EACH_EMPTY(ranks_are_exact_where_levels_meet),
+		EACH_EMPTY(who_leaves_last_takes_every_bucket_along),
+		EACH_EMPTY(a_fold_of_an_earlier_version_keeps_every_level),
+		EACH_EMPTY(awards_that_write_buckets_keep_every_level),
 		EACH_EMPTY(ranks_are_right_whenever_one_looks),
 		/* Rows tell who wrote them, and there are several writers. */
 		EACH_EMPTY(a_level_where_nobody_moves_is_not_written),
 		EACH_EMPTY(nobody_waits_for_a_fold),
 	};
-	size_t n = COUNTOF(tests);
+	const struct CMUnitTest upgrades[] = {
+		EACH_BEFORE(what_is_counted_already_is_in_the_wider_buckets),
+		/* Somebody may be at it. */
+		EACH_BEFORE(
+			a_fold_that_an_upgrade_meets_is_in_the_wider_buckets),
+	};
+	size_t n = COUNTOF(tests), upgrades_n = COUNTOF(upgrades);
 
-	if (!store_will_be_postgres())
+	if (!store_will_be_postgres()) {
 		n -= POSTGRES_ONLY;
+		upgrades_n--;
+	}
 	return _cmocka_run_group_tests("board", tests, n, fixture_up,
-	                               fixture_down);
+	                               fixture_down) +
+	       _cmocka_run_group_tests("board.upgrade", upgrades, upgrades_n,
+	                               NULL, NULL);
 }
