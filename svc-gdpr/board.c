@@ -5,10 +5,6 @@
 #define XP_MAX      (((int64_t)1 << 37) - 1)
 #define MINUTE_BITS 26
 #define MINUTE_MAX  (((int64_t)1 << MINUTE_BITS) - 1)
-#define LEVELS      4
-
-/* A bucket of a level is the key without so many low bits. */
-static const int shifts[LEVELS] = {MINUTE_BITS + 9, MINUTE_BITS, 11, 0};
 
 static int64_t clamp(int64_t v, int64_t max)
 {
@@ -42,17 +38,17 @@ enum err board_place(struct db *db, struct person *p)
 
 enum err board_fold(struct db *db)
 {
-	struct db_val v[LEVELS];
-	enum err e;
+	static const enum gdpr_stmt steps[] = {
+		GDPR_STMT_FOLD_TAKE,
+		GDPR_STMT_FOLD_ADD,
+		GDPR_STMT_FOLD_SWEEP,
+		GDPR_STMT_FOLD_DROP,
+	};
+	enum err e = OK;
 
-	for (size_t i = 0; i < LEVELS; i++)
-		v[i] = DB_I64(shifts[i]);
-	e = db_later(db, STMT(FOLD_TAKE), NULL, 0, NULL);
-	if (!e)
-		e = db_later(db, STMT(FOLD_ADD), v, LEVELS, NULL);
-	if (!e)
-		e = db_later(db, STMT(FOLD_SWEEP), v, LEVELS, NULL);
-	return e ? e : db_later(db, STMT(FOLD_DROP), NULL, 0, NULL);
+	for (size_t i = 0; !e && i < COUNTOF(steps); i++)
+		e = db_later(db, &gdpr_stmts[steps[i]], NULL, 0, NULL);
+	return e;
 }
 
 struct ranked {

@@ -21,16 +21,8 @@
 	"LEFT JOIN " T "audit_person a ON a.pseudonym = l.actor "   \
 	"LEFT JOIN " T "person ap ON ap.sub = a.sub "
 
-/* Each bucket that a move which is taken leaves (n = -1) or enters (1). */
-#define TAKEN                                                       \
-	"FROM (SELECT CASE n WHEN 1 THEN new_key ELSE old_key END " \
-	"AS k, n FROM " T "rank_move CROSS JOIN "                   \
-	"(SELECT 1 AS n UNION ALL SELECT -1) AS ends "              \
-	"WHERE taken = 1) AS m CROSS JOIN "                         \
-	"(SELECT 0 AS level, CAST($1 AS INTEGER) AS shift "         \
-	"UNION ALL SELECT 1, CAST($2 AS INTEGER) "                  \
-	"UNION ALL SELECT 2, CAST($3 AS INTEGER) "                  \
-	"UNION ALL SELECT 3, CAST($4 AS INTEGER)) AS l WHERE k >= 0"
+/* The levels that are folded, as below. */
+#define FOLD_LEVELS "(VALUES (0, 35), (1, 26), (2, 11), (3, 0))"
 
 /* Level, bits of a key that it leaves out, bits that the level above leaves out:
  * board.h.  A key has 63. */

@@ -49,8 +49,8 @@ UPDATE gdpr.person SET total_xp = total_xp + 190, xp_at = :now, quizzes = quizze
 -- wait
 \if :fold = 1
 UPDATE gdpr.rank_move SET taken = 1 WHERE (SELECT pg_try_advisory_xact_lock(hashtextextended('gdpr.rank_move', 0)));
-INSERT INTO gdpr.rank_bucket (level, bucket, people) SELECT level, k >> shift, CAST(SUM(n) AS BIGINT) FROM (SELECT CASE n WHEN 1 THEN new_key ELSE old_key END AS k, n FROM gdpr.rank_move CROSS JOIN (SELECT 1 AS n UNION ALL SELECT -1) AS ends WHERE taken = 1) AS m CROSS JOIN (SELECT 0 AS level, 35 AS shift UNION ALL SELECT 1, 26 UNION ALL SELECT 2, 11 UNION ALL SELECT 3, 0) AS l WHERE k >= 0 GROUP BY 1, 2 HAVING SUM(n) <> 0 ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
-DELETE FROM gdpr.rank_bucket WHERE people = 0 AND (level, bucket) IN (SELECT level, k >> shift FROM (SELECT CASE n WHEN 1 THEN new_key ELSE old_key END AS k, n FROM gdpr.rank_move CROSS JOIN (SELECT 1 AS n UNION ALL SELECT -1) AS ends WHERE taken = 1) AS m CROSS JOIN (SELECT 0 AS level, 35 AS shift UNION ALL SELECT 1, 26 UNION ALL SELECT 2, 11 UNION ALL SELECT 3, 0) AS l WHERE k >= 0);
+INSERT INTO gdpr.rank_bucket (level, bucket, people) SELECT l.column1, k >> l.column2, CAST(SUM(n) AS BIGINT) FROM (SELECT new_key AS k, 1 AS n FROM gdpr.rank_move WHERE taken = 1 UNION ALL SELECT old_key, -1 FROM gdpr.rank_move WHERE taken = 1) AS m CROSS JOIN (VALUES (0, 35), (1, 26), (2, 11), (3, 0)) AS l WHERE k >= 0 GROUP BY 1, 2 HAVING SUM(n) <> 0 ON CONFLICT (level, bucket) DO UPDATE SET people = rank_bucket.people + excluded.people;
+DELETE FROM gdpr.rank_bucket WHERE people = 0 AND (level, bucket) IN (SELECT l.column1, old_key >> l.column2 FROM gdpr.rank_move CROSS JOIN (VALUES (0, 35), (1, 26), (2, 11), (3, 0)) AS l WHERE taken = 1 AND old_key >= 0);
 DELETE FROM gdpr.rank_move WHERE taken = 1;
 \endif
 COMMIT;
