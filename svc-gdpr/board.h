@@ -32,7 +32,7 @@
  *         together, so it is right at any time.
  * Versions: levels 0 to 3 are folded.  Levels 4 and 5 came later, and the
  *         database keeps them: triggers add what changes in a bucket of level 0
- *         or 1 to the one of level 4 or 5 around it (migrations.c).  So they are
+ *         or 1 to the one of level 4 or 5 around it (rank_sums.def).  So they are
  *         right beside replicas that have never heard of them.
  * Bounds: a rank reads at most XP/16384 + 32 + 16 + 32 + 257 per year + 2048
  *         buckets, those of one XP and minute, however many people there are, and

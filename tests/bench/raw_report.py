@@ -16,7 +16,7 @@ def among(rows):
             mine = pick(at, server=server, people=people)
             cells.append(" / ".join(number(median(mine, k)) for k in ("p50_ms", "p99_ms")))
         body.append(cells)
-    return "p50 / p99 in milliseconds, of a transaction each:\n\n" + table(head, body)
+    return "p50 / p99 in milliseconds, of one at a time:\n\n" + table(head, body)
 
 
 # What is told of the program alone: scenario, server, key, how many of which unit.
