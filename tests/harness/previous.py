@@ -65,6 +65,8 @@ def programs():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         subprocess.run(["tar", "-x", "-C", str(folder)], input=git("archive", name), check=True)
+        # It may want what this one has no use for.
+        subprocess.run(["deploy/deps.sh", "build"], cwd=folder, check=True)
         # WERROR=: a newer compiler may warn of what nobody can change any more.
         built = subprocess.run(
             ["make", "-s", "-j2", f"CC={compiler()}", "BUILD=build", "FLAVOR=release",
