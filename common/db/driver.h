@@ -162,7 +162,8 @@ struct db_pool {
 	pthread_cond_t returned;
 	struct db *idle;               /* the last returned first */
 	struct waiter *first, *last;   /* only the first may take */
-	unsigned open, in_use, queued; /* open: with those being opened */
+	unsigned open, in_use, queued; /* open: with those being opened, */
+	unsigned closing;              /* and these, which will be gone */
 	uint64_t refused_until_ms;     /* the server is full until then */
 	uint64_t complained_ms;
 	struct db_pool_stats stats; /* the counters of it */

@@ -214,13 +214,16 @@ static enum err take(struct db_pool *p, uint64_t until_ms, bool front,
 	return OK;
 }
 
-/* Gives back the right to open a connection. */
-static void untake(struct db_pool *p, bool refused)
+/* Gives back the right to a connection: it was refused, not opened, or closed. */
+enum ending { REFUSED, UNOPENED, CLOSED };
+static void untake(struct db_pool *p, enum ending how)
 {
+	bool refused = how == REFUSED;
 	GUARD(&p->lock);
 
 	p->open--;
 	p->in_use--;
+	p->closing -= how == CLOSED;
 	/* Full with connections of ours is busy; full of others is away. */
 	if (refused && p->in_use == 0 && !p->idle)
 		note(p, ERR_DATABASE);
@@ -278,7 +281,7 @@ static enum err open_one(struct db_pool *p, uint64_t until_ms, struct db **out)
 		db_pool_count(p, &p->stats.opened, 1);
 		return OK;
 	}
-	untake(p, e == ERR_BUSY);
+	untake(p, e == ERR_BUSY ? REFUSED : UNOPENED);
 	if (e == ERR_BUSY)
 		return e;
 	db_pool_note(p, e);
@@ -327,14 +330,17 @@ enum err db_pool_borrow(struct db_pool *p, const struct ctx *cx,
 	return e;
 }
 
-/* True when the connection was kept. */
+/* True when the connection was kept; else it is to be closed. */
 static bool keep(struct db_pool *p, struct db *db)
 {
 	GUARD(&p->lock);
+	bool surplus = p->open - p->closing > p->conf.size;
 
 	/* An overflow connection stays while somebody waits for one. */
-	if (p->open > p->conf.size && !p->first)
+	if (db->dead || (surplus && !p->first)) {
+		p->closing++;
 		return false;
+	}
 	db->next = p->idle;
 	p->idle = db;
 	p->in_use--;
@@ -348,10 +354,10 @@ void db_pool_return(struct db_pool *p, struct db *db)
 {
 	db->cx = &p->cx;
 	db->idle_ms = mono_ms();
-	if (!db->dead && keep(p, db))
+	if (keep(p, db))
 		return;
 	p->driver->close(db);
-	untake(p, false);
+	untake(p, CLOSED);
 }
 
 /* --- transactions ---------------------------------------------------------- */
