@@ -61,7 +61,7 @@ UNSANITIZED = {"test_add_route", "test_asvs", "test_enumeration", "test_kubernet
 THREADS = {
     "unit": ("test_bus", "test_log", "test_cache", "test_lane", "test_dispatch", "test_gateway",
              "test_service", "test_metrics", "test_sqlite", "test_pg_names",
-             "test_remote", "test_readers", "test_hold", "test_otlp"),
+             "test_pool", "test_remote", "test_readers", "test_hold", "test_otlp"),
     "store": ("test_db", "test_ask", "test_together", "test_event", "test_idempotency",
               "test_jobs", "test_quota", "test_social"),
 }
