@@ -15,6 +15,7 @@
 
 #include "common/base/conf.h"
 #include "common/bus/bus.h"
+#include "common/bus/entry.h"
 #include "common/obs/health.h"
 #include "common/obs/metrics.h"
 
@@ -36,8 +37,7 @@ struct gateway_env {
 	 * another process is not made to wait for two threads to wake.
 	 */
 	struct near {
-		bool (*ask)(void *service, struct str entry,
-		            uint64_t deadline_ms, struct buf *out);
+		bool (*ask)(void *service, const struct entry_near *near);
 		void *service;
 	} near[PEER_COUNT];
 };

@@ -164,6 +164,7 @@ enum next req_forward(struct req *rq);
 /* For flow.c: a reply of the bus into what is to be said; the reply is here, or
  * the error of the call; the same when it has been taken already. */
 enum err req_take_reply(struct req *rq, struct str bytes);
+enum err req_take_view(struct req *rq, const struct reply_view *v);
 void req_replied(struct req *rq, enum err e, struct str bytes);
 void req_answered(struct req *rq, enum err e);
 /* The services have done what the request itself asks of them; timed: how long

@@ -54,55 +54,58 @@ static bool write_body(struct req *rq, struct str body)
 	return !rq->out.failed;
 }
 
-/* The bytes live only as long as this call, so they are transcoded now. */
-enum err req_take_reply(struct req *rq, struct str bytes)
+/* Its slices live only as long as this call, so they are transcoded now. */
+enum err req_take_view(struct req *rq, const struct reply_view *v)
 {
-	struct reply_view v = {0};
-	enum err e = reply_read(bytes, &rq->cx, &v);
-
-	if (e)
-		return e;
-	rq->hop = v.times;
+	rq->hop = v->times;
 	rq->form = rq->forms == FORMS_TABLE ? FORM_JSON : rq->form;
-	if (v.err) {
-		rq->cx.problem = v.problem;
-		return v.err;
+	if (v->err) {
+		rq->cx.problem = v->problem;
+		return v->err;
 	}
-	rq->status = v.status ? v.status : 200;
-	for (size_t i = 0; i < v.headers_n; i++) {
+	rq->status = v->status ? v->status : 200;
+	for (size_t i = 0; i < v->headers_n; i++) {
 		size_t at = rq->extra_n;
 
-		if (str_ieq(v.headers[i].name, STR(LIMIT_TOKENS_HEADER))) {
-			charge_tokens(rq, v.headers[i].value);
+		if (str_ieq(v->headers[i].name, STR(LIMIT_TOKENS_HEADER))) {
+			charge_tokens(rq, v->headers[i].value);
 			continue;
 		}
-		if (str_ieq(v.headers[i].name, STR(SESSION_HEADER))) {
-			vouch_set(rq, v.headers[i].value);
+		if (str_ieq(v->headers[i].name, STR(SESSION_HEADER))) {
+			vouch_set(rq, v->headers[i].value);
 			continue;
 		}
-		if (str_ieq(v.headers[i].name, STR("Content-Type"))) {
-			rq->media = copied(rq->cx.arena, v.headers[i].value);
+		if (str_ieq(v->headers[i].name, STR("Content-Type"))) {
+			rq->media = copied(rq->cx.arena, v->headers[i].value);
 			if (!rq->media)
 				return ERR_NOMEM;
 			continue;
 		}
-		if (str_ieq(v.headers[i].name, STR(VISITOR_HEADER))) {
-			visitor_set(rq, v.headers[i].value);
+		if (str_ieq(v->headers[i].name, STR(VISITOR_HEADER))) {
+			visitor_set(rq, v->headers[i].value);
 			continue;
 		}
-		rq->extra[at].name = copied(rq->cx.arena, v.headers[i].name);
-		rq->extra[at].value = copied(rq->cx.arena, v.headers[i].value);
+		rq->extra[at].name = copied(rq->cx.arena, v->headers[i].name);
+		rq->extra[at].value = copied(rq->cx.arena, v->headers[i].value);
 		if (!rq->extra[at].name || !rq->extra[at].value)
 			return ERR_NOMEM;
 		rq->extra_n++;
 	}
-	if (v.body.n == 0 || write_body(rq, v.body))
+	if (v->body.n == 0 || write_body(rq, v->body))
 		return OK;
 	if (rq->out.failed)
 		return ERR_NOMEM;
 	log_error(&rq->cx, "gateway.reply_unreadable",
 	          LOG_TEXT("call", rq->route->call));
 	return ERR_PEER_LOST;
+}
+
+enum err req_take_reply(struct req *rq, struct str bytes)
+{
+	struct reply_view v = {0};
+	enum err e = reply_read(bytes, &rq->cx, &v);
+
+	return e ? e : req_take_view(rq, &v);
 }
 
 /* What failed in the service itself is a reason to ask how it is. */
@@ -141,26 +144,44 @@ static void replied(void *arg, enum err e, struct str bytes, bool more)
 	req_replied(arg, e, bytes);
 }
 
-static void pack_entry(struct req *rq)
+static struct entry entry_of(const struct req *rq)
 {
 	const char *query = rq->input.p, *path = query + rq->query_n;
 	const char *body = path + rq->path_n;
-	const struct entry en = {
+
+	return (struct entry){
 		.op = str_from(rq->route->call),
 		.query = {query, rq->query_n},
 		.path = {path, rq->path_n},
 		.body = {body, rq->input.n - rq->query_n - rq->path_n},
 	};
+}
 
-	buf_clear(&rq->loop->entry);
-	entry_pack(&rq->loop->entry, &rq->cx, &en);
+/* What the service took ends here; what follows is ours. */
+static void told(struct req *rq)
+{
+	req_left(rq, true);
+	rq->told_us = mono_us();
+}
+
+static void take_near(void *arg, const struct reply_view *v)
+{
+	struct req *rq = arg;
+
+	told(rq);
+	rq->err = req_take_view(rq, v);
 }
 
 /* True when the service is in this process and has it in memory. */
-static bool answered_at_once(struct req *rq)
+static bool answered_at_once(struct req *rq, const struct entry *en)
 {
 	struct loop *lo = rq->loop;
 	const struct near *n = &lo->near[rq->route->service];
+	const struct entry_near near = {.cx = &rq->cx,
+	                                .entry = en,
+	                                .take = take_near,
+	                                .arg = rq,
+	                                .out = &lo->reply};
 
 	if (!n->ask || rq->streams != STREAM_NONE)
 		return false;
@@ -168,19 +189,21 @@ static bool answered_at_once(struct req *rq)
 	 * takes long beside them is no queue. */
 	enter_services(rq);
 	rq->asked_us = rq->entered_us;
+	rq->told_us = 0;
 	buf_clear(&lo->reply);
-	if (!n->ask(n->service, buf_view(&lo->entry), rq->cx.deadline_ms,
-	            &lo->reply)) {
+	if (!n->ask(n->service, &near)) {
 		req_left(rq, false);
 		return false;
 	}
-	req_left(rq, true);
-	rq->told_us = mono_us();
+	if (!rq->told_us) { /* an error, as bytes */
+		told(rq);
+		rq->err = lo->reply.failed
+		                  ? ERR_NOMEM
+		                  : req_take_reply(rq, buf_view(&lo->reply));
+	}
 	rq->trip.attempts = rq->trip.n = 1;
 	rq->trip.at[0] = (struct bus_attempt){.from_us = rq->asked_us,
 	                                      .to_us = rq->told_us};
-	rq->err = lo->reply.failed ? ERR_NOMEM
-	                           : req_take_reply(rq, buf_view(&lo->reply));
 	note_failure(rq);
 	rq->step = STEP_REPLY;
 	return true;
@@ -200,8 +223,12 @@ enum next req_forward(struct req *rq)
 		.on_reply = replied,
 		.arg = rq,
 	};
+	const struct entry en = entry_of(rq);
+	struct buf *packed = &rq->loop->entry;
 	enum err e;
 
+	if (answered_at_once(rq, &en))
+		return NEXT;
 	if (rq->form == FORM_EVENTS)
 		call.on_reply = events_opened;
 	if (rq->streams == STREAM_PAGE) {
@@ -209,16 +236,13 @@ enum next req_forward(struct req *rq)
 		call.max_reply = SIZE_MAX / 2;
 		call.on_reply = flow_replied;
 	}
-	pack_entry(rq);
-	if (!rq->loop->entry.failed && answered_at_once(rq))
-		return NEXT;
-	call.bytes = buf_view(&rq->loop->entry);
-	rq->trip.span_at = rq->cx.span && !rq->loop->entry.failed
-	                           ? entry_span_at(call.bytes)
-	                           : 0;
-	e = rq->loop->entry.failed
-	            ? ERR_NOMEM
-	            : bus_client_call(rq->loop->bus, &call, &rq->call);
+	buf_clear(packed);
+	entry_pack(packed, &rq->cx, &en);
+	call.bytes = buf_view(packed);
+	rq->trip.span_at =
+		rq->cx.span && !packed->failed ? entry_span_at(call.bytes) : 0;
+	e = packed->failed ? ERR_NOMEM
+	                   : bus_client_call(rq->loop->bus, &call, &rq->call);
 	if (e)
 		return req_fail(rq, e);
 	rq->flow.open = call.stream;

@@ -106,6 +106,21 @@ static void gather(const struct ctx *cx, const struct entry *e,
 	o->pairs += cx->auth_time_s != 0;
 }
 
+void entry_hand(const struct ctx *from, struct ctx *cx)
+{
+	static const struct str absent;
+
+	for (size_t i = 0; i < COUNTOF(texts); i++) {
+		struct str s = text_of(from, &texts[i]);
+
+		put_at(cx, texts[i].offset, s.n ? s : absent);
+	}
+	cx->role = from->role;
+	cx->tier = from->tier;
+	cx->scopes = from->scopes;
+	cx->auth_time_s = from->auth_time_s;
+}
+
 void entry_pack(struct buf *b, const struct ctx *cx, const struct entry *e)
 {
 	struct outgoing o;
@@ -434,6 +449,13 @@ static bool field_value(struct str s)
 	return true;
 }
 
+static bool may_be_header(struct str name, struct str value)
+{
+	return name.n <= HEADER_NAME_MAX && token(name) &&
+	       value.n <= HEADER_TEXT_MAX && field_value(value) &&
+	       utf8_valid(value);
+}
+
 static bool read_headers(struct mp *m, struct reply_view *out)
 {
 	uint32_t n;
@@ -443,9 +465,8 @@ static bool read_headers(struct mp *m, struct reply_view *out)
 	for (uint32_t i = 0; i < n; i++) {
 		struct str name, value;
 
-		if (!get_text(m, HEADER_NAME_MAX, &name) || !token(name) ||
-		    !get_text(m, HEADER_TEXT_MAX, &value) ||
-		    !field_value(value))
+		if (!mp_get_str(m, &name) || !mp_get_str(m, &value) ||
+		    !may_be_header(name, value))
 			return false;
 		out->headers[i].name = name;
 		out->headers[i].value = value;
@@ -614,4 +635,23 @@ enum err reply_read(struct str bytes, struct ctx *cx, struct reply_view *out)
 	v.err = v.problem.code;
 	*out = v;
 	return OK;
+}
+
+bool reply_hand(const struct ctx *cx, const struct reply *r,
+                struct reply_view *out)
+{
+	*out = (struct reply_view){.status = r->status ? r->status : 200,
+	                           .body = buf_view(&r->body),
+	                           .headers_n = r->headers_n,
+	                           .times = cx->spent};
+	for (size_t i = 0; i < r->headers_n; i++) {
+		struct str name = r->headers[i].name;
+		struct str value = r->headers[i].value;
+
+		if (!may_be_header(name, value))
+			return false;
+		out->headers[i].name = name;
+		out->headers[i].value = value;
+	}
+	return true;
 }

@@ -44,6 +44,9 @@ struct entry {
 	struct str query, path, body; /* msgpack of a map, or empty */
 };
 
+/* What entry_read() makes of what entry_pack() writes of `from`, without the bytes:
+ * for a service in the same process, which believes that its bounds were kept. */
+void entry_hand(const struct ctx *from, struct ctx *cx);
 /* Packs cx's identity and trace with the call.  Failure sticks in the buf. */
 void entry_pack(struct buf *b, const struct ctx *cx, const struct entry *e);
 /* Where the digits of the span's id in "tp" stand in what entry_pack() has
@@ -108,5 +111,22 @@ struct reply_view {
  */
 enum err reply_read(struct str bytes, struct ctx *cx,
                     struct reply_view *out) MUST_CHECK;
+/* The same of a success without the bytes: slices of r.  False: it would be no
+ * reply, and has to be packed for others to see that. */
+bool reply_hand(const struct ctx *cx, const struct reply *r,
+                struct reply_view *out) MUST_CHECK;
+
+/*
+ * A call within one process: cx and entry are what would be packed.  A success
+ * goes to take(), and what it shows is gone when that returns; of anything else
+ * *out has the bytes (failed: no memory).
+ */
+struct entry_near {
+	const struct ctx *cx;
+	const struct entry *entry;
+	void (*take)(void *arg, const struct reply_view *v);
+	void *arg;
+	struct buf *out;
+};
 
 #endif

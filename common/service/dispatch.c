@@ -156,9 +156,8 @@ static bool may_be_at_once(struct request *rq)
 	struct dispatch *d = rq->d;
 	const struct method *m;
 
-	rq->entry = (struct entry){0};
-	if (entry_read(rq->it.bytes, &rq->cx, &rq->entry))
-		return false;
+	entry_hand(rq->near->cx, &rq->cx);
+	rq->entry = *rq->near->entry;
 	rq->row = dispatch_find(d, rq->entry.op);
 	if (!rq->row || rq->row->builtin || !dispatch_serves(d, rq->row))
 		return false;
@@ -168,19 +167,20 @@ static bool may_be_at_once(struct request *rq)
 	       !is_of_erased(rq);
 }
 
-bool dispatch_at_once(struct dispatch *d, const struct dispatch_item *it,
-                      struct buf *out)
+bool dispatch_at_once(struct dispatch *d, const struct entry_near *near)
 {
 	struct request *rq;
 
 	atomic_fetch_add(&d->in_work, 1);
-	rq = request_get(d, it);
+	rq = request_get(
+		d, &(struct dispatch_item){.deadline_ms = near->cx->deadline_ms,
+	                                   .peer = PEER_GATEWAY});
 	if (!rq) {
 		dispatch_leave(d);
 		return false;
 	}
+	rq->near = near;
 	if (may_be_at_once(rq)) {
-		rq->at_once = out;
 		request_begin_spans(rq);
 		if (rq->row->m->lane == LANE_INLINE) {
 			(void)request_run(rq);

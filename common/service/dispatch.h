@@ -89,12 +89,11 @@ struct dispatch_item {
 };
 void dispatch_item(struct dispatch *d, const struct dispatch_item *it);
 /*
- * The same for a caller in this process, on its thread: true when the method
- * answers from memory, and the reply is appended to *out (failed: no memory).
- * Else nothing was done, and the request is to be sent.  `item` is not used.
- * Any thread.
+ * The same for the gateway in this process, on its thread: true when the method
+ * answers from memory, and then it has the answer.  Else nothing was done, and
+ * the request is to be sent.  Any thread.
  */
-bool dispatch_at_once(struct dispatch *d, const struct dispatch_item *it,
-                      struct buf *out) MUST_CHECK;
+bool dispatch_at_once(struct dispatch *d,
+                      const struct entry_near *near) MUST_CHECK;
 
 #endif

@@ -50,7 +50,8 @@ struct request {
 	struct db_deferred deferred; /* while cx.deferred does */
 	struct cached_fetch fetch;   /* while cx.fetch does */
 	struct buf packed;
-	struct buf *at_once; /* where the answer goes instead of to the bus */
+	const struct entry_near
+		*near;       /* who asks instead of the bus; or NULL */
 	uint64_t started_us; /* the handler; 0: it has not run */
 	/* Of a sampled trace; cx.span is the second while the handler runs, and
 	 * NULL when nobody asks for them. */

@@ -40,8 +40,8 @@ void request_refuse(struct request *rq, enum err e)
 	request_end_spans(rq, e);
 	count(rq, OUTCOME_FAILED);
 	forget_secrets(rq);
-	if (rq->at_once)
-		rq->at_once->failed = true; /* only without memory */
+	if (rq->near)
+		rq->near->out->failed = true; /* only without memory */
 	else
 		rq->d->conf.refuse(rq->it.item, e);
 	request_release(rq);
@@ -49,8 +49,8 @@ void request_refuse(struct request *rq, enum err e)
 
 static void say(struct request *rq, struct str bytes)
 {
-	if (rq->at_once)
-		buf_str(rq->at_once, bytes);
+	if (rq->near)
+		buf_str(rq->near->out, bytes);
 	else
 		rq->d->conf.end(rq->it.item, bytes);
 }
@@ -84,13 +84,18 @@ static void end_stream(struct request *rq, enum err e)
 
 void request_answer(struct request *rq, enum err e)
 {
+	struct reply_view v;
+	bool handed;
+
 	e = settle(rq, e);
 	request_end_handler(rq);
 	if (rq->reply.begun) {
 		end_stream(rq, e);
 		return;
 	}
-	reply_pack(&rq->packed, &rq->cx, e, &rq->reply);
+	handed = rq->near && !e && reply_hand(&rq->cx, &rq->reply, &v);
+	if (!handed)
+		reply_pack(&rq->packed, &rq->cx, e, &rq->reply);
 	if (rq->packed.failed) {
 		request_refuse(rq, ERR_NOMEM);
 		return;
@@ -100,6 +105,9 @@ void request_answer(struct request *rq, enum err e)
 	                              : OUTCOME_FAILED);
 	request_end_spans(rq, e);
 	forget_secrets(rq);
-	say(rq, buf_view(&rq->packed));
+	if (handed)
+		rq->near->take(rq->near->arg, &v);
+	else
+		say(rq, buf_view(&rq->packed));
 	request_release(rq);
 }

@@ -96,7 +96,7 @@ struct request *request_get(struct dispatch *d, const struct dispatch_item *it)
 	                      .principal = bus_peer_name(it->peer)};
 	rq->row = &d->unknown;
 	rq->in = NULL;
-	rq->at_once = NULL;
+	rq->near = NULL;
 	rq->started_us = 0;
 	rq->reply.status = 0;
 	rq->reply.headers_n = 0;

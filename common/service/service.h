@@ -203,8 +203,7 @@ bool service_failed(const struct service *sv);
  * For a gateway in the same process, while the service runs (struct near of gateway.h):
  * answers its entry from memory on the calling thread, or false.
  */
-bool service_at_once(void *service, struct str entry, uint64_t deadline_ms,
-                     struct buf *out) MUST_CHECK;
+bool service_at_once(void *service, const struct entry_near *near) MUST_CHECK;
 /* Other secrets of the bus from now on; see bus_client_rekey().  ERR_NOMEM: all
  * is as before. */
 enum err service_rekey(struct service *sv,

@@ -12,17 +12,11 @@ static void on_item(void *arg, struct bus_item *it)
 	                                      .peer = bus_item_peer(it)});
 }
 
-bool service_at_once(void *service, struct str entry, uint64_t deadline_ms,
-                     struct buf *out)
+bool service_at_once(void *service, const struct entry_near *near)
 {
 	const struct service *sv = service;
 
-	return dispatch_at_once(sv->dispatch,
-	                        &(struct dispatch_item){.bytes = entry,
-	                                                .deadline_ms =
-	                                                        deadline_ms,
-	                                                .peer = PEER_GATEWAY},
-	                        out);
+	return dispatch_at_once(sv->dispatch, near);
 }
 
 static void item_end(void *item, struct str bytes)

@@ -263,9 +263,15 @@ static void who_has_left_meanwhile_gets_no_answer(void **state)
 static void a_caller_who_is_answered_at_once_does_not_ask(void **state)
 {
 	struct rig *r = *state;
-	const struct dispatch_item it = item_of(r);
+	struct ctx cx = {.arena = r->arena};
+	struct entry e;
+	const struct entry_near near = {.cx = &cx,
+	                                .entry = &e,
+	                                .out = &r->it.reply};
 
-	assert_false(dispatch_at_once(r->d, &it, &r->it.reply));
+	assert_int_equal(entry_read(item_of(r).bytes, &cx, &e), OK);
+	cx.deadline_ms = item_of(r).deadline_ms;
+	assert_false(dispatch_at_once(r->d, &near));
 	assert_int_equal(the.asks, 0);
 	assert_int_equal(ended(r), 0);
 }

@@ -150,6 +150,54 @@ static void an_agent_is_cut_between_characters_or_left_out(void **state)
 	}
 }
 
+static void same_text(struct str a, struct str b)
+{
+	assert_true(str_eq(a, b));
+	assert_int_equal(a.p == NULL, b.p == NULL);
+}
+
+/* What entry_hand() gives is what is read of the packed bytes. */
+static void handed_as_read(const struct ctx *from)
+{
+	struct ctx read = {0}, hand = {0};
+	AUTO_BUF b = {0};
+	struct entry e;
+
+	entry_pack(&b, from, &call);
+	assert_int_equal(entry_read(buf_view(&b), &read, &e), OK);
+	entry_hand(from, &hand);
+	same_person(&hand, &read);
+	same_text(hand.ua, read.ua);
+	same_text(hand.sub, read.sub);
+	same_text(hand.jti, read.jti);
+	same_text(hand.form, read.form);
+	same_text(hand.track, read.track);
+	same_text(hand.visitor, read.visitor);
+	same_text(hand.last_event, read.last_event);
+}
+
+static void what_is_handed_over_is_what_would_be_read(void **state)
+{
+	char ua[ENTRY_UA_MAX + 10];
+	const struct ctx guest = {.rid = STR("r"), .sub = STR("")};
+	struct ctx all = somebody;
+
+	(void)state;
+	all.jti = STR("j");
+	all.form = STR("html");
+	all.track = STR("no");
+	all.visitor = STR("v");
+	all.last_event = STR("j.7");
+	handed_as_read(&somebody);
+	handed_as_read(&guest);
+	handed_as_read(&all);
+	memset(ua, 'u', sizeof(ua));
+	all.ua = (struct str){ua, sizeof(ua)};
+	handed_as_read(&all);
+	ua[3] = '\xff';
+	handed_as_read(&all);
+}
+
 static void what_is_no_request_is_refused(void **state)
 {
 #define HEAD "\xa1v\x01\xa2op\xa1m\xa3rid\xa1r"
@@ -303,6 +351,49 @@ static void a_success_comes_back(void **state)
 	assert_true(str_eq(v.headers[0].name, STR("Location")));
 	assert_true(str_eq(v.headers[0].value, STR("/x")));
 	buf_fini(&r.body);
+}
+
+static void a_success_is_handed_over_if_it_would_be_read(void **state)
+{
+	static const struct {
+		struct str name, value;
+		bool good;
+	} cases[] = {
+		{STR("Location"), STR("/x"), true},
+		{STR("Location"), STR(""), true},
+		{STR(""), STR("/x"), false},
+		{STR("No token"), STR("/x"), false},
+		{STR("Location"), STR("/x\r\nSet-Cookie: a"), false},
+		{STR("Location"), STR("/\xff"), false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNTOF(cases); i++) {
+		struct ctx cx = {.spent = {.handler = 7}};
+		struct reply r = {.headers_n = 1};
+		struct reply_view read, hand;
+		AUTO_BUF b = {0};
+
+		mp_bool(&r.body, true);
+		r.headers[0].name = cases[i].name;
+		r.headers[0].value = cases[i].value;
+		reply_pack(&b, &cx, OK, &r);
+		assert_int_equal(reply_read(buf_view(&b), &cx, &read) == OK,
+		                 cases[i].good);
+		assert_int_equal(reply_hand(&cx, &r, &hand), cases[i].good);
+		if (cases[i].good) {
+			assert_int_equal(hand.err, read.err);
+			assert_int_equal(hand.status, read.status);
+			assert_true(str_eq(hand.body, read.body));
+			assert_int_equal(hand.headers_n, read.headers_n);
+			same_text(hand.headers[0].name, read.headers[0].name);
+			assert_true(str_eq(hand.headers[0].value,
+			                   read.headers[0].value));
+			assert_memory_equal(&hand.times, &read.times,
+			                    sizeof(hand.times));
+		}
+		buf_fini(&r.body);
+	}
 }
 
 static void an_empty_success_is_200_without_a_body(void **state)
@@ -690,12 +781,14 @@ int main(void)
 			the_id_of_a_token_travels_beside_that_of_its_session),
 		cmocka_unit_test(
 			an_agent_is_cut_between_characters_or_left_out),
+		cmocka_unit_test(what_is_handed_over_is_what_would_be_read),
 		cmocka_unit_test(what_is_no_request_is_refused),
 		cmocka_unit_test(
 			keys_and_scopes_of_later_versions_are_passed_over),
 		cmocka_unit_test(every_text_is_bounded),
 		cmocka_unit_test(every_cut_of_a_request_is_refused),
 		cmocka_unit_test(a_success_comes_back),
+		cmocka_unit_test(a_success_is_handed_over_if_it_would_be_read),
 		cmocka_unit_test(an_empty_success_is_200_without_a_body),
 		cmocka_unit_test(a_challenge_goes_with_its_own_problem_alone),
 		cmocka_unit_test(
