@@ -16,7 +16,7 @@ import uuid
 
 from tests.fault.test_events import OnBooks
 from tests.harness.process import wait_until
-from tests.harness.redis import Redis
+from tests.harness.redis import WithRedis
 from tests.integration.stack import BIN, SERVICES, load_on
 from tests.integration.test_routes import filled, table
 
@@ -34,14 +34,7 @@ def part(token, n):
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
-class OnErasure(OnBooks):
-    @classmethod
-    def setUpClass(cls):
-        cls.redis = Redis()
-        cls.addClassCleanup(cls.redis.stop)
-        cls.env = {"REDIS_URL": cls.redis.url}
-        super().setUpClass()
-
+class OnErasure(WithRedis, OnBooks):
     def person(self, name):
         """Somebody who has left something in every table: (handle, sub, key, client)."""
         handle = f"mark.{name}.{self.layout}"

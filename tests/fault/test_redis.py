@@ -4,7 +4,7 @@ import time
 
 from tests.harness.process import wait_until
 from tests.harness.proxy import Freeze, Garbage, Proxy
-from tests.harness.redis import Redis
+from tests.harness.redis import Redis, WithRedis
 from tests.integration.stack import OnStack
 
 SOFT_S = 0.05   # REDIS_SOFT_TIMEOUT_MS
@@ -107,15 +107,12 @@ class OnFailingRedis(OnStack):
         self.assertNotIn("Wells", text)
 
 
-class OnAnotherInstance(OnStack):
+class OnAnotherInstance(WithRedis, OnStack):
     """A service that begins with an empty memory finds in Redis what was made before."""
     layout = "ipc"
 
     @classmethod
     def setUpClass(cls):
-        cls.redis = Redis()
-        cls.addClassCleanup(cls.redis.stop)
-        cls.env = {"REDIS_URL": cls.redis.url}
         super().setUpClass()
         cls.admin = cls.stack.api(key=cls.stack.admin_key)
 

@@ -67,3 +67,14 @@ class Redis:
 
     def __exit__(self, *exc):
         self.stop()
+
+
+class WithRedis:
+    """Before OnStack among the bases of a test class: its stack has a Redis."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.redis = Redis()
+        cls.addClassCleanup(cls.redis.stop)
+        cls.env = {"REDIS_URL": cls.redis.url}
+        super().setUpClass()

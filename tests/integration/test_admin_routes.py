@@ -3,7 +3,7 @@ import unittest
 
 from tests.harness.llm import Refusing
 from tests.harness.process import wait_until
-from tests.harness.redis import Redis
+from tests.harness.redis import WithRedis
 from tests.integration.stack import SERVICES, SHORT, OnStack, load_on
 
 SERVED = ("database", "redis", "gemini_api", "quota", "identity", *SERVICES)
@@ -233,15 +233,8 @@ class NoSuchReplica(OnStack):
         self.assertEqual(sorted(r["answered"] for r in replicas), [False, True])
 
 
-class WithRedis(OnStack):
+class OnRedis(WithRedis, OnStack):
     layout = "ipc"
-
-    @classmethod
-    def setUpClass(cls):
-        cls.redis = Redis()
-        cls.addClassCleanup(cls.redis.stop)
-        cls.env = {"REDIS_URL": cls.redis.url}
-        super().setUpClass()
 
     def test_its_breaker_is_told_and_closed_by_hand_and_a_clear_leaves_other_keys(self):
         admin = self.stack.api(key=self.stack.admin_key)
@@ -287,7 +280,7 @@ class WithModel(OnStack):
 
 def load_tests(loader, tests, pattern):
     suite = load_on(("one", "tcp"), AdminRoutes)(loader, tests, pattern)
-    for cls in () if SHORT else (OneAway, NoSuchReplica, WithRedis, WithModel):
+    for cls in () if SHORT else (OneAway, NoSuchReplica, OnRedis, WithModel):
         suite.addTests(loader.loadTestsFromTestCase(cls))
     return suite
 
