@@ -5,6 +5,9 @@
 #include "tests/alloc_fault.h"
 #include "tests/unit/remote_hand.h"
 
+#include <errno.h>
+#include <semaphore.h>
+
 /* --- a service of one method ------------------------------------------------------ */
 
 struct seen {
@@ -68,6 +71,7 @@ static const struct method methods[] = {{.name = "find",
 
 struct item {
 	atomic_int ends, refusals;
+	sem_t ended;
 	enum err refused;
 	struct buf reply;
 	bool cancelled;
@@ -79,6 +83,7 @@ static void on_end(void *arg, struct str bytes)
 
 	buf_str(&it->reply, bytes);
 	atomic_fetch_add(&it->ends, 1);
+	(void)sem_post(&it->ended);
 }
 
 static void on_refuse(void *arg, enum err e)
@@ -87,6 +92,7 @@ static void on_refuse(void *arg, enum err e)
 
 	it->refused = e;
 	atomic_fetch_add(&it->refusals, 1);
+	(void)sem_post(&it->ended);
 }
 
 static bool is_cancelled(void *arg)
@@ -116,6 +122,7 @@ static int set_up(void **state)
 	const struct ctx cx = {.rid = STR("r-1")};
 
 	assert_non_null(r);
+	assert_int_equal(sem_init(&r->it.ended, 0, 0), 0);
 	r->seen.cache = shared();
 	r->seen.so.text = "loaded";
 	r->arena = arena_new(1 << 20);
@@ -141,6 +148,7 @@ static int tear_down(void **state)
 	arena_free(r->arena);
 	buf_fini(&r->bytes);
 	buf_fini(&r->it.reply);
+	(void)sem_destroy(&r->it.ended);
 	free(r);
 	return 0;
 }
@@ -167,8 +175,8 @@ static int ended(struct rig *r)
 
 static void wait_end(struct rig *r)
 {
-	while (!ended(r))
-		(void)usleep(200);
+	while (sem_wait(&r->it.ended))
+		assert_int_equal(errno, EINTR);
 }
 
 /* Returns where the time went. */

@@ -40,6 +40,28 @@ static void peek_answers_without_a_worker(void **state)
 	                 ERR_NOT_FOUND);
 }
 
+/* The handler answers, in the runs-th run; nothing stands behind what it says. */
+static void answered_by_the_handler(struct rig *r, const struct call *c,
+                                    int runs)
+{
+	AUTO_BUF bytes = {0};
+	struct item it;
+	struct reply_view v;
+	struct str text;
+	struct mp m;
+
+	pack_call(&bytes, c);
+	v = ask(r, &it, &bytes, c);
+	assert_int_equal(v.err, OK);
+	assert_int_equal(v.status, 200);
+	m = mp_open(v.body);
+	assert_true(mp_get_str(&m, &text));
+	assert_true(str_eq(text, STR("from the lane")));
+	assert_true(m.p == m.end);
+	assert_int_equal(atomic_load(&r->seen.runs), runs);
+	buf_fini(&it.reply);
+}
+
 static void what_peek_began_does_not_reach_the_reply(void **state)
 {
 	struct rig *r = *state;
@@ -47,20 +69,9 @@ static void what_peek_began_does_not_reach_the_reply(void **state)
 	struct call c = {.op = "look", .key = "n", .number = 2};
 	struct item it;
 	struct reply_view v;
-	struct str text;
-	struct mp m;
 
-	pack_call(&bytes, &c);
-	v = ask(r, &it, &bytes, &c);
-	assert_int_equal(v.err, OK);
-	assert_int_equal(v.status, 200);
-	m = mp_open(v.body);
-	assert_true(mp_get_str(&m, &text));
-	assert_true(str_eq(text, STR("from the lane")));
-	assert_int_equal(atomic_load(&r->seen.runs), 1);
-	buf_fini(&it.reply);
+	answered_by_the_handler(r, &c, 1);
 	c.number = 4;
-	buf_clear(&bytes);
 	pack_call(&bytes, &c);
 	v = ask(r, &it, &bytes, &c);
 	assert_string_equal(v.problem.detail, "the handler says no");
@@ -71,23 +82,9 @@ static void what_peek_began_does_not_reach_the_reply(void **state)
 static void what_takes_long_is_run_again_in_the_slow_lane(void **state)
 {
 	struct rig *r = *state;
-	AUTO_BUF bytes = {0};
 	struct call c = {.op = "look", .key = "n", .number = 5};
-	struct item it;
-	struct reply_view v;
-	struct str text;
-	struct mp m;
 
-	pack_call(&bytes, &c);
-	v = ask(r, &it, &bytes, &c);
-	assert_int_equal(v.err, OK);
-	assert_int_equal(v.status, 200);
-	m = mp_open(v.body);
-	assert_true(mp_get_str(&m, &text));
-	assert_true(str_eq(text, STR("from the lane")));
-	assert_true(m.p == m.end);
-	assert_int_equal(atomic_load(&r->seen.runs), 2);
-	buf_fini(&it.reply);
+	answered_by_the_handler(r, &c, 2);
 	/* Where that one takes nothing, it is too busy. */
 	lane_stop(r->slow);
 	assert_int_equal(err_of(r, &c), ERR_UNAVAILABLE);
