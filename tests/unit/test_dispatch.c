@@ -53,6 +53,19 @@ static void a_bad_field_is_told_and_the_handler_not_run(void **state)
 	assert_int_equal(atomic_load(&r->seen.runs), 0);
 }
 
+static void what_is_no_entry_is_refused(void **state)
+{
+	const struct call c = {.op = "look"};
+	struct rig *r = *state;
+	AUTO_BUF bytes = {0};
+	struct item it;
+
+	buf_str(&bytes, STR("no msgpack"));
+	assert_int_equal(ask(r, &it, &bytes, &c).err, ERR_INVALID);
+	assert_int_equal(atomic_load(&it.refusals), 1);
+	assert_int_equal(atomic_load(&r->seen.runs), 0);
+}
+
 static void an_unknown_method_is_not_built(void **state)
 {
 	static const char *const names[] = {"nothing", "ech", "echoo", "ECHO",
@@ -346,6 +359,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_call_reaches_its_handler_with_checked_fields),
 		TEST(a_bad_field_is_told_and_the_handler_not_run),
+		TEST(what_is_no_entry_is_refused),
 		TEST(an_unknown_method_is_not_built),
 		TEST(only_those_who_may_call_do),
 		TEST(what_a_service_says_of_a_person_is_wiped),
